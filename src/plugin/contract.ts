@@ -1,0 +1,116 @@
+/**
+ * The plugin contract: what a plugin's data half is given and what it answers.
+ *
+ * A plugin is a folder or package with a `manifest.json` ({@link PluginManifest}) whose `data` module exports
+ * `createDataHalf` ({@link DataHalfFactory}). The data half runs in the data plane, synchronously, on the
+ * packet's way. It may not keep the view, wait, allocate without need, or throw (a throw acts by the failure
+ * policy, is counted and logged by the plugin's name).
+ *
+ * `flowSetup` runs once for a flow, before it exists, in the declared order. `accept` ends the policy plugins
+ * only: plugins of the `routing` phase always run, and no flow exists without a pin or an explicit choice to
+ * route its replies.
+ */
+import type { PacketView } from '../wire/packet.ts';
+
+/** Answers of `flowSetup`. `hold` and `divert` have numbers already; a pipeline that lacks them drops. */
+export const VERDICT_CONTINUE = 0;
+export const VERDICT_ACCEPT = 1;
+export const VERDICT_DROP = 2;
+export const VERDICT_REJECT = 3;
+export const VERDICT_HOLD = 4;
+export const VERDICT_DIVERT = 5;
+
+/** Answers of `packet`. */
+export const PACKET_PASS = 0;
+/** Pass, and do not show this plugin any more packets of this flow. */
+export const PACKET_DONE = 1;
+export const PACKET_DROP = 2;
+/** Drop this packet and all that follow: the flow ends, its tuple stays held. */
+export const PACKET_DROP_FLOW = 3;
+
+/** How replies of a flow find their way; set by a plugin of the `routing` phase. */
+export const RETURN_UNSET = 0;
+/** Through the tunnel the originator's packets come in by: the pin. */
+export const RETURN_PINNED = 1;
+/** By route, within the originator's site (`automatic_return_routing: false`). */
+export const RETURN_ROUTED = 2;
+
+/** A flow that is about to exist. One object, reused; nothing of it may be kept. */
+export interface FlowSetup {
+  /** Port the first packet came in by. */
+  readonly ingressPort: number;
+  /** Port it will leave by. */
+  readonly egressPort: number;
+  /** Originator's address space. */
+  readonly originatorSpace: number;
+  /** Responder's address space. */
+  readonly responderSpace: number;
+  /** Whether the ingress tunnel has automatic return routing switched on. */
+  readonly automaticReturnRouting: boolean;
+  /** One of `RETURN_...`; plugins of the `routing` phase set it. */
+  returnRouting: number;
+  /** Set by a plugin that wants `packet` called for this flow. */
+  wantsPackets: boolean;
+}
+
+/** A live flow as `packet`, `ingressChanged` and `flowEnd` see it. One object, reused. */
+export interface FlowHandle {
+  readonly id: number;
+  readonly record: number;
+  /** 0 originator, 1 reply: of the packet at hand. */
+  readonly direction: number;
+  readonly originatorSpace: number;
+  readonly responderSpace: number;
+  readonly ingressPort: number;
+}
+
+export interface FlowStatistics {
+  readonly packetsOriginator: number;
+  readonly bytesOriginator: number;
+  readonly packetsReply: number;
+  readonly bytesReply: number;
+}
+
+/** The synchronous half of a plugin. All hooks but `flowSetup` are optional. */
+export interface DataHalf {
+  flowSetup(packet: PacketView, flow: FlowSetup): number;
+  packet?(packet: PacketView, flow: FlowHandle): number;
+  /** The originator's packets now come by another tunnel of the same site. */
+  ingressChanged?(flow: FlowHandle): void;
+  flowEnd?(flow: FlowHandle, statistics: FlowStatistics): void;
+  /** Takes new options, all or nothing: throws and changes nothing if they are wrong. */
+  configure?(options: unknown): void;
+  exportState?(): unknown;
+  importState?(state: unknown): void;
+}
+
+/** What a plugin is given at start. */
+export interface PluginEnvironment {
+  readonly name: string;
+  readonly options: unknown;
+  /** Logs with the plugin's name; rate-limited. Not for packets. */
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+  /** Registers a counter of the plugin's own; returns the function that increments it. */
+  counter(name: string): () => void;
+  /** Names the reason of the verdict that is about to be returned. */
+  reason(text: string): void;
+}
+
+export type DataHalfFactory = (environment: PluginEnvironment) => DataHalf;
+
+export type PluginPhase = 'policy' | 'routing';
+
+export interface PluginManifest {
+  readonly name: string;
+  readonly version: string;
+  /** Module of the data half, relative to the manifest. */
+  readonly data: string;
+  readonly phase: PluginPhase;
+  readonly hooks: readonly ('flowSetup' | 'packet' | 'ingressChanged' | 'flowEnd')[];
+  readonly runs_before?: readonly string[];
+  readonly runs_after?: readonly string[];
+  /** What happens to a packet whose plugin fails. */
+  readonly failure_policy: 'closed' | 'open';
+  /** JSON Schema of the options. */
+  readonly options?: Readonly<Record<string, unknown>>;
+}
