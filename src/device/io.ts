@@ -17,6 +17,8 @@ export interface BurstIo {
   /** Part of `memory` that belongs to whoever drives the I/O: for packets of our own. */
   readonly scratchOffset: number;
   readonly scratchBytes: number;
+  /** Milliseconds since boot (`CLOCK_BOOTTIME`), truncated to int32, as of the end of the last burst. */
+  readonly nowMs: number;
   readonly rx: FrameList;
   readonly tx: FrameList;
   /** Frames the devices refused or that could not be sent, since the start, by device index. */
