@@ -1,0 +1,107 @@
+/**
+ * Where an instance keeps what must outlive its processes, and where they meet.
+ *
+ * ```
+ *  /run/homeward/<inode of the network namespace>/     0700; HOMEWARD_RUNTIME_DIR says another place
+ *    lock               held by the control process (`lock.ts`)
+ *    dataplane.sock     the data plane listens here (`dataplane/messages.ts`)
+ *    dataplane.log      what the data plane wrote to its standard output and error
+ *    identities.json    name -> space id, port index and generation
+ *    host-state.json    what `down` restores (`control/host/links.ts`), and whose state this is
+ *    api.sock           the API, where the configuration names no other place
+ *    flow-memory        mapped by the data plane; if this is no tmpfs, then instead in
+ *  /dev/shm/homeward-<inode>[-<hash>]/flow-memory
+ * ```
+ *
+ * Named after the network namespace, because that is what one instance owns: two namespaces of a host may each
+ * run one. With HOMEWARD_RUNTIME_DIR the directory in /dev/shm carries a hash of its path too.
+ */
+import { createHash } from 'node:crypto';
+import { chmodSync, lstatSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+/** Paths of one instance. */
+export interface RuntimeDirectory {
+  readonly directory: string;
+  readonly lockPath: string;
+  readonly dataPlaneSocketPath: string;
+  readonly dataPlaneLogPath: string;
+  readonly identitiesPath: string;
+  readonly hostStatePath: string;
+  readonly defaultApiSocketPath: string;
+  /** Directory of the flow memory, on tmpfs; may be the runtime directory itself. */
+  readonly flowMemoryDirectory: string;
+  readonly flowMemoryPath: string;
+}
+
+const TMPFS_MAGIC = 0x01021994;
+const RAMFS_MAGIC = 0x858458f6;
+
+/** Inode of this process's network namespace: what the kernel knows it by while it lives. */
+export function networkNamespaceInode(pid: number | 'self' = 'self'): number {
+  return statSync(`/proc/${pid}/ns/net`).ino;
+}
+
+/**
+ * The paths of this namespace's instance. Makes the directories (0700) unless they are there.
+ *
+ * @throws Error if a directory cannot be made or belongs to another user.
+ */
+export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.env): RuntimeDirectory {
+  const override = environment.HOMEWARD_RUNTIME_DIR;
+  const inode = networkNamespaceInode();
+  const directory = override ? resolve(override) : `/run/homeward/${inode}`;
+  makePrivate(directory);
+  const flowMemoryDirectory = onTmpfs(directory)
+    ? directory
+    : `/dev/shm/homeward-${inode}${override ? `-${shortHash(directory)}` : ''}`;
+  makePrivate(flowMemoryDirectory);
+  return {
+    directory,
+    lockPath: join(directory, 'lock'),
+    dataPlaneSocketPath: join(directory, 'dataplane.sock'),
+    dataPlaneLogPath: join(directory, 'dataplane.log'),
+    identitiesPath: join(directory, 'identities.json'),
+    hostStatePath: join(directory, 'host-state.json'),
+    defaultApiSocketPath: join(directory, 'api.sock'),
+    flowMemoryDirectory,
+    flowMemoryPath: join(flowMemoryDirectory, 'flow-memory'),
+  };
+}
+
+/** Removes flow memory and identities: they are worth something only together. */
+export function forgetFlows(runtime: RuntimeDirectory): void {
+  rmSync(runtime.flowMemoryPath, { force: true });
+  rmSync(runtime.identitiesPath, { force: true });
+}
+
+/** Removes everything of the instance but the lock, which its holder removes last. */
+export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
+  forgetFlows(runtime);
+  rmSync(runtime.dataPlaneSocketPath, { force: true });
+  rmSync(runtime.dataPlaneLogPath, { force: true });
+  rmSync(runtime.hostStatePath, { force: true });
+  rmSync(runtime.defaultApiSocketPath, { force: true });
+  if (runtime.flowMemoryDirectory !== runtime.directory) {
+    rmSync(runtime.flowMemoryDirectory, { recursive: true, force: true });
+  }
+}
+
+/** In /dev/shm anyone may make directories: one that is not ours, or a link, is refused. */
+function makePrivate(directory: string): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const status = lstatSync(directory);
+  if (!status.isDirectory() || status.uid !== process.getuid?.()) {
+    throw new Error(`${directory} belongs to someone else: remove it`);
+  }
+  chmodSync(directory, 0o700);
+}
+
+function onTmpfs(directory: string): boolean {
+  const magic = statfsSync(directory).type;
+  return magic === TMPFS_MAGIC || magic === RAMFS_MAGIC;
+}
+
+function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 8);
+}

@@ -1,0 +1,318 @@
+/**
+ * What control and the data plane say to each other, and how it is framed.
+ *
+ * The data plane listens on a Unix stream socket in the runtime directory and serves one control at a time: a
+ * newer connection replaces the older one. Each message is a JSON object behind its length:
+ *
+ * ```
+ *  0               4                       4 + length
+ *  +---------------+-----------------------+
+ *  | length        | JSON, UTF-8           |   length: u32, big endian, 1..MAX_MESSAGE_BYTES
+ *  +---------------+-----------------------+
+ *
+ *  control                              data plane
+ *     | ------------- connect ------------> |
+ *     | <------------- ready -------------- |   who it is, which plan it runs
+ *     | -------------- plan --------------> |
+ *     | <--- plan-applied | plan-refused -- |   a refused plan changes nothing
+ *     | <----------- heartbeat ------------ |   each HEARTBEAT_INTERVAL_MS, unasked
+ *     | -------- status, flush -----------> |
+ *     | <------- status, flushed ---------- |   in the order of the requests
+ *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
+ * ```
+ *
+ * The connection's end means nothing to the data plane: it goes on forwarding. Both sides drop a connection
+ * that carries something that is not in this list.
+ *
+ * Neighbours: `dataplane/main.ts` speaks the data plane's side, `control/runtime/data-plane-link.ts` control's.
+ * This module depends on nothing but the plan's type, and does not throw for what the peer sends.
+ */
+import type { Plan } from '../pipeline/plan.ts';
+
+/** The longest JSON text of one message, bytes. */
+export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
+/** Bytes of the length in front of every message. */
+export const MESSAGE_PREFIX_BYTES = 4;
+/** The data plane sends a heartbeat that often, also while it is idle. */
+export const HEARTBEAT_INTERVAL_MS = 100;
+/** A data plane that was silent for so long is taken for stuck, killed and started anew. */
+export const HEARTBEAT_TIMEOUT_MS = 1000;
+
+/** From control to the data plane. */
+export type ControlMessage = PlanMessage | StopMessage | StatusRequest | FlushRequest;
+
+export interface PlanMessage {
+  readonly type: 'plan';
+  readonly plan: Plan;
+}
+
+/** Stop forwarding, close the devices, leave the flow memory valid, exit with 0. */
+export interface StopMessage {
+  readonly type: 'stop';
+}
+
+export interface StatusRequest {
+  readonly type: 'status';
+}
+
+/** End flows; all members are conditions, and all of them must hold. Without conditions: every flow. */
+export interface FlushRequest {
+  readonly type: 'flush';
+  /** Flows that a site or egress takes part in, by space id. */
+  readonly space?: number;
+  /** Flows that come or go by this port, by index. */
+  readonly port?: number;
+  /** One flow by its id. */
+  readonly flow?: number;
+}
+
+/** From the data plane to control. */
+export type DataPlaneMessage =
+  | ReadyMessage
+  | PlanAppliedMessage
+  | PlanRefusedMessage
+  | FlushedMessage
+  | StatusMessage
+  | HeartbeatMessage
+  | LogMessage;
+
+/** The first message on every connection. */
+export interface ReadyMessage {
+  readonly type: 'ready';
+  readonly pid: number;
+  /** Generation of the plan it runs, 0 for none yet. */
+  readonly generation: number;
+}
+
+export interface PlanAppliedMessage {
+  readonly type: 'plan-applied';
+  readonly generation: number;
+}
+
+/** Nothing was changed: the former plan goes on. */
+export interface PlanRefusedMessage {
+  readonly type: 'plan-refused';
+  readonly generation: number;
+  readonly error: string;
+}
+
+export interface FlushedMessage {
+  readonly type: 'flushed';
+  readonly flows: number;
+}
+
+export interface StatusMessage {
+  readonly type: 'status';
+  readonly status: DataPlaneStatus;
+}
+
+export interface HeartbeatMessage {
+  readonly type: 'heartbeat';
+}
+
+export interface LogMessage {
+  readonly type: 'log';
+  readonly level: 'debug' | 'info' | 'warn' | 'error';
+  readonly msg: string;
+  readonly fields?: Readonly<Record<string, unknown>>;
+}
+
+/** The data plane's account of itself. Counters count from the creation of the flow memory. */
+export interface DataPlaneStatus {
+  readonly generation: number;
+  /** Since this process began, milliseconds. */
+  readonly uptimeMs: number;
+  readonly flows: number;
+  readonly maxFlows: number;
+  readonly flowsCreated: number;
+  readonly devices: readonly DeviceStatus[];
+  readonly ports: readonly PortStatus[];
+  readonly plugins: readonly PluginStatus[];
+}
+
+export interface DeviceStatus {
+  readonly index: number;
+  readonly name: string;
+  readonly state: 'open' | 'closed' | 'gone';
+  readonly txErrors: number;
+}
+
+export interface PortStatus {
+  readonly index: number;
+  readonly generation: number;
+  readonly name: string;
+  readonly state: 'up' | 'down';
+  /** Flows that came in by this port. */
+  readonly flows: number;
+  readonly rxPackets: number;
+  readonly rxBytes: number;
+  readonly txPackets: number;
+  readonly txBytes: number;
+  /** Packets dropped, by the name of the reason; reasons that never happened are left out. */
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+export interface PluginStatus {
+  readonly name: string;
+  readonly state: 'running' | 'tripped';
+  readonly failures: number;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
+  'plan',
+  'stop',
+  'status',
+  'flush',
+]);
+const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>([
+  'ready',
+  'plan-applied',
+  'plan-refused',
+  'flushed',
+  'status',
+  'heartbeat',
+  'log',
+]);
+
+/**
+ * One message as bytes, length in front.
+ *
+ * @throws RangeError if it is longer than {@link MAX_MESSAGE_BYTES}: that is for the sender to avoid.
+ */
+export function encodeMessage(message: ControlMessage | DataPlaneMessage): Uint8Array {
+  const json = Buffer.from(JSON.stringify(message), 'utf8');
+  if (json.length > MAX_MESSAGE_BYTES) {
+    throw new RangeError(`a ${message.type} message of ${json.length} bytes exceeds ${MAX_MESSAGE_BYTES}`);
+  }
+  const framed = Buffer.allocUnsafe(MESSAGE_PREFIX_BYTES + json.length);
+  framed.writeUInt32BE(json.length, 0);
+  json.copy(framed, MESSAGE_PREFIX_BYTES);
+  return framed;
+}
+
+/**
+ * Takes bytes as they come and gives messages. After the first fault (`error` is set) it gives no more: the
+ * stream has lost its frames, and the connection is to be closed.
+ */
+export class MessageDecoder<Message extends ControlMessage | DataPlaneMessage> {
+  /** What is wrong with the stream, or an empty string. */
+  error = '';
+  readonly #types: ReadonlySet<string>;
+  readonly #maxBytes: number;
+  #buffer: Buffer = Buffer.allocUnsafe(4096);
+  #start = 0;
+  #end = 0;
+
+  private constructor(types: ReadonlySet<string>, maxBytes: number) {
+    this.#types = types;
+    this.#maxBytes = maxBytes;
+  }
+
+  /** For the data plane: reads what control sends. */
+  static ofControl(maxBytes = MAX_MESSAGE_BYTES): MessageDecoder<ControlMessage> {
+    return new MessageDecoder<ControlMessage>(CONTROL_TYPES, maxBytes);
+  }
+
+  /** For control: reads what the data plane sends. */
+  static ofDataPlane(maxBytes = MAX_MESSAGE_BYTES): MessageDecoder<DataPlaneMessage> {
+    return new MessageDecoder<DataPlaneMessage>(DATA_PLANE_TYPES, maxBytes);
+  }
+
+  /** Copies received bytes in. The chunk stays the caller's. Does nothing after a fault. */
+  push(chunk: Uint8Array): void {
+    if (this.error !== '') return;
+    this.#reserve(chunk.length);
+    this.#buffer.set(chunk, this.#end);
+    this.#end += chunk.length;
+  }
+
+  /** The next whole message, or undefined: more bytes are needed, or `error` is set. */
+  next(): Message | undefined {
+    if (this.error !== '' || this.#end - this.#start < MESSAGE_PREFIX_BYTES) return undefined;
+    const lengthBytes = this.#buffer.readUInt32BE(this.#start);
+    // Judged before the message is there, so that a wrong length never makes the buffer grow.
+    if (lengthBytes === 0 || lengthBytes > this.#maxBytes) {
+      return this.#fail(`a message of ${lengthBytes} bytes is outside 1..${this.#maxBytes}`);
+    }
+    const bodyStart = this.#start + MESSAGE_PREFIX_BYTES;
+    const bodyEnd = bodyStart + lengthBytes;
+    if (this.#end < bodyEnd) return undefined;
+    let message: unknown;
+    try {
+      message = JSON.parse(this.#buffer.toString('utf8', bodyStart, bodyEnd));
+    } catch {
+      return this.#fail('a message is not JSON');
+    }
+    const type =
+      typeof message === 'object' && message !== null && 'type' in message ? message.type : undefined;
+    if (typeof type !== 'string' || !this.#types.has(type)) return this.#fail('a message of an unknown type');
+    this.#start = bodyEnd;
+    if (this.#start === this.#end) {
+      this.#start = 0;
+      this.#end = 0;
+    }
+    return message as Message;
+  }
+
+  #fail(error: string): undefined {
+    this.error = error;
+    this.#buffer = Buffer.alloc(0);
+    this.#start = 0;
+    this.#end = 0;
+    return undefined;
+  }
+
+  #reserve(moreBytes: number): void {
+    const held = this.#end - this.#start;
+    if (this.#end + moreBytes <= this.#buffer.length) return;
+    let room = this.#buffer.length;
+    while (room < held + moreBytes) room *= 2;
+    const target = room === this.#buffer.length ? this.#buffer : Buffer.allocUnsafe(room);
+    this.#buffer.copy(target, 0, this.#start, this.#end);
+    this.#buffer = target;
+    this.#start = 0;
+    this.#end = held;
+  }
+}
+
+/** What control tells the data plane on its command line. */
+export interface DataPlaneArguments {
+  /** Directory of the instance; the data plane writes nothing there but its socket. */
+  readonly runtimeDirectory: string;
+  /** Where it listens for control. A socket file left by a former one is replaced. */
+  readonly socketPath: string;
+  /** The flow memory's file, on tmpfs; made if it is not there. */
+  readonly flowMemoryPath: string;
+}
+
+const ARGUMENT_NAMES = {
+  '--runtime-directory': 'runtimeDirectory',
+  '--socket': 'socketPath',
+  '--flow-memory': 'flowMemoryPath',
+} as const;
+
+/** The arguments as a command line, without the program. */
+export function formatDataPlaneArguments(values: DataPlaneArguments): string[] {
+  return Object.entries(ARGUMENT_NAMES).flatMap(([name, field]) => [name, values[field]]);
+}
+
+/**
+ * The inverse of {@link formatDataPlaneArguments}.
+ *
+ * @throws Error that names the argument that is unknown or missing.
+ */
+export function parseDataPlaneArguments(argv: readonly string[]): DataPlaneArguments {
+  const values: Partial<Record<keyof DataPlaneArguments, string>> = {};
+  for (let at = 0; at < argv.length; at += 2) {
+    const name = argv[at]!;
+    if (!Object.hasOwn(ARGUMENT_NAMES, name)) throw new Error(`unknown argument ${name}`);
+    const value = argv[at + 1];
+    if (value === undefined) throw new Error(`argument ${name} has no value`);
+    values[ARGUMENT_NAMES[name as keyof typeof ARGUMENT_NAMES]] = value;
+  }
+  for (const [name, field] of Object.entries(ARGUMENT_NAMES)) {
+    if (values[field] === undefined) throw new Error(`argument ${name} is missing`);
+  }
+  return values as DataPlaneArguments;
+}
