@@ -1,0 +1,69 @@
+/**
+ * What the host side has to do for a plan: compiled together with it, from the same configuration and facts.
+ *
+ * `host/` makes from it the guard's rules, the socket filters (`PlanDevice.filter`, which the compiler leaves
+ * out), the interfaces' state and the ports reserved in the host.
+ */
+import type { PortRange } from '../config/config.ts';
+
+export interface HostSetup {
+  /** Every device of the plan, by the same index, in the plan's order. */
+  readonly devices: readonly HostDevice[];
+}
+
+export type HostDevice = ExclusiveDevice | SharedDevice | TunDevice;
+
+interface HostDeviceCommon {
+  /** `PlanDevice.index`. */
+  readonly index: number;
+  readonly name: string;
+  readonly mtu: number;
+}
+
+/** All of its packets are ours, the host gets none: an interconnect, or an existing layer-3 interface. */
+export interface ExclusiveDevice extends HostDeviceCommon {
+  readonly role: 'exclusive';
+  readonly kind: 'ethernet' | 'ip';
+  readonly ifindex: number;
+  /** Name of the tunnel it belongs to. */
+  readonly tunnel: string;
+}
+
+/** An uplink that the host uses too. What is not listed here is the host's. Always Ethernet. */
+export interface SharedDevice extends HostDeviceCommon {
+  readonly role: 'shared';
+  readonly ifindex: number;
+  /** Tunnel packets that are ours: GRE from `remote` to `local`. */
+  readonly gre: readonly HostGreEndpoints[];
+  /** Addresses that are wholly ours (routed to the gateway): every protocol. */
+  readonly poolAddresses: readonly string[];
+  /** The host's own addresses of which these TCP and UDP ports and ICMP identifiers are ours. */
+  readonly sharedAddresses: readonly HostSharedAddress[];
+  /** Ports of `sharedAddresses` that are ours beyond the reserved range. */
+  readonly portForwards: readonly HostPortForward[];
+  /** Sites' prefixes that leave here untranslated (`nat: none`): packets to them are ours. */
+  readonly untranslatedPrefixes: readonly string[];
+}
+
+export interface HostGreEndpoints {
+  readonly local: string;
+  readonly remote: string;
+}
+
+export interface HostSharedAddress {
+  readonly address: string;
+  readonly ports: PortRange;
+}
+
+export interface HostPortForward {
+  readonly protocol: 'tcp' | 'udp';
+  readonly address: string;
+  readonly port: number;
+}
+
+/** A TUN device to make (persistent); homeward is its far end. */
+export interface TunDevice extends HostDeviceCommon {
+  readonly role: 'tun';
+  /** Name of the tunnel it belongs to. */
+  readonly tunnel: string;
+}

@@ -1,0 +1,159 @@
+/**
+ * The configuration as the rest of control sees it: checked, units resolved, defaults filled in, names in
+ * camelCase. `load.ts` makes it from the YAML file; lists keep the file's order, so that an index here is an
+ * index there and a problem found later (a missing interface, say) can still name line and column by
+ * {@link ConfigSource.locate}.
+ *
+ * Neighbours: `schema.ts` (the file's shape), `checks.ts` (what holds between its parts), `compile/` (the next
+ * step), docs/configuration.md (every option).
+ */
+import type { Problem } from './errors.ts';
+
+/** A place in the file: a list of keys and list positions from the root, in the file's own spelling. */
+export type ConfigPath = readonly (string | number)[];
+
+/** Where a {@link Config} came from; finds the line of any of its parts. */
+export interface ConfigSource {
+  /** As it was given to `loadConfig`. */
+  readonly file: string;
+  /** Line and column (from 1) of the value at `path`, or of its nearest part that the file has. */
+  locate(path: ConfigPath): { readonly line: number; readonly column: number };
+  /** `sites.paris.tunnels.paris-gre.mtu`: the path in words, list entries by their name where they have one. */
+  describe(path: ConfigPath): string;
+}
+
+export interface Config {
+  readonly version: 1;
+  readonly gateway: { readonly name: string };
+  readonly sites: readonly SiteConfig[];
+  readonly egress: readonly EgressConfig[];
+  readonly routes: readonly RouteConfig[];
+  readonly flowTable: FlowTableConfig;
+  /** In the order they run; `return-routing` is always the last. */
+  readonly plugins: readonly PluginConfig[];
+  readonly api: ApiConfig;
+  /** What is legal but worth knowing (ambiguous prefixes, defaults that were filled in). */
+  readonly notices: readonly Problem[];
+  readonly source: ConfigSource;
+}
+
+export interface ApiConfig {
+  /** Absolute path of the API's Unix socket; null: `api.sock` in the instance's runtime directory. */
+  readonly socket: string | null;
+}
+
+export interface SiteConfig {
+  readonly name: string;
+  /** Canonical prefixes (RFC 5952, no host bits). */
+  readonly prefixes: readonly string[];
+  readonly tunnels: readonly TunnelConfig[];
+}
+
+export type TunnelConfig = GreTunnelConfig | InterconnectTunnelConfig | DeviceTunnelConfig;
+
+interface TunnelCommon {
+  /** Unique among sites, tunnels and egresses; at most 15 characters. */
+  readonly name: string;
+  /** Lower is preferred. */
+  readonly priority: number;
+  readonly automaticReturnRouting: boolean;
+  /** Bytes of the largest IP packet inside; null: from the device below. */
+  readonly mtu: number | null;
+  /** The gateway's own addresses on this tunnel. */
+  readonly interfaceAddresses: readonly InterfaceAddress[];
+}
+
+export interface GreTunnelConfig extends TunnelCommon {
+  readonly type: 'gre';
+  readonly local: string;
+  readonly remote: string;
+  /** uint32, or null for none. */
+  readonly key: number | null;
+  readonly checksum: boolean;
+  readonly sequence: boolean;
+  readonly driver: 'auto' | 'userspace';
+  readonly ttl: number;
+}
+
+export interface InterconnectTunnelConfig extends TunnelCommon {
+  readonly type: 'interconnect';
+  /** Ethernet or VLAN interface. */
+  readonly device: string;
+  /** Absent in both families: the site is on link. */
+  readonly nextHop: FamilyAddresses;
+}
+
+export interface DeviceTunnelConfig extends TunnelCommon {
+  readonly type: 'device';
+  readonly device: string;
+  /** `packet`: an existing layer-3 interface; `tun`: a TUN device that homeward makes and is the far end of. */
+  readonly driver: 'packet' | 'tun';
+}
+
+/** At most one address per family. */
+export interface FamilyAddresses {
+  readonly ipv4?: string;
+  readonly ipv6?: string;
+}
+
+/** An own address and the prefix that it lies in. */
+export interface InterfaceAddress {
+  readonly address: string;
+  /** The network, without host bits: `172.20.0.0/30`. */
+  readonly prefix: string;
+}
+
+/** Inclusive, host order. */
+export interface PortRange {
+  readonly min: number;
+  readonly max: number;
+}
+
+export interface EgressConfig {
+  readonly name: string;
+  readonly type: 'internet';
+  readonly device: string;
+  /** `auto`: the host's default route by this device. */
+  readonly nextHop: 'auto' | FamilyAddresses;
+  /** `auto`: the device's own. Else single addresses: the device's own, or ones that are routed to it. */
+  readonly addresses: 'auto' | readonly string[];
+  /** Where an own address of the device is shared with the host: the ports that are ours. */
+  readonly reservedPorts: 'auto' | PortRange;
+  /** Share of an address's ports that one site may hold, 0 < share <= 1. */
+  readonly siteQuota: number;
+  readonly nat: { readonly ipv4: 'source' | 'none'; readonly ipv6: 'source' | 'none' };
+  /** Bytes; null: the device's. */
+  readonly mtu: number | null;
+  readonly portForwards: readonly PortForwardConfig[];
+}
+
+export interface PortForwardConfig {
+  readonly protocol: 'tcp' | 'udp';
+  /** External address; null: the egress's first of the family of `to.address`. */
+  readonly address: string | null;
+  readonly port: number;
+  readonly to: { readonly site: string; readonly address: string; readonly port: number };
+}
+
+export interface RouteConfig {
+  readonly prefix: string;
+  /** Name of a site or an egress. */
+  readonly via: string;
+  readonly priority: number;
+}
+
+export interface FlowTableConfig {
+  readonly maxFlows: number;
+  /** Share of the table one tunnel may fill, 0 < share <= 1. */
+  readonly perTunnel: number;
+  /** Flows per second; 0: unlimited. */
+  readonly createRatePerTunnel: number;
+  readonly createRatePerSource: number;
+  /** IP protocol numbers that may start a flow beside TCP, UDP and ICMP. */
+  readonly otherProtocols: readonly number[];
+}
+
+export interface PluginConfig {
+  readonly name: string;
+  readonly options: Readonly<Record<string, unknown>>;
+}

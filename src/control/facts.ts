@@ -1,0 +1,61 @@
+/**
+ * What the compiler must know about the host: plain data, collected by `host/`, so that compiling is a pure
+ * function and can be tested without a host.
+ *
+ * Addresses are text in canonical form (RFC 5952).
+ */
+
+export interface HostFacts {
+  /** Interfaces of the namespace, by name; `lo` included. */
+  readonly links: Readonly<Record<string, LinkFacts>>;
+  /** Default routes of the main table, both families, in any order. */
+  readonly defaultRoutes: readonly DefaultRouteFacts[];
+  /** Answers to the {@link RouteQuery} list that `routeQueries(config)` asks for; one without a route is left out. */
+  readonly routes: readonly RouteFacts[];
+  /** `net.ipv4.ip_local_port_range`, inclusive. */
+  readonly localPortRange: { readonly min: number; readonly max: number };
+}
+
+export interface LinkFacts {
+  readonly ifindex: number;
+  /**
+   * `ethernet`: carries Ethernet frames (VLAN, veth, bridge, TAP included); `layer3`: IP packets without a link
+   * header; `tun`: a TUN device (layer 3 as well); `loopback`.
+   */
+  readonly kind: 'ethernet' | 'layer3' | 'tun' | 'loopback';
+  /** `02:00:00:00:00:01`, lower case; ethernet only. */
+  readonly mac?: string;
+  readonly mtu: number;
+  /** Administratively up. */
+  readonly up: boolean;
+  /** In the kernel's order. */
+  readonly addresses: readonly LinkAddressFacts[];
+}
+
+export interface LinkAddressFacts {
+  readonly address: string;
+  readonly prefixLength: number;
+  readonly scope: 'global' | 'link' | 'host';
+  /** Temporary (RFC 8981) or deprecated: never chosen by `auto`. */
+  readonly transient: boolean;
+}
+
+export interface DefaultRouteFacts {
+  readonly family: 4 | 6;
+  readonly device: string;
+  /** null: on link. */
+  readonly nextHop: string | null;
+  readonly metric: number;
+}
+
+/** A question to the host's routing: how does a packet from `local` to `remote` leave? */
+export interface RouteQuery {
+  readonly local: string;
+  readonly remote: string;
+}
+
+export interface RouteFacts extends RouteQuery {
+  readonly device: string;
+  /** null: `remote` is a neighbour on `device`. */
+  readonly nextHop: string | null;
+}
