@@ -1,0 +1,62 @@
+/*
+ * Mapped files (flow memory on tmpfs) and file locks (one instance a namespace).
+ */
+#define _GNU_SOURCE
+#include "homeward.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Makes the file long enough. Its blocks are reserved now: a full tmpfs must not become SIGBUS later. */
+static int extend(int fd, size_t bytes) {
+  struct stat status;
+  last_step = "fstat";
+  if (fstat(fd, &status) < 0) return -errno;
+  last_step = "fallocate";
+  if (fallocate(fd, 0, 0, (off_t)bytes) == 0) return 0;
+  if (errno != EOPNOTSUPP) return -errno;
+  if ((size_t)status.st_size >= bytes) return 0;
+  last_step = "ftruncate";
+  return ftruncate(fd, (off_t)bytes) < 0 ? -errno : 0;
+}
+
+int file_map(const char *path, size_t bytes, bool create, bool read_only, void **address) {
+  last_step = "open";
+  int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | (create ? O_CREAT : 0) | O_CLOEXEC, 0600);
+  if (fd < 0) return -errno;
+  int result = create && !read_only ? extend(fd, bytes) : 0;
+  struct stat status;
+  if (result == 0) {
+    last_step = "fstat";
+    if (fstat(fd, &status) < 0) result = -errno;
+  }
+  if (result == 0 && (size_t)status.st_size < bytes) {
+    last_step = "the file is shorter than what is to be mapped";
+    result = -EINVAL;
+  }
+  if (result == 0) {
+    last_step = "mmap";
+    *address = mmap(NULL, bytes, read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (*address == MAP_FAILED) result = -errno;
+  }
+  close(fd);
+  return result;
+}
+
+/* Returns a descriptor that holds the lock until it is closed, -EWOULDBLOCK if another one does. */
+int file_lock(const char *path) {
+  last_step = "open";
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) return -errno;
+  last_step = "flock";
+  if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    int error = errno;
+    close(fd);
+    return -error;
+  }
+  return fd;
+}

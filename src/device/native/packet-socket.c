@@ -1,0 +1,248 @@
+/*
+ * Packet sockets with virtio-net headers: GSO segments and partial checksums cross whole.
+ *
+ *   ethernet  frame = virtio header | Ethernet header | packet; csum_start counts from the Ethernet header
+ *   ip        devices without a link header: two vectors keep the gap, so that the packet stands at the same
+ *             place; csum_start counts from the IP header; the protocol of what is sent is told by its version
+ *
+ * Bound with ETH_P_ALL: taps for single protocols see nothing behind an nftables ingress drop. What the socket
+ * takes is up to its filter, which is attached before the bind and locked.
+ */
+#define _GNU_SOURCE
+#include "homeward.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if.h>
+#include <linux/if_arp.h>
+#include <linux/if_ether.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#ifndef PACKET_IGNORE_OUTGOING
+#define PACKET_IGNORE_OUTGOING 23
+#endif
+
+#define SOCKET_BUFFER_BYTES (4 << 20)
+/* Frames asked for at once when the last batch had large ones. */
+#define LARGE_BATCH 8
+/* How long a send may wait for room in the socket's buffer, once a burst and device. */
+#define SEND_WAIT_MS 1
+
+static int option(int fd, int level, int name, const void *value, socklen_t bytes, const char *step) {
+  last_step = step;
+  return setsockopt(fd, level, name, value, bytes) < 0 ? -errno : 0;
+}
+
+static int flag(int fd, int name, const char *step) {
+  int one = 1;
+  return option(fd, SOL_PACKET, name, &one, sizeof one, step);
+}
+
+/* The device must have, or not have, an Ethernet header, as the kind says. */
+static int check_kind(int fd, struct ifreq *request, int kind) {
+  last_step = "SIOCGIFHWADDR";
+  if (ioctl(fd, SIOCGIFHWADDR, request) < 0) return -errno;
+  int type = request->ifr_hwaddr.sa_family;
+  bool ethernet = type == ARPHRD_ETHER || type == ARPHRD_LOOPBACK;
+  last_step = ethernet ? "an Ethernet device is not an ip device" : "not an Ethernet device";
+  return ethernet == (kind == KIND_ETHERNET) ? 0 : -EINVAL;
+}
+
+static int configure(int fd, const char *name, const struct packet_options *options, int *ifindex) {
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  last_step = "name";
+  if (name[0] == 0 || strlen(name) >= IFNAMSIZ) return -EINVAL;
+  strcpy(request.ifr_name, name);
+  last_step = "SIOCGIFINDEX";
+  if (ioctl(fd, SIOCGIFINDEX, &request) < 0) return -errno;
+  *ifindex = request.ifr_ifindex;
+
+  int bytes = SOCKET_BUFFER_BYTES;
+  int result = check_kind(fd, &request, options->kind);
+  if (result == 0) result = flag(fd, PACKET_VNET_HDR, "PACKET_VNET_HDR");
+  if (result == 0) result = flag(fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING");
+  if (result == 0 && options->qdisc_bypass) result = flag(fd, PACKET_QDISC_BYPASS, "PACKET_QDISC_BYPASS");
+  if (result == 0) result = option(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes, "SO_RCVBUFFORCE");
+  if (result == 0) result = option(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes, "SO_SNDBUFFORCE");
+  if (result == 0 && options->filter_length > 0) {
+    struct sock_fprog program = {.len = (unsigned short)options->filter_length,
+                                 .filter = (struct sock_filter *)options->filter};
+    int one = 1;
+    result = option(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program, "SO_ATTACH_FILTER");
+    if (result == 0) result = option(fd, SOL_SOCKET, SO_LOCK_FILTER, &one, sizeof one, "SO_LOCK_FILTER");
+  }
+  if (result == 0 && options->kind == KIND_ETHERNET) {
+    struct packet_mreq membership = {.mr_ifindex = *ifindex, .mr_type = PACKET_MR_ALLMULTI};
+    result = option(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership, "PACKET_ADD_MEMBERSHIP");
+  }
+  if (result < 0) return result;
+
+  struct sockaddr_ll address;
+  memset(&address, 0, sizeof address);
+  address.sll_family = AF_PACKET;
+  address.sll_protocol = htons(ETH_P_ALL);
+  address.sll_ifindex = *ifindex;
+  last_step = "bind";
+  return bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
+}
+
+int packet_open(const char *name, const struct packet_options *options, int *ifindex) {
+  last_step = "socket";
+  int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  int result = configure(fd, name, options, ifindex);
+  if (result < 0) {
+    close(fd);
+    return result;
+  }
+  return fd;
+}
+
+/*
+ * The kernel says ENETDOWN both when a device is set down, after which the socket goes on working as soon as it
+ * is up again, and when it is deleted or moved away: then the socket has lost its index.
+ */
+static bool is_gone(int fd, int error) {
+  if (error == ENXIO || error == ENODEV) return true;
+  if (error != ENETDOWN) return false;
+  struct sockaddr_ll address;
+  socklen_t bytes = sizeof address;
+  return getsockname(fd, (struct sockaddr *)&address, &bytes) < 0 || address.sll_ifindex <= 0;
+}
+
+/* Names the buffers of a batch: see homeward.h for the two places a message is received to. */
+static void prepare_receive(struct loop *loop, size_t small, int count, int kind) {
+  for (int i = 0; i < count; i++) {
+    uint8_t *frame = loop->arena + small + (size_t)i * SMALL_STRIDE;
+    uint8_t *large = loop->arena + loop->large_start + (size_t)(loop->large_next + i) * LARGE_STRIDE + HEADROOM_BYTES;
+    struct iovec *vector = &loop->vectors[i * 3];
+    int vectors = 0;
+    if (kind == KIND_IP) {
+      vector[vectors++] = (struct iovec){frame, VNET_BYTES};
+      vector[vectors++] = (struct iovec){frame + PREFIX_BYTES, SMALL_BYTES - PREFIX_BYTES};
+    } else {
+      vector[vectors++] = (struct iovec){frame, SMALL_BYTES};
+    }
+    vector[vectors++] = (struct iovec){large + SMALL_BYTES, MAX_FRAME_BYTES - SMALL_BYTES};
+    struct msghdr *message = &loop->messages[i].msg_hdr;
+    memset(message, 0, sizeof *message);
+    message->msg_iov = vector;
+    message->msg_iovlen = (size_t)vectors;
+  }
+}
+
+bool packet_receive(struct loop *loop, int index, int frames) {
+  struct device *device = &loop->devices[index];
+  int batch = device->large_frames ? LARGE_BATCH : BATCH;
+  if (batch > frames) batch = frames;
+  if (batch > LARGE_SLOTS - loop->large_next) batch = LARGE_SLOTS - loop->large_next;
+  size_t small = next_frame_offset(loop);
+  int room = (int)((loop->packed_end - small) / SMALL_STRIDE);
+  if (batch > room) batch = room;
+  prepare_receive(loop, small, batch, device->kind);
+
+  int count = recvmmsg(device->fd, loop->messages, (unsigned)batch, MSG_DONTWAIT, NULL);
+  if (count < 0) {
+    if (is_gone(device->fd, errno)) loop_remove(loop, index, STATE_GONE);
+    else if (errno != EAGAIN && errno != EINTR && errno != ENETDOWN) loop->rx_errors[index]++;
+    return true;
+  }
+  size_t gap = device->kind == KIND_IP ? LINK_BYTES : 0;
+  int large_used = 0;
+  for (int i = 0; i < count; i++) {
+    size_t length = loop->messages[i].msg_len + gap;
+    if (length <= PREFIX_BYTES || (loop->messages[i].msg_hdr.msg_flags & MSG_TRUNC)) {
+      loop->rx_errors[index]++;
+      continue;
+    }
+    size_t offset = small + (size_t)i * SMALL_STRIDE;
+    loop->packed_next = offset + SMALL_BYTES;
+    if (length > SMALL_BYTES) {
+      size_t large = loop->large_start + (size_t)(loop->large_next + i) * LARGE_STRIDE + HEADROOM_BYTES;
+      memcpy(loop->arena + large, loop->arena + offset, SMALL_BYTES);
+      offset = large;
+      large_used = i + 1;
+    }
+    rx_push(loop, index, offset, length);
+  }
+  loop->large_next += large_used;
+  device->large_frames = large_used > 0;
+  return count < batch;
+}
+
+bool packet_send_batch(struct loop *loop, int index, int count, bool *waited) {
+  struct device *device = &loop->devices[index];
+  int sent = 0;
+  while (sent < count) {
+    int result = sendmmsg(device->fd, loop->messages + sent, (unsigned)(count - sent), MSG_DONTWAIT);
+    if (result > 0) {
+      sent += result;
+      continue;
+    }
+    if (result < 0 && errno == EINTR) continue;
+    if (result < 0 && errno == EAGAIN) {
+      struct pollfd poll_fd = {.fd = device->fd, .events = POLLOUT};
+      if (!*waited) {
+        *waited = true;
+        if (poll(&poll_fd, 1, SEND_WAIT_MS) > 0) continue;
+      }
+      loop->tx_errors[index] += count - sent;
+      return false;
+    }
+    if (result < 0 && is_gone(device->fd, errno)) {
+      loop->tx_errors[index] += count - sent;
+      loop_remove(loop, index, STATE_GONE);
+      return false;
+    }
+    /* This frame was refused (ENOBUFS: a full queue; EINVAL, EMSGSIZE: the frame): the next may pass. */
+    loop->tx_errors[index]++;
+    sent++;
+  }
+  return true;
+}
+
+void packet_send(struct loop *loop, int index) {
+  struct device *device = &loop->devices[index];
+  bool open = true, waited = false;
+  int count = 0;
+  for (int version = 0; version < 2; version++) {
+    struct sockaddr_ll *name = &loop->names[version];
+    memset(name, 0, sizeof *name);
+    name->sll_family = AF_PACKET;
+    name->sll_protocol = htons(version == 0 ? ETH_P_IP : ETH_P_IPV6);
+    name->sll_ifindex = device->ifindex;
+  }
+  for (int i = device->send_first; i >= 0; i = loop->tx_next[i]) {
+    const int32_t *descriptor = loop->tx + (size_t)i * DESCRIPTOR_WORDS;
+    if (!open) {
+      loop->tx_errors[index]++;
+      continue;
+    }
+    uint8_t *frame = loop->arena + descriptor[0];
+    size_t length = (size_t)descriptor[1];
+    struct iovec *vector = &loop->vectors[count * 3];
+    struct msghdr *message = &loop->messages[count].msg_hdr;
+    memset(message, 0, sizeof *message);
+    message->msg_iov = vector;
+    if (device->kind == KIND_IP) {
+      vector[0] = (struct iovec){frame, VNET_BYTES};
+      vector[1] = (struct iovec){frame + PREFIX_BYTES, length - PREFIX_BYTES};
+      message->msg_iovlen = 2;
+      message->msg_name = &loop->names[frame[PREFIX_BYTES] >> 4 == 6];
+      message->msg_namelen = sizeof loop->names[0];
+    } else {
+      vector[0] = (struct iovec){frame, length};
+      message->msg_iovlen = 1;
+    }
+    if (++count == BATCH) {
+      open = packet_send_batch(loop, index, count, &waited);
+      count = 0;
+    }
+  }
+  if (count > 0) packet_send_batch(loop, index, count, &waited);
+}
