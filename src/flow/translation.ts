@@ -1,0 +1,398 @@
+/**
+ * Source translation towards the internet: who has which external address and port.
+ *
+ * Every mapping belongs to one internal endpoint (egress, site, address, port, protocol class) and has one
+ * external endpoint to itself, whatever the destination: endpoint-independent mapping without overloading
+ * (RFC 4787 REQ-1, REQ-3; RFC 5382 REQ-1; RFC 5508 REQ-1 for ICMP identifiers). Filtering is not done here; the flow
+ * table does it, by address and port. Flows hold references; a mapping lives until its last flow has released
+ * it, and then its port is held (see `translation-layout.ts` for the states).
+ *
+ * Which port a new mapping gets, in this order:
+ * 1. the port that this very endpoint had, while it is still held;
+ * 2. a free port of the address the host prefers, the one that has been free longest; never used ones come
+ *    first, in a seeded random order (RFC 6056, RFC 7857 section 9). Parity is not preserved (RFC 7857
+ *    section 8), and ports below 1024 are used only if the range says so;
+ * 3. a port that another endpoint of the same site released, the oldest;
+ * 4. the same of the egress's other addresses.
+ *
+ * Quota: what a site takes from the others is its live **and** held ports, and that never exceeds the quota of
+ * a pool and class (RFC 6888 REQ-4). At the quota a site reuses its own held ports, the oldest first, so it is
+ * refused only when that many of its mappings are live. A site that opens and closes quickly cannot
+ * drain the pool through the hold.
+ *
+ * The mapped section is the truth; index, lists and accounts lie on the heap and are rebuilt from it by
+ * {@link Translation.configure}. At start: construct, `configure`, `adopt` for every flow found, `settle`.
+ *
+ * Neighbours: `translation-layout.ts`, `translation-heap.ts`, `port-pool.ts`, `mapping-index.ts`,
+ * `hold-wheel.ts`, `site-accounts.ts`; `pipeline` calls this when flows are set up and end.
+ */
+import { holdEnd, laterHoldEnd } from './hold-time.ts';
+import { finishHash, mixWord } from './mapping-index.ts';
+import { preferredPool, type ReservedPort, type TranslationPool } from './port-pool.ts';
+import { protocolClass } from './protocol-class.ts';
+import { chunkCapacity, freeList, openSection, TranslationHeap } from './translation-heap.ts';
+import {
+  CHUNK_PORTS,
+  CHUNK_SHIFT,
+  CHUNK_SLOTS,
+  CLASS_TCP,
+  CLASS_UDP,
+  CLASSES,
+  chunkOfSlot,
+  classOfSlot,
+  DIRECTORY_ADDRESS,
+  DIRECTORY_FAMILY,
+  DIRECTORY_PLACE,
+  directoryAt,
+  firstSlotAt,
+  HEADER_SEED,
+  SLOT_ADDRESS,
+  SLOT_FREE,
+  SLOT_HELD,
+  SLOT_LIVE,
+  SLOT_OWNER,
+  SLOT_REFERENCES,
+  SLOT_STATE,
+  SLOT_UNTIL,
+  SLOT_WORDS,
+  slotOf,
+} from './translation-layout.ts';
+
+/** Answer of {@link Translation.acquire}: no external port is free for this site. */
+export const TRANSLATION_NO_PORTS = -1;
+/** The site has as many live mappings as its quota allows. */
+export const TRANSLATION_QUOTA = -2;
+/** The egress has no external address of this family. */
+export const TRANSLATION_NO_ADDRESS = -3;
+/** The protocol has no ports to translate. */
+export const TRANSLATION_PROTOCOL = -4;
+
+/** Ended holds that one `acquire` frees in passing: bounds what a packet pays for others. */
+const FREED_PER_ACQUIRE = 8;
+const ALL = 0x7fffffff;
+
+/** What a new set of pools did. */
+export interface TranslationChange {
+  /**
+   * Live slots that may not be used any more: their address is gone, or their port left the range or became
+   * reserved. The caller ends their flows; each port is held from the release of its last flow.
+   */
+  readonly ended: readonly number[];
+  /** Configured ports for which the section has no room; they are never allocated. */
+  readonly unplacedPorts: number;
+}
+
+export class Translation {
+  /** The mapped section; `translation-layout.ts` says what stands where. Others only read it. */
+  readonly words: Int32Array;
+  private readonly seed: number;
+  private readonly firstSlotAt: number;
+  private readonly slots: number;
+  private heap: TranslationHeap;
+  /** The pools and reservations in force, as text: most new plans change neither. */
+  private configured: string;
+
+  /**
+   * @param section part of the flow memory: zeros, or what an earlier process left there
+   * @param seed random number for a new section; an old one keeps its own
+   * @throws RangeError if the section is too small for 1024 ports
+   */
+  constructor(section: Int32Array, seed: number, nowMs: number) {
+    openSection(section, seed);
+    this.words = section;
+    this.seed = section[HEADER_SEED]!;
+    this.firstSlotAt = firstSlotAt(chunkCapacity(section));
+    this.slots = chunkCapacity(section) * CHUNK_SLOTS;
+    this.heap = new TranslationHeap(section, [], [], nowMs);
+    this.configured = '';
+  }
+
+  /**
+   * Takes a new set of external addresses and of ports that are never allocated. Mappings keep their slots
+   * where address, range and reservations still allow it. Not for the packet path: it allocates and reads the whole
+   * section, unless nothing has changed.
+   *
+   * @throws RangeError if a pool or reservation is impossible; nothing changes then
+   */
+  configure(
+    pools: readonly TranslationPool[],
+    reserved: readonly ReservedPort[],
+    nowMs: number,
+  ): TranslationChange {
+    const configured = JSON.stringify([pools, reserved]);
+    if (configured === this.configured) return { ended: [], unplacedPorts: this.heap.unplacedPorts };
+    this.heap = new TranslationHeap(this.words, pools, reserved, nowMs);
+    this.configured = configured;
+    return { ended: this.heap.ended, unplacedPorts: this.heap.unplacedPorts };
+  }
+
+  /**
+   * The mapping of an internal endpoint, made if there is none. The caller counts its flow with
+   * {@link retain}, or gives the slot back with {@link abandon} if the flow does not come about.
+   *
+   * @param egress address space of the egress
+   * @param space address space of the site
+   * @param a0 internal address, wire order, four words `a0` to `a3`
+   * @param port internal port or ICMP identifier, host order
+   * @param protocol IP protocol number
+   * @returns the slot, or one of `TRANSLATION_...` (negative)
+   */
+  acquire(
+    egress: number,
+    space: number,
+    family: number,
+    a0: number,
+    a1: number,
+    a2: number,
+    a3: number,
+    port: number,
+    protocol: number,
+    nowMs: number,
+  ): number {
+    const kind = protocolClass(protocol, family);
+    if (kind < 0) return TRANSLATION_PROTOCOL;
+    this.expire(nowMs, FREED_PER_ACQUIRE);
+    const heap = this.heap;
+    const words = this.words;
+    const owner = (space << 16) | port;
+    const known = heap.index.find(egress, family, kind, owner, a0, a1, a2, a3);
+    if (known >= 0) {
+      if (words[this.slotAt(known) + SLOT_STATE] === SLOT_LIVE) return known;
+      const pool = heap.poolOf[known]!;
+      const account = heap.accounts.open(pool * CLASSES + kind, space);
+      if (heap.accounts.live[account]! >= heap.pools.pools[pool]!.quotaPerSite) return TRANSLATION_QUOTA;
+      this.revive(known);
+      return known;
+    }
+    const group = heap.pools.group(egress, family);
+    if (group === undefined) return TRANSLATION_NO_ADDRESS;
+    let host = mixWord(this.seed, space);
+    host = mixWord(host, a0);
+    host = mixWord(host, a1);
+    host = mixWord(host, a2);
+    const preferred = preferredPool(group, finishHash(mixWord(host, a3)));
+    let slot = this.take(group[preferred]!.index, kind, space, nowMs);
+    let answer = slot;
+    for (let i = 1; slot < 0 && i < group.length; i++) {
+      slot = this.take(group[(preferred + i) % group.length]!.index, kind, space, nowMs);
+      // Where one address has no ports and another's quota is used up, it is ports that are missing.
+      if (slot > answer) answer = slot;
+    }
+    if (slot < 0) return answer;
+    const at = this.slotAt(slot);
+    words[at + SLOT_ADDRESS] = a0;
+    words[at + SLOT_ADDRESS + 1] = a1;
+    words[at + SLOT_ADDRESS + 2] = a2;
+    words[at + SLOT_ADDRESS + 3] = a3;
+    words[at + SLOT_OWNER] = owner;
+    words[at + SLOT_REFERENCES] = 0;
+    words[at + SLOT_STATE] = SLOT_LIVE;
+    heap.countLive(slot, 1);
+    heap.index.insert(slot);
+    return slot;
+  }
+
+  /** Counts one more flow of a live mapping. */
+  retain(slot: number): void {
+    const at = this.slotAt(slot);
+    this.words[at + SLOT_REFERENCES] = this.words[at + SLOT_REFERENCES]! + 1;
+  }
+
+  /**
+   * A flow of a mapping has ended, and late packets of it may come for another `holdMs`. With the last one the
+   * port is held: for as long as any flow of this mapping asked for.
+   */
+  release(slot: number, holdMs: number, nowMs: number): void {
+    const words = this.words;
+    const at = this.slotAt(slot);
+    if (words[at + SLOT_STATE] !== SLOT_LIVE) return;
+    words[at + SLOT_UNTIL] = laterHoldEnd(words[at + SLOT_UNTIL]!, holdEnd(nowMs, holdMs), nowMs);
+    const references = words[at + SLOT_REFERENCES]!;
+    if (references > 1) words[at + SLOT_REFERENCES] = references - 1;
+    else this.hold(slot);
+  }
+
+  /** Gives back a slot that {@link acquire} returned and no flow came to use. Others' references stay. */
+  abandon(slot: number, nowMs: number): void {
+    if (this.words[this.slotAt(slot) + SLOT_REFERENCES] === 0) this.release(slot, 0, nowMs);
+  }
+
+  /**
+   * At start, after {@link configure}: counts a flow that was found in flow memory, if the slot is usable and
+   * still belongs to this internal endpoint. Otherwise returns false, and the flow must end.
+   */
+  adopt(
+    slot: number,
+    space: number,
+    a0: number,
+    a1: number,
+    a2: number,
+    a3: number,
+    port: number,
+    protocol: number,
+  ): boolean {
+    if (!this.isUsable(slot)) return false;
+    const words = this.words;
+    const at = this.slotAt(slot);
+    const state = words[at + SLOT_STATE];
+    if (state === SLOT_FREE) return false;
+    if (classOfSlot(slot) !== protocolClass(protocol, this.family(slot))) return false;
+    if (words[at + SLOT_OWNER] !== ((space << 16) | port)) return false;
+    if (words[at + SLOT_ADDRESS] !== a0 || words[at + SLOT_ADDRESS + 1] !== a1) return false;
+    if (words[at + SLOT_ADDRESS + 2] !== a2 || words[at + SLOT_ADDRESS + 3] !== a3) return false;
+    // Held: the last process was killed between the slot's release and the end of the flow's record.
+    if (state === SLOT_HELD) this.revive(slot);
+    this.retain(slot);
+    return true;
+  }
+
+  /**
+   * At start, after every flow was adopted: mappings without a flow become held, by protocol, because nobody
+   * knows when their last packet was sent.
+   */
+  settle(tcpHoldMs: number, udpHoldMs: number, icmpHoldMs: number, nowMs: number): void {
+    for (let slot = 0; slot < this.slots; slot++) {
+      const at = this.slotAt(slot);
+      if (this.words[at + SLOT_STATE] !== SLOT_LIVE || this.words[at + SLOT_REFERENCES] !== 0) continue;
+      const kind = classOfSlot(slot);
+      this.release(slot, kind === CLASS_TCP ? tcpHoldMs : kind === CLASS_UDP ? udpHoldMs : icmpHoldMs, nowMs);
+    }
+  }
+
+  /** Frees all slots whose holds have ended. Called now and then, at least once a day. */
+  sweep(nowMs: number): void {
+    this.expire(nowMs, ALL);
+  }
+
+  /** Whether a slot exists and may be used under the pools in force. A flow whose slot is not must end. */
+  isUsable(slot: number): boolean {
+    return slot >= 0 && slot < this.slots && this.heap.poolOf[slot]! >= 0;
+  }
+
+  /**
+   * The live mapping that owns an external endpoint, or -1: for hairpinning, and for what comes back.
+   *
+   * @param a0 external address, wire order, four words `a0` to `a3`
+   * @param port external port or ICMP identifier, host order
+   */
+  findExternal(
+    egress: number,
+    family: number,
+    a0: number,
+    a1: number,
+    a2: number,
+    a3: number,
+    protocol: number,
+    port: number,
+  ): number {
+    const kind = protocolClass(protocol, family);
+    if (kind < 0) return -1;
+    const heap = this.heap;
+    const pool = heap.pools.find(egress, family, a0, a1, a2, a3);
+    if (pool < 0) return -1;
+    const chunk = heap.pools.pools[pool]!.chunks[port >>> CHUNK_SHIFT]!;
+    if (chunk < 0) return -1;
+    const slot = slotOf(chunk, kind, port);
+    if (heap.poolOf[slot]! < 0 || this.words[this.slotAt(slot) + SLOT_STATE] !== SLOT_LIVE) return -1;
+    return slot;
+  }
+
+  /** Place in {@link words} of the four words of the external address of a slot. */
+  externalAddressAt(slot: number): number {
+    return directoryAt(chunkOfSlot(slot)) + DIRECTORY_ADDRESS;
+  }
+
+  /** External port or ICMP identifier of a slot, host order. */
+  externalPort(slot: number): number {
+    const place = this.words[directoryAt(chunkOfSlot(slot)) + DIRECTORY_PLACE]!;
+    return ((place & 0xffff) << CHUNK_SHIFT) | ((slot % CHUNK_SLOTS) & (CHUNK_PORTS - 1));
+  }
+
+  /** Address space of the egress of a slot. */
+  egressSpace(slot: number): number {
+    return this.words[directoryAt(chunkOfSlot(slot)) + DIRECTORY_PLACE]! >>> 16;
+  }
+
+  /** Family of a slot, 4 or 6. */
+  family(slot: number): number {
+    return this.words[directoryAt(chunkOfSlot(slot)) + DIRECTORY_FAMILY]!;
+  }
+
+  /** Place in {@link words} of the four words of the internal address of a slot. */
+  internalAddressAt(slot: number): number {
+    return this.slotAt(slot) + SLOT_ADDRESS;
+  }
+
+  /** Internal port or ICMP identifier of a slot, host order. */
+  internalPort(slot: number): number {
+    return this.words[this.slotAt(slot) + SLOT_OWNER]! & 0xffff;
+  }
+
+  /** Address space of the site that owns a slot. */
+  siteSpace(slot: number): number {
+    return this.words[this.slotAt(slot) + SLOT_OWNER]! >>> 16;
+  }
+
+  private slotAt(slot: number): number {
+    return this.firstSlotAt + slot * SLOT_WORDS;
+  }
+
+  /**
+   * Takes a slot of a pool for a site: out of the free list, or out of what the site itself has held. The
+   * caller writes the endpoint, the state and the count.
+   */
+  private take(pool: number, kind: number, space: number, nowMs: number): number {
+    const heap = this.heap;
+    const accounts = heap.accounts;
+    const account = accounts.open(pool * CLASSES + kind, space);
+    const quota = heap.pools.pools[pool]!.quotaPerSite;
+    if (accounts.live[account]! >= quota) return TRANSLATION_QUOTA;
+    const list = freeList(pool, kind);
+    if (heap.queues.first(list) < 0) this.expire(nowMs, ALL);
+    if (accounts.live[account]! + accounts.held[account]! < quota) {
+      const slot = heap.queues.first(list);
+      if (slot >= 0) {
+        heap.queues.remove(slot);
+        this.words[this.slotAt(slot) + SLOT_UNTIL] = nowMs;
+        return slot;
+      }
+    }
+    const own = accounts.heldSlots.first(account);
+    if (own < 0) return TRANSLATION_NO_PORTS;
+    // Its hold goes on against other sites: the end stays in the slot.
+    heap.index.remove(own);
+    heap.leaveHeld(own);
+    return own;
+  }
+
+  /** HELD to LIVE, for the endpoint that stands in the slot. */
+  private revive(slot: number): void {
+    this.heap.leaveHeld(slot);
+    this.words[this.slotAt(slot) + SLOT_REFERENCES] = 0;
+    this.words[this.slotAt(slot) + SLOT_STATE] = SLOT_LIVE;
+    this.heap.countLive(slot, 1);
+  }
+
+  /** LIVE to HELD; the end stands in the slot already. */
+  private hold(slot: number): void {
+    const at = this.slotAt(slot);
+    this.words[at + SLOT_REFERENCES] = 0;
+    this.words[at + SLOT_STATE] = SLOT_HELD;
+    this.heap.countLive(slot, -1);
+    this.heap.enterHeld(slot);
+  }
+
+  /** HELD to FREE for slots whose holds have ended, so many at most. */
+  private expire(nowMs: number, most: number): void {
+    const heap = this.heap;
+    for (let i = 0; i < most; i++) {
+      const slot = heap.wheel.takeEnded(nowMs);
+      if (slot < 0) return;
+      const pool = heap.poolOf[slot]!;
+      if (pool >= 0) heap.index.remove(slot);
+      heap.leaveHeld(slot);
+      this.words[this.slotAt(slot) + SLOT_STATE] = SLOT_FREE;
+      if (pool >= 0) heap.queues.append(freeList(pool, classOfSlot(slot)), slot);
+    }
+  }
+}
