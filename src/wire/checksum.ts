@@ -64,7 +64,7 @@ export function addressWordsSum(word0: number, word1: number, word2: number, wor
   );
 }
 
-/** Sum of the view's source and destination address. */
+/** Sum of the view's source and destination address, as its fields say. */
 export function addressesSum(view: PacketView): number {
   return addSums(
     addressWordsSum(view.src0, view.src1, view.src2, view.src3),
@@ -180,11 +180,16 @@ export function transportChecksumOffset(protocol: number): number {
 }
 
 /**
- * Sum of the pseudo-header (RFC 9293 3.1, RFC 8200 8.1) of the view's packet for a transport length in bytes,
- * header included (0..65535).
+ * Sum of the pseudo-header (RFC 9293 3.1, RFC 8200 8.1) for a transport length in bytes, header included
+ * (0..65535). The addresses are read from the packet, not from the view's fields: a translated packet is summed
+ * as it is now.
  */
 export function pseudoHeaderSum(view: PacketView, transportBytes: number): number {
-  return foldSum(addressesSum(view) + swap16(transportBytes) + (view.protocol << 8));
+  const addresses =
+    view.family === IPV4
+      ? sumMemory(view.memory, (view.offset + 12) | 0, 8)
+      : sumMemory(view.memory, (view.offset + 8) | 0, 32);
+  return foldSum(addresses + swap16(transportBytes) + (view.protocol << 8));
 }
 
 /** Bytes that the transport checksum covers: what UDP's length field says, else everything to the packet's end. */
