@@ -19,7 +19,7 @@ export const MAX_DEVICES = 1024;
 
 const STATUS_NOW_MS = 0;
 const STATUS_READY_COUNT = 1;
-const STATUS_WORDS = 4;
+const STATUS_WORDS = 2;
 const STATE_OPEN = 1;
 const STATE_GONE = 2;
 const KIND_ETHERNET = 1;
@@ -58,6 +58,11 @@ export interface PacketOptions {
   readonly filter?: readonly (readonly [number, number, number, number])[];
   /** Send past the queueing discipline; default false. */
   readonly qdiscBypass?: boolean;
+  /**
+   * Ethernet only: join GRE-encapsulated TCP segments of one receive batch to GSO packets, in the shape in which
+   * the kernel's own receive offload delivers them; default true.
+   */
+  readonly coalesceGre?: boolean;
 }
 
 function encodeFilter(filter: PacketOptions['filter']): Uint8Array {
@@ -138,8 +143,10 @@ export class NativeIo implements BurstIo {
     this.#mustBeFree(index, name);
     const kind = options.kind === 'ethernet' ? KIND_ETHERNET : KIND_IP;
     const filter = encodeFilter(options.filter);
+    const bypass = options.qdiscBypass ? 1 : 0;
+    const coalesce = (options.coalesceGre ?? true) ? 1 : 0;
     return checked(
-      this.#binding.addPacket(this.#loop, index, name, kind, filter, options.qdiscBypass ? 1 : 0),
+      this.#binding.addPacket(this.#loop, index, name, kind, filter, bypass, coalesce),
       `open a packet socket on ${name}`,
     );
   }

@@ -44,6 +44,7 @@ export interface NativeBinding {
     kind: number,
     filter: Uint8Array,
     qdiscBypass: number,
+    coalesceGre: number,
   ): number;
   removeDevice(loop: NativeLoop, index: number): void;
   watch(loop: NativeLoop, fd: number, id: number, writable: number): number;

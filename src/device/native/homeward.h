@@ -18,6 +18,9 @@
 #ifndef HOMEWARD_H
 #define HOMEWARD_H
 
+/* Every file includes this one first. */
+#define _GNU_SOURCE
+
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <stdbool.h>
@@ -38,6 +41,8 @@
 
 #define MAX_DEVICES 1024
 #define BATCH 64
+/* Most bytes of a frame, up to its payload, that gre-segment.c copies per segment. */
+#define SEGMENT_HEADER_BYTES 256
 
 /*
  * The receive area:
@@ -75,7 +80,7 @@ struct device {
 };
 
 /* Words of the status array that JavaScript reads. */
-enum status_word { STATUS_NOW_MS = 0, STATUS_READY_COUNT = 1, STATUS_COALESCED = 2, STATUS_SEGMENTED = 3, STATUS_WORDS = 4 };
+enum status_word { STATUS_NOW_MS = 0, STATUS_READY_COUNT = 1, STATUS_WORDS = 2 };
 
 struct loop {
   int epoll_fd;
@@ -121,8 +126,8 @@ struct loop {
   struct mmsghdr messages[BATCH];
   struct iovec vectors[BATCH * 3];
   struct sockaddr_ll names[2];
-  /* Where gre-segment.c writes the headers of one batch. */
-  uint8_t *segment_headers;
+  /* Headers that gre-segment.c writes, one place for each message of a batch. */
+  uint8_t segment_headers[BATCH][SEGMENT_HEADER_BYTES];
 };
 
 /* What was being done when a control function failed; for the error message. */
@@ -132,7 +137,7 @@ extern _Thread_local const char *last_step;
 size_t rx_area_bytes(int rx_frames, int byte_quota);
 int loop_open(struct loop *loop);
 void loop_close(struct loop *loop);
-int loop_add(struct loop *loop, int index, int fd, int kind, int ifindex);
+int loop_add(struct loop *loop, int index, int fd, const struct device *device);
 void loop_remove(struct loop *loop, int index, enum device_state state);
 int loop_watch(struct loop *loop, int fd, int32_t id, bool writable);
 int loop_unwatch(struct loop *loop, int fd);
@@ -158,8 +163,32 @@ struct packet_options {
 int packet_open(const char *name, const struct packet_options *options, int *ifindex);
 bool packet_receive(struct loop *loop, int index, int frames);
 void packet_send(struct loop *loop, int index);
-/* Sends loop->messages[0 .. count). Returns false if the device takes no more in this burst. */
-bool packet_send_batch(struct loop *loop, int index, int count, bool *waited);
+
+/* gre-segment.c */
+struct segmenter {
+  const uint8_t *frame;
+  /* Offsets in the frame; gre_sequence is 0 if there is none. */
+  size_t outer, gre, gre_sequence, inner, transport, header_bytes;
+  bool gre_checksum, tcp;
+  size_t payload_bytes, segment_bytes;
+  /* Payload done so far, and segments. */
+  size_t position;
+  uint32_t index;
+  bool done;
+};
+/* False if the frame is not what FLAG_SEGMENT_GRE promises. Else there is at least one segment. */
+bool segment_begin(struct segmenter *segmenter, const uint8_t *frame, size_t length, int kind);
+/* Writes the next segment's header_bytes; returns the bytes of its payload, which stays where it is. */
+size_t segment_next(struct segmenter *segmenter, uint8_t *header, const uint8_t **payload);
+
+/* gre-coalesce.c: joins among the frames of rx from `first` on. */
+void coalesce_gre(struct loop *loop, int first);
+
+/* checksum.c */
+uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t bytes);
+uint16_t checksum_fold(uint64_t sum);
+/* Of the pseudo-header; `ip` is an IPv4 or IPv6 header. */
+uint64_t checksum_pseudo(const uint8_t *ip, uint8_t protocol, size_t transport_bytes);
 
 /* host-file.c */
 int file_map(const char *path, size_t bytes, bool create, bool read_only, void **address);

@@ -1,7 +1,6 @@
 /*
  * Mapped files (flow memory on tmpfs) and file locks (one instance a namespace).
  */
-#define _GNU_SOURCE
 #include "homeward.h"
 
 #include <errno.h>

@@ -6,11 +6,9 @@
  *
  * Level-triggered: a device that was taken off the queue too early is reported again.
  */
-#define _GNU_SOURCE
 #include "homeward.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -69,16 +67,13 @@ void loop_close(struct loop *loop) {
   loop->wake_fd = -1;
 }
 
-int loop_add(struct loop *loop, int index, int fd, int kind, int ifindex) {
+int loop_add(struct loop *loop, int index, int fd, const struct device *device) {
   last_step = "epoll_ctl";
   int result = epoll_set(loop, EPOLL_CTL_ADD, fd, EPOLLIN, EVENT_DEVICE << EVENT_KIND_SHIFT | (uint32_t)index);
   if (result < 0) return result;
-  struct device *device = &loop->devices[index];
-  memset(device, 0, sizeof *device);
-  device->fd = fd;
-  device->kind = kind;
-  device->ifindex = ifindex;
-  device->send_first = -1;
+  loop->devices[index] = *device;
+  loop->devices[index].fd = fd;
+  loop->devices[index].send_first = -1;
   loop->states[index] = STATE_OPEN;
   return 0;
 }

@@ -3,7 +3,6 @@
  * all this types and errors; so a wrong argument here is our own mistake and answered with a plain TypeError.
  * Control functions return a number, -errno on failure; lastStep() says what was being done.
  */
-#define _GNU_SOURCE
 #define NAPI_VERSION 8
 #include "homeward.h"
 
@@ -164,7 +163,6 @@ static void release_loop(napi_env env, void *data, void *hint) {
   struct loop *loop = data;
   loop_close(loop);
   free(loop->tx_next);
-  free(loop->segment_headers);
   free(loop);
 }
 
@@ -229,31 +227,32 @@ static napi_value close_loop(napi_env env, napi_callback_info info) {
 }
 
 /* Puts a descriptor that was just opened into the loop; returns the interface index. */
-static napi_value add(struct loop *loop, napi_env env, int index, int fd, int kind, int ifindex) {
+static napi_value add(struct loop *loop, napi_env env, int index, int fd, const struct device *device) {
   if (fd < 0) return number(env, fd);
-  int result = loop_add(loop, index, fd, kind, ifindex);
+  int result = loop_add(loop, index, fd, device);
   if (result < 0) close(fd);
-  return number(env, result < 0 ? result : ifindex);
+  return number(env, result < 0 ? result : device->ifindex);
 }
 
 /* addTun(loop, index, name, mtu, txQueueFrames, persist) */
 static napi_value add_tun(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
   struct loop *loop = loop_at(&arguments, 0);
-  int index = index_at(&arguments, 1), ifindex = 0;
+  int index = index_at(&arguments, 1);
   char name[64];
   text_at(&arguments, 2, name, sizeof name);
   int32_t mtu = integer_at(&arguments, 3), queue = integer_at(&arguments, 4), persist = integer_at(&arguments, 5);
   if (arguments.failed) return NULL;
-  int fd = tun_open(name, mtu, queue, persist, &ifindex);
-  return add(loop, env, index, fd, KIND_TUN, ifindex);
+  struct device device = {.kind = KIND_TUN};
+  int fd = tun_open(name, mtu, queue, persist, &device.ifindex);
+  return add(loop, env, index, fd, &device);
 }
 
-/* addPacket(loop, index, name, kind, filter: Uint8Array, qdiscBypass) */
+/* addPacket(loop, index, name, kind, filter: Uint8Array, qdiscBypass, coalesceGre) */
 static napi_value add_packet(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
   struct loop *loop = loop_at(&arguments, 0);
-  int index = index_at(&arguments, 1), ifindex = 0;
+  int index = index_at(&arguments, 1);
   char name[64];
   text_at(&arguments, 2, name, sizeof name);
   size_t filter_bytes;
@@ -261,9 +260,11 @@ static napi_value add_packet(napi_env env, napi_callback_info info) {
   options.filter = array_at(&arguments, 4, napi_uint8_array, &filter_bytes);
   options.filter_length = (int)(filter_bytes / sizeof(struct sock_filter));
   options.qdisc_bypass = integer_at(&arguments, 5) != 0;
+  bool coalesce = integer_at(&arguments, 6) != 0;
   if (arguments.failed) return NULL;
-  int fd = packet_open(name, &options, &ifindex);
-  return add(loop, env, index, fd, options.kind, ifindex);
+  struct device device = {.kind = options.kind, .coalesce_gre = coalesce && options.kind == KIND_ETHERNET};
+  int fd = packet_open(name, &options, &device.ifindex);
+  return add(loop, env, index, fd, &device);
 }
 
 /* removeDevice(loop, index) */

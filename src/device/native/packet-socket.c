@@ -8,7 +8,6 @@
  * Bound with ETH_P_ALL: taps for single protocols see nothing behind an nftables ingress drop. What the socket
  * takes is up to its filter, which is attached before the bind and locked.
  */
-#define _GNU_SOURCE
 #include "homeward.h"
 
 #include <arpa/inet.h>
@@ -152,6 +151,7 @@ bool packet_receive(struct loop *loop, int index, int frames) {
     else if (errno != EAGAIN && errno != EINTR && errno != ENETDOWN) loop->rx_errors[index]++;
     return true;
   }
+  int first = loop->rx_count;
   size_t gap = device->kind == KIND_IP ? LINK_BYTES : 0;
   int large_used = 0;
   for (int i = 0; i < count; i++) {
@@ -172,44 +172,89 @@ bool packet_receive(struct loop *loop, int index, int frames) {
   }
   loop->large_next += large_used;
   device->large_frames = large_used > 0;
+  if (device->coalesce_gre) coalesce_gre(loop, first);
   return count < batch;
 }
 
-bool packet_send_batch(struct loop *loop, int index, int count, bool *waited) {
-  struct device *device = &loop->devices[index];
-  int sent = 0;
+/* What packet_send keeps while it fills batches. */
+struct sending {
+  int index;
+  /* Messages filled and not sent yet. */
+  int count;
+  /* It has waited for room once. */
+  bool waited;
+  /* The device takes no more in this burst. */
+  bool blocked;
+};
+
+static void send_batch(struct loop *loop, struct sending *sending) {
+  struct device *device = &loop->devices[sending->index];
+  int sent = 0, count = sending->count;
+  sending->count = 0;
   while (sent < count) {
     int result = sendmmsg(device->fd, loop->messages + sent, (unsigned)(count - sent), MSG_DONTWAIT);
     if (result > 0) {
       sent += result;
       continue;
     }
-    if (result < 0 && errno == EINTR) continue;
-    if (result < 0 && errno == EAGAIN) {
+    int error = errno;
+    if (error == EINTR) continue;
+    if (error == EAGAIN && !sending->waited) {
       struct pollfd poll_fd = {.fd = device->fd, .events = POLLOUT};
-      if (!*waited) {
-        *waited = true;
-        if (poll(&poll_fd, 1, SEND_WAIT_MS) > 0) continue;
-      }
-      loop->tx_errors[index] += count - sent;
-      return false;
+      sending->waited = true;
+      if (poll(&poll_fd, 1, SEND_WAIT_MS) > 0) continue;
     }
-    if (result < 0 && is_gone(device->fd, errno)) {
-      loop->tx_errors[index] += count - sent;
-      loop_remove(loop, index, STATE_GONE);
-      return false;
+    bool gone = is_gone(device->fd, error);
+    if (gone || error == EAGAIN || error == ENETDOWN) {
+      loop->tx_errors[sending->index] += count - sent;
+      if (gone) loop_remove(loop, sending->index, STATE_GONE);
+      sending->blocked = true;
+      return;
     }
     /* This frame was refused (ENOBUFS: a full queue; EINVAL, EMSGSIZE: the frame): the next may pass. */
-    loop->tx_errors[index]++;
+    loop->tx_errors[sending->index]++;
     sent++;
   }
-  return true;
+}
+
+/* Appends a message: `head` bytes of a frame from its virtio header on, and `payload` bytes from elsewhere. */
+static void append(struct loop *loop, struct sending *sending, uint8_t *frame, size_t head, const uint8_t *payload,
+                   size_t payload_bytes) {
+  struct iovec *vector = &loop->vectors[sending->count * 3];
+  struct msghdr *message = &loop->messages[sending->count].msg_hdr;
+  size_t vectors = 0;
+  memset(message, 0, sizeof *message);
+  message->msg_iov = vector;
+  if (loop->devices[sending->index].kind == KIND_IP) {
+    vector[vectors++] = (struct iovec){frame, VNET_BYTES};
+    vector[vectors++] = (struct iovec){frame + PREFIX_BYTES, head - PREFIX_BYTES};
+    message->msg_name = &loop->names[frame[PREFIX_BYTES] >> 4 == 6];
+    message->msg_namelen = sizeof loop->names[0];
+  } else {
+    vector[vectors++] = (struct iovec){frame, head};
+  }
+  if (payload_bytes > 0) vector[vectors++] = (struct iovec){(void *)payload, payload_bytes};
+  message->msg_iovlen = vectors;
+  if (++sending->count == BATCH) send_batch(loop, sending);
+}
+
+static void append_segments(struct loop *loop, struct sending *sending, const uint8_t *frame, size_t length) {
+  struct segmenter segmenter;
+  if (!segment_begin(&segmenter, frame, length, loop->devices[sending->index].kind)) {
+    loop->tx_errors[sending->index]++;
+    return;
+  }
+  while (!segmenter.done && !sending->blocked) {
+    uint8_t *header = loop->segment_headers[sending->count];
+    const uint8_t *payload;
+    size_t bytes = segment_next(&segmenter, header, &payload);
+    append(loop, sending, header, segmenter.header_bytes, payload, bytes);
+  }
 }
 
 void packet_send(struct loop *loop, int index) {
   struct device *device = &loop->devices[index];
-  bool open = true, waited = false;
-  int count = 0;
+  struct sending sending = {.index = index};
   for (int version = 0; version < 2; version++) {
     struct sockaddr_ll *name = &loop->names[version];
     memset(name, 0, sizeof *name);
@@ -219,30 +264,11 @@ void packet_send(struct loop *loop, int index) {
   }
   for (int i = device->send_first; i >= 0; i = loop->tx_next[i]) {
     const int32_t *descriptor = loop->tx + (size_t)i * DESCRIPTOR_WORDS;
-    if (!open) {
-      loop->tx_errors[index]++;
-      continue;
-    }
     uint8_t *frame = loop->arena + descriptor[0];
     size_t length = (size_t)descriptor[1];
-    struct iovec *vector = &loop->vectors[count * 3];
-    struct msghdr *message = &loop->messages[count].msg_hdr;
-    memset(message, 0, sizeof *message);
-    message->msg_iov = vector;
-    if (device->kind == KIND_IP) {
-      vector[0] = (struct iovec){frame, VNET_BYTES};
-      vector[1] = (struct iovec){frame + PREFIX_BYTES, length - PREFIX_BYTES};
-      message->msg_iovlen = 2;
-      message->msg_name = &loop->names[frame[PREFIX_BYTES] >> 4 == 6];
-      message->msg_namelen = sizeof loop->names[0];
-    } else {
-      vector[0] = (struct iovec){frame, length};
-      message->msg_iovlen = 1;
-    }
-    if (++count == BATCH) {
-      open = packet_send_batch(loop, index, count, &waited);
-      count = 0;
-    }
+    if (sending.blocked) loop->tx_errors[index]++;
+    else if (descriptor[3] & FLAG_SEGMENT_GRE) append_segments(loop, &sending, frame, length);
+    else append(loop, &sending, frame, length, NULL, 0);
   }
-  if (count > 0) packet_send_batch(loop, index, count, &waited);
+  if (sending.count > 0) send_batch(loop, &sending);
 }

@@ -4,7 +4,6 @@
  * The virtio-net header's size is set to PREFIX_BYTES: the kernel writes and reads its 10 bytes and skips the
  * other 14, which leaves the room of an Ethernet header. csum_start counts from the IP header.
  */
-#define _GNU_SOURCE
 #include "homeward.h"
 
 #include <errno.h>
@@ -104,13 +103,35 @@ bool tun_receive(struct loop *loop, int index, int frames) {
   return false;
 }
 
+static bool send_segments(int fd, const uint8_t *frame, size_t length) {
+  struct segmenter segmenter;
+  uint8_t header[SEGMENT_HEADER_BYTES];
+  if (!segment_begin(&segmenter, frame, length, KIND_TUN)) {
+    errno = EINVAL;
+    return false;
+  }
+  while (!segmenter.done) {
+    const uint8_t *payload;
+    size_t bytes = segment_next(&segmenter, header, &payload);
+    struct iovec vector[2] = {{header, segmenter.header_bytes}, {(void *)payload, bytes}};
+    if (writev(fd, vector, 2) < 0) return false;
+  }
+  return true;
+}
+
 void tun_send(struct loop *loop, int index) {
   struct device *device = &loop->devices[index];
   for (int i = device->send_first; i >= 0; i = loop->tx_next[i]) {
     const int32_t *descriptor = loop->tx + (size_t)i * DESCRIPTOR_WORDS;
-    if (device->fd >= 0 && write(device->fd, loop->arena + descriptor[0], (size_t)descriptor[1]) >= 0) continue;
+    const uint8_t *frame = loop->arena + descriptor[0];
+    size_t length = (size_t)descriptor[1];
+    if (device->fd >= 0) {
+      bool sent = descriptor[3] & FLAG_SEGMENT_GRE ? send_segments(device->fd, frame, length)
+                                                   : write(device->fd, frame, length) >= 0;
+      if (sent) continue;
+      /* EIO is a device that is down, EINVAL a header the kernel does not like: both concern this frame only. */
+      if (errno == EBADFD) loop_remove(loop, index, STATE_GONE);
+    }
     loop->tx_errors[index]++;
-    /* EIO is a device that is down, EINVAL a header the kernel does not like: both concern this frame only. */
-    if (device->fd >= 0 && errno == EBADFD) loop_remove(loop, index, STATE_GONE);
   }
 }

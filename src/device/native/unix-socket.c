@@ -2,7 +2,6 @@
  * Unix stream sockets, non-blocking: commands reach the data plane by these, which has no event loop for
  * Node's own.
  */
-#define _GNU_SOURCE
 #include "homeward.h"
 
 #include <errno.h>
