@@ -190,9 +190,14 @@ function hasTwice(state: IdentityState): boolean {
   return [spaces, ports, devices].some((numbers) => new Set(numbers).size !== numbers.length);
 }
 
+/** A name may be `constructor`: only the record's own properties count. */
+function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefined {
+  return Object.hasOwn(record, name) ? record[name] : undefined;
+}
+
 function assignSpace(state: IdentityState, { kind, name }: SpaceRequest): number {
   const key = `${kind}:${name}`;
-  const known = state.spaces[key];
+  const known = own(state.spaces, key);
   if (known !== undefined) return known;
   const id = Object.keys(state.spaces).length + 1;
   if (id > MAX_SPACES)
@@ -205,7 +210,7 @@ function assignPort(
   state: IdentityState,
   { name, fingerprint }: PortRequest,
 ): { index: number; generation: number } {
-  const known = state.ports[name];
+  const known = own(state.ports, name);
   if (known !== undefined) {
     const generation =
       known.fingerprint === fingerprint ? known.generation : nextGeneration(known.generation);
@@ -234,7 +239,7 @@ function assignDevices(state: IdentityState, names: readonly string[]): number[]
   const taken = new Set(Object.values(state.devices));
   let candidate = 0;
   const numbers = names.map((name) => {
-    const known = state.devices[name];
+    const known = own(state.devices, name);
     if (known !== undefined) return known;
     while (taken.has(candidate)) candidate++;
     if (candidate >= MAX_DEVICES) {

@@ -1,0 +1,148 @@
+/**
+ * The plan compiler: configuration + facts about the host + identities -> what the data plane needs (`Plan`)
+ * and what the host side has to do (`HostSetup`).
+ *
+ * ```
+ *  Config ----+                                        +--> Plan       data plane (filters are added by host/)
+ *  HostFacts -+-> drafts, checked -> numbers, digest --+
+ *                                    ^                 +--> HostSetup  host/
+ *  Identities -----------------------+
+ * ```
+ *
+ * The same input gives the same output. Nothing is done to the host; identities are assigned only when the
+ * whole configuration is right, and have to be saved before the plan is used.
+ */
+import { createHash } from 'node:crypto';
+import type { Plan, PlanDevice, PlanLink, PlanPort, PlanSpace } from '../../pipeline/plan.ts';
+import type { Config } from '../config/config.ts';
+import type { Problem } from '../config/errors.ts';
+import { Findings } from '../config/findings.ts';
+import type { HostFacts } from '../facts.ts';
+import type { Identities, SpaceRequest } from '../identities.ts';
+import { DeviceDrafts, linkByName } from './devices.ts';
+import type { DeviceDraft, PortDraft } from './drafts.ts';
+import { draftEgresses } from './egress.ts';
+import type { HostDevice, HostSetup } from './host-setup.ts';
+import { planPlugins } from './plugins.ts';
+import { draftTunnels } from './tunnels.ts';
+
+export { routeQueries } from './route-queries.ts';
+
+export interface Compilation {
+  readonly plan: Plan;
+  readonly host: HostSetup;
+  /** What is legal on this host but worth knowing; those of the configuration alone are `Config.notices`. */
+  readonly notices: readonly Problem[];
+}
+
+/**
+ * Compiles a configuration for this host.
+ *
+ * @throws ConfigError if an interface, address or route that the configuration needs is not there.
+ * @throws IdentityError `identities_exhausted`.
+ */
+export function compilePlan(config: Config, facts: HostFacts, identities: Identities): Compilation {
+  const findings = new Findings(config.source);
+  const devices = new DeviceDrafts(facts, findings);
+  const tunnels = draftTunnels(config, facts, devices, findings);
+  const egresses = draftEgresses(config, facts, devices, findings);
+  findings.throwIfAny();
+
+  const ports = [...tunnels, ...egresses];
+  const deviceDrafts = devices.all();
+  const spaces = spaceRequests(config);
+  const assigned = identities.assign({
+    spaces,
+    ports: ports.map(({ name, fingerprint }) => ({ name, fingerprint })),
+    devices: deviceDrafts.map(({ host }) => host.name),
+  });
+  const spaceIds = new Map(spaces.map(({ name }, at) => [name, assigned.spaces[at]!]));
+  const deviceIndexes = new Map(deviceDrafts.map(({ host }, at) => [host.name, assigned.devices[at]!]));
+
+  const content: Omit<Plan, 'generation'> = {
+    gatewayName: config.gateway.name,
+    spaces: planSpaces(config, spaceIds),
+    devices: deviceDrafts.map((draft) => planDevice(draft, deviceIndexes)),
+    ports: ports.map((draft, at) => planPort(draft, assigned.ports[at]!, spaceIds, deviceIndexes)),
+    routes: config.routes.map(({ prefix, via, priority }) => ({ prefix, via: spaceIds.get(via)!, priority })),
+    gatewayAddresses: gatewayAddresses(config, facts, deviceDrafts),
+    flowTable: {
+      maxFlows: config.flowTable.maxFlows,
+      perTunnel: Math.max(1, Math.floor(config.flowTable.maxFlows * config.flowTable.perTunnel)),
+      createRatePerTunnel: config.flowTable.createRatePerTunnel,
+      createRatePerSource: config.flowTable.createRatePerSource,
+      otherProtocols: config.flowTable.otherProtocols,
+    },
+    plugins: planPlugins(config.plugins),
+  };
+  const host: HostSetup = {
+    devices: deviceDrafts.map(
+      (draft): HostDevice => ({ index: deviceIndexes.get(draft.host.name)!, ...draft.host }),
+    ),
+  };
+  const digest = createHash('sha256')
+    .update(JSON.stringify([content, host]))
+    .digest('hex');
+  const plan: Plan = { generation: identities.planGeneration(digest), ...content };
+  return { plan, host, notices: findings.notices };
+}
+
+function spaceRequests(config: Config): SpaceRequest[] {
+  return [
+    ...config.sites.map(({ name }): SpaceRequest => ({ kind: 'site', name })),
+    ...config.egress.map(({ name }): SpaceRequest => ({ kind: 'egress', name })),
+  ];
+}
+
+function planSpaces(config: Config, ids: ReadonlyMap<string, number>): PlanSpace[] {
+  return [
+    ...config.sites.map(
+      ({ name, prefixes }): PlanSpace => ({ id: ids.get(name)!, name, kind: 'site', prefixes }),
+    ),
+    ...config.egress.map(
+      ({ name }): PlanSpace => ({ id: ids.get(name)!, name, kind: 'egress', prefixes: [] }),
+    ),
+  ];
+}
+
+function planDevice(draft: DeviceDraft, indexes: ReadonlyMap<string, number>): PlanDevice {
+  const { name, mtu } = draft.host;
+  const mac = draft.mac === undefined ? {} : { mac: draft.mac };
+  return { index: indexes.get(name)!, name, kind: draft.planKind, mtu, ...mac };
+}
+
+function planPort(
+  draft: PortDraft,
+  identity: { readonly index: number; readonly generation: number },
+  spaceIds: ReadonlyMap<string, number>,
+  deviceIndexes: ReadonlyMap<string, number>,
+): PlanPort {
+  const { spaceName, fingerprint: _, ...rest } = draft;
+  const numbers = {
+    ...identity,
+    space: spaceIds.get(spaceName)!,
+    link: { ...draft.link, device: deviceIndexes.get(draft.link.device)! } as PlanLink,
+  };
+  if (rest.role === 'tunnel') return { ...rest, ...numbers };
+  const portForwards = rest.portForwards.map(({ to, ...external }) => ({
+    ...external,
+    to: { space: spaceIds.get(to.site)!, address: to.address, port: to.port },
+  }));
+  return { ...rest, ...numbers, portForwards };
+}
+
+/** Tunnel endpoints, the uplinks' own addresses, and the gateway's addresses inside the tunnels. */
+function gatewayAddresses(config: Config, facts: HostFacts, devices: readonly DeviceDraft[]): string[] {
+  const addresses = new Set<string>();
+  for (const tunnel of config.sites.flatMap((site) => site.tunnels)) {
+    if (tunnel.type === 'gre') addresses.add(tunnel.local);
+    for (const { address } of tunnel.interfaceAddresses) addresses.add(address);
+  }
+  for (const { host } of devices) {
+    if (host.role !== 'shared') continue;
+    for (const { address, scope } of linkByName(facts, host.name)!.addresses) {
+      if (scope === 'global') addresses.add(address);
+    }
+  }
+  return [...addresses];
+}

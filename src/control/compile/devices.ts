@@ -1,0 +1,185 @@
+/**
+ * The devices of a plan, one for each interface however many ports use it, in the order in which the ports name
+ * them. Asks the facts and says what is wrong with an interface.
+ */
+import type { ConfigPath, PortRange } from '../config/config.ts';
+import type { Findings } from '../config/findings.ts';
+import { nearest } from '../config/suggest.ts';
+import type { HostFacts, LinkFacts } from '../facts.ts';
+import type { DeviceDraft } from './drafts.ts';
+import type { HostGreEndpoints, HostPortForward, HostSharedAddress } from './host-setup.ts';
+
+/** What a new TUN device carries unless the tunnel says otherwise. */
+const DEFAULT_TUN_MTU = 1500;
+
+/** An Ethernet interface, known to exist. */
+export interface EthernetFacts extends LinkFacts {
+  readonly mac: string;
+}
+
+interface SharedDraft {
+  readonly link: EthernetFacts;
+  readonly gre: HostGreEndpoints[];
+  readonly poolAddresses: string[];
+  readonly sharedAddresses: HostSharedAddress[];
+  readonly portForwards: HostPortForward[];
+  readonly untranslatedPrefixes: string[];
+}
+
+/** What an egress adds to its uplink. */
+export interface EgressShare {
+  readonly poolAddresses: readonly string[];
+  readonly sharedAddresses: readonly { readonly address: string; readonly ports: PortRange }[];
+  readonly portForwards: readonly HostPortForward[];
+  readonly untranslatedPrefixes: readonly string[];
+}
+
+export class DeviceDrafts {
+  readonly #facts: HostFacts;
+  readonly #findings: Findings;
+  readonly #exclusive = new Map<string, DeviceDraft>();
+  readonly #shared = new Map<string, SharedDraft>();
+  /** Names in order of appearance. */
+  readonly #names = new Set<string>();
+
+  constructor(facts: HostFacts, findings: Findings) {
+    this.#facts = facts;
+    this.#findings = findings;
+  }
+
+  /** The Ethernet interface of an interconnect or egress; reports and returns undefined if it is none. */
+  ethernet(name: string, path: ConfigPath, user: 'interconnect' | 'egress'): EthernetFacts | undefined {
+    const link = this.#existing(name, path);
+    if (!link) return undefined;
+    if (isEthernet(link)) return link;
+    const remedy = user === 'interconnect' ? 'write type: device' : 'write an Ethernet or VLAN interface';
+    this.#findings.problem(path, `${name} is not an Ethernet interface; ${remedy}`);
+    return undefined;
+  }
+
+  /** The existing layer-3 interface of a device tunnel. */
+  layer3(name: string, path: ConfigPath): LinkFacts | undefined {
+    const link = this.#existing(name, path);
+    if (!link) return undefined;
+    if (link.kind === 'layer3' || link.kind === 'tun') return link;
+    const what = link.kind === 'loopback' ? 'the loopback interface' : 'an Ethernet interface';
+    const remedy = link.kind === 'loopback' ? 'write a layer-3 interface' : 'write type: interconnect';
+    this.#findings.problem(path, `${name} is ${what}; ${remedy}`);
+    return undefined;
+  }
+
+  addInterconnect(name: string, tunnel: string, link: EthernetFacts): void {
+    const { ifindex, mtu, mac } = link;
+    const host = { role: 'exclusive', kind: 'ethernet', name, ifindex, mtu, tunnel } as const;
+    this.#add(name, { planKind: 'ethernet', mac, host });
+  }
+
+  addLayer3(name: string, tunnel: string, link: LinkFacts): void {
+    const { ifindex, mtu } = link;
+    const host = { role: 'exclusive', kind: 'ip', name, ifindex, mtu, tunnel } as const;
+    this.#add(name, { planKind: 'ip', host });
+  }
+
+  /** A TUN device of our own; one by this name may be there from an earlier run. Returns its MTU. */
+  addTun(name: string, tunnel: string, mtu: number | null, path: ConfigPath): number {
+    const there = linkByName(this.#facts, name);
+    if (there && there.kind !== 'tun') {
+      this.#findings.problem(
+        path,
+        `${name} exists and is no TUN device; write another name or driver: packet`,
+      );
+    }
+    const tunMtu = mtu ?? DEFAULT_TUN_MTU;
+    this.#add(name, { planKind: 'tun', host: { role: 'tun', name, mtu: tunMtu, tunnel } });
+    return tunMtu;
+  }
+
+  /**
+   * The Ethernet interface that outer packets leave by. It may be an egress's uplink, but no tunnel's device:
+   * nothing but that tunnel passes there.
+   */
+  addUnderlay(name: string, endpoints: HostGreEndpoints, path: ConfigPath): EthernetFacts | undefined {
+    const route = `${endpoints.remote} is reached by ${name}`;
+    const link = linkByName(this.#facts, name);
+    if (!link || !isEthernet(link)) {
+      this.#findings.problem(
+        path,
+        `${route}, which is not an Ethernet interface; change the host's route to it`,
+      );
+      return undefined;
+    }
+    const owner = this.#exclusive.get(name)?.host;
+    if (owner && 'tunnel' in owner) {
+      this.#findings.problem(
+        path,
+        `${route}, which tunnel ${owner.tunnel} owns; change the host's route to it`,
+      );
+      return undefined;
+    }
+    const { gre } = this.#share(name, link);
+    const known = gre.some(({ local, remote }) => local === endpoints.local && remote === endpoints.remote);
+    if (!known) gre.push(endpoints);
+    return link;
+  }
+
+  addEgress(name: string, link: EthernetFacts, share: EgressShare): void {
+    const draft = this.#share(name, link);
+    draft.poolAddresses.push(...share.poolAddresses);
+    draft.sharedAddresses.push(...share.sharedAddresses);
+    draft.portForwards.push(...share.portForwards);
+    draft.untranslatedPrefixes.push(...share.untranslatedPrefixes);
+  }
+
+  /** All devices, in order of appearance. */
+  all(): DeviceDraft[] {
+    return [...this.#names].map((name) => {
+      const exclusive = this.#exclusive.get(name);
+      if (exclusive) return exclusive;
+      const { link, ...ours } = this.#shared.get(name)!;
+      const { ifindex, mtu, mac } = link;
+      return { planKind: 'ethernet', mac, host: { role: 'shared', name, mtu, ifindex, ...ours } };
+    });
+  }
+
+  #add(name: string, draft: DeviceDraft): void {
+    this.#names.add(name);
+    this.#exclusive.set(name, draft);
+  }
+
+  #share(name: string, link: EthernetFacts): SharedDraft {
+    this.#names.add(name);
+    const known = this.#shared.get(name);
+    if (known) return known;
+    const draft: SharedDraft = {
+      link,
+      gre: [],
+      poolAddresses: [],
+      sharedAddresses: [],
+      portForwards: [],
+      untranslatedPrefixes: [],
+    };
+    this.#shared.set(name, draft);
+    return draft;
+  }
+
+  #existing(name: string, path: ConfigPath): LinkFacts | undefined {
+    const link = linkByName(this.#facts, name);
+    if (link) return link;
+    const names = Object.keys(this.#facts.links).filter((other) => other !== 'lo');
+    const near = nearest(name, names);
+    const here =
+      names.length > 0 ? `interfaces here: ${names.sort().join(', ')}` : 'there are no interfaces here';
+    const remedy = near === undefined ? here : `did you mean ${near}? (${here})`;
+    this.#findings.problem(path, `${name} does not exist; ${remedy}`);
+    return undefined;
+  }
+}
+
+/** The link of this name, if it is there (a name may be `constructor`). */
+export function linkByName(facts: HostFacts, name: string): LinkFacts | undefined {
+  return Object.hasOwn(facts.links, name) ? facts.links[name] : undefined;
+}
+
+function isEthernet(link: LinkFacts): link is EthernetFacts {
+  return link.kind === 'ethernet' && link.mac !== undefined;
+}

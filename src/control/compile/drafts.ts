@@ -1,0 +1,45 @@
+/**
+ * Ports and devices while they are compiled: everything but the numbers. Those are given out only when the
+ * whole configuration has turned out to be right, so that a refused one uses up none.
+ */
+import type { PlanEgressPort, PlanLink, PlanTunnelPort } from '../../pipeline/plan.ts';
+import type { HostDevice } from './host-setup.ts';
+
+/** `device` by name instead of by number. */
+type NamedDevice<L> = L extends PlanLink ? Omit<L, 'device'> & { readonly device: string } : never;
+
+export type LinkDraft = NamedDevice<PlanLink>;
+
+interface PortDraftCommon {
+  /** Name of the site or egress. */
+  readonly spaceName: string;
+  /** What makes it this port: see `PortRequest.fingerprint`. */
+  readonly fingerprint: string;
+  readonly link: LinkDraft;
+}
+
+type NumberedFields = 'index' | 'generation' | 'space' | 'link';
+
+export type TunnelDraft = PortDraftCommon & Omit<PlanTunnelPort, NumberedFields>;
+export type EgressDraft = PortDraftCommon &
+  Omit<PlanEgressPort, NumberedFields | 'portForwards'> & {
+    readonly portForwards: readonly PortForwardDraft[];
+  };
+export type PortDraft = TunnelDraft | EgressDraft;
+
+export interface PortForwardDraft {
+  readonly protocol: 'tcp' | 'udp';
+  readonly address: string;
+  readonly port: number;
+  readonly to: { readonly site: string; readonly address: string; readonly port: number };
+}
+
+type WithoutIndex<D> = D extends HostDevice ? Omit<D, 'index'> : never;
+
+/** A device as the plan and the host side will see it. */
+export interface DeviceDraft {
+  readonly planKind: 'ethernet' | 'ip' | 'tun';
+  /** Ethernet only. */
+  readonly mac?: string;
+  readonly host: WithoutIndex<HostDevice>;
+}

@@ -1,0 +1,287 @@
+/**
+ * A port for each egress: its next hops, its external addresses, its port forwards, and what of the uplink is
+ * ours and what stays the host's.
+ *
+ * ```
+ *  an address of the pool is ...      ours of it                     the host's
+ *  one of the host's own              the reserved ports             everything else
+ *  routed to the gateway              everything                     nothing
+ *  in the uplink's own network,       everything; we answer ARP      nothing
+ *    but not the host's                 and ND for it
+ * ```
+ */
+
+import type { PlanPool } from '../../pipeline/plan.ts';
+import { formatPrefix, prefixContains, prefixOf } from '../../wire/address.ts';
+import type { Config, ConfigPath, EgressConfig, FamilyAddresses, PortRange } from '../config/config.ts';
+import type { Findings } from '../config/findings.ts';
+import { familyKey, familyOf, isLinkLocal, knownAddress } from '../config/ip.ts';
+import type { HostFacts, LinkAddressFacts } from '../facts.ts';
+import type { DeviceDrafts, EthernetFacts } from './devices.ts';
+import type { EgressDraft, PortForwardDraft } from './drafts.ts';
+import { limitMtu, neighbourSources } from './tunnels.ts';
+
+/** Ports of an address that nobody else uses; the well-known ones are left to port forwards. */
+const WHOLE_RANGE: PortRange = { min: 1024, max: 65535 };
+/** Above Linux's own range for outgoing connections, unless that has been changed. */
+const PREFERRED_RESERVED: PortRange = { min: 61000, max: 65535 };
+/** Fewer are not chosen without being asked. */
+const MIN_AUTOMATIC_PORTS = 1024;
+/** An explicit range leaves the host at least as many ports for its own connections. */
+const MIN_LOCAL_PORTS = 1024;
+
+const FAMILIES = ['ipv4', 'ipv6'] as const;
+
+export function draftEgresses(
+  config: Config,
+  facts: HostFacts,
+  devices: DeviceDrafts,
+  findings: Findings,
+): EgressDraft[] {
+  return config.egress.flatMap((egress, at) => {
+    const path = ['egress', at];
+    const link = devices.ethernet(egress.device, [...path, 'device'], 'egress');
+    if (!link) return [];
+    return [new EgressCompiler(config, facts, findings, egress, link, path).draft(devices)];
+  });
+}
+
+class EgressCompiler {
+  readonly #config: Config;
+  readonly #facts: HostFacts;
+  readonly #findings: Findings;
+  readonly #egress: EgressConfig;
+  readonly #link: EthernetFacts;
+  readonly #path: ConfigPath;
+
+  constructor(
+    config: Config,
+    facts: HostFacts,
+    findings: Findings,
+    egress: EgressConfig,
+    link: EthernetFacts,
+    path: ConfigPath,
+  ) {
+    this.#config = config;
+    this.#facts = facts;
+    this.#findings = findings;
+    this.#egress = egress;
+    this.#link = link;
+    this.#path = path;
+  }
+
+  draft(devices: DeviceDrafts): EgressDraft {
+    const egress = this.#egress;
+    const nextHop = this.#nextHops();
+    const addresses = this.#addresses();
+    const own = this.#hostAddresses();
+    const shared = addresses.filter((address) => own.has(address));
+    const routed = addresses.filter((address) => !own.has(address));
+    const reserved = shared.length > 0 ? this.#reservedPorts() : WHOLE_RANGE;
+    const pools = addresses.map((address) => this.#pool(address, own.has(address) ? reserved : WHOLE_RANGE));
+    const forwards = this.#portForwards(addresses);
+    devices.addEgress(egress.device, this.#link, {
+      poolAddresses: routed,
+      sharedAddresses: shared.map((address) => ({ address, ports: reserved })),
+      portForwards: forwards
+        .filter(({ address }) => own.has(address))
+        .map(({ protocol, address, port }) => ({ protocol, address, port })),
+      untranslatedPrefixes: this.#untranslatedPrefixes(),
+    });
+    return {
+      spaceName: egress.name,
+      fingerprint: `egress ${egress.device}`,
+      name: egress.name,
+      enabled: true,
+      mtu: this.#mtu(),
+      link: {
+        kind: 'ethernet',
+        device: egress.device,
+        nextHop,
+        onLink: this.#networks(),
+        answers: routed.filter((address) => this.#isOnLink(address)),
+        sourceAddresses: FAMILIES.flatMap((family) => {
+          const hop = nextHop[family];
+          return hop === undefined ? [] : neighbourSources(this.#link, hop, undefined);
+        }),
+      },
+      addresses: [...addresses, ...this.#untranslatedAddresses()],
+      role: 'egress',
+      translation: egress.nat,
+      pools,
+      portForwards: forwards,
+    };
+  }
+
+  /** The device's addresses that `auto` may choose from. */
+  #usable(): LinkAddressFacts[] {
+    return this.#link.addresses.filter(({ scope, transient }) => scope === 'global' && !transient);
+  }
+
+  #isOnLink(address: string): boolean {
+    return this.#usable().some((own) =>
+      prefixContains(prefixOf(knownAddress(own.address), own.prefixLength), knownAddress(address)),
+    );
+  }
+
+  #networks(): string[] {
+    const texts = this.#usable().map(({ address, prefixLength }) => networkText(address, prefixLength));
+    return [...new Set(texts)];
+  }
+
+  #nextHops(): FamilyAddresses {
+    const { nextHop, device } = this.#egress;
+    const path = [...this.#path, 'next_hop'];
+    if (nextHop === 'auto') return this.#automaticNextHops(path);
+    for (const family of FAMILIES) {
+      const hop = nextHop[family];
+      if (hop === undefined || (family === 'ipv6' && isLinkLocal(knownAddress(hop)))) continue;
+      if (this.#isOnLink(hop)) continue;
+      const networks = this.#networks().filter((network) => network.includes(':') === (family === 'ipv6'));
+      const remedy =
+        networks.length > 0
+          ? `write an address in ${networks.join(' or ')}`
+          : `${device} has no ${family} address`;
+      this.#findings.problem(path, `${hop} is not a neighbour on ${device}; ${remedy}`);
+    }
+    return nextHop;
+  }
+
+  /** The default route by this device, of each family the one that the host prefers. */
+  #automaticNextHops(path: ConfigPath): FamilyAddresses {
+    const hops: { ipv4?: string; ipv6?: string } = {};
+    for (const family of FAMILIES) {
+      const number = family === 'ipv4' ? 4 : 6;
+      const best = this.#facts.defaultRoutes
+        .filter((route) => route.device === this.#egress.device && route.family === number)
+        .sort((a, b) => a.metric - b.metric)
+        .find(({ nextHop }) => nextHop !== null);
+      if (best?.nextHop) hops[family] = best.nextHop;
+    }
+    if (hops.ipv4 === undefined && hops.ipv6 === undefined) {
+      this.#findings.problem(
+        path,
+        `auto finds no default route by ${this.#egress.device}; add one on the host or write the next hop's address`,
+      );
+    }
+    return hops;
+  }
+
+  /** External addresses, in order of preference. */
+  #addresses(): string[] {
+    const { addresses, nat, device } = this.#egress;
+    if (addresses !== 'auto') return [...addresses];
+    const chosen = FAMILIES.flatMap((family) => {
+      if (nat[family] === 'none') return [];
+      const first = this.#usable().find(({ address }) => familyKey(address) === family);
+      return first ? [first.address] : [];
+    });
+    if (chosen.length === 0 && FAMILIES.some((family) => nat[family] === 'source')) {
+      this.#findings.problem(
+        [...this.#path, 'addresses'],
+        `auto finds no address on ${device}; add one there or write the addresses that are routed to it`,
+      );
+    }
+    return chosen;
+  }
+
+  /** Every address of the host, on whatever interface: packets to it are the host's. */
+  #hostAddresses(): Set<string> {
+    return new Set(
+      Object.values(this.#facts.links).flatMap((link) => link.addresses.map(({ address }) => address)),
+    );
+  }
+
+  #reservedPorts(): PortRange {
+    const wanted = this.#egress.reservedPorts;
+    const local = this.#facts.localPortRange;
+    const localText = `${local.min}-${local.max}`;
+    const path = [...this.#path, 'reserved_ports'];
+    if (wanted === 'auto') {
+      const above = { min: Math.max(PREFERRED_RESERVED.min, local.max + 1), max: PREFERRED_RESERVED.max };
+      const free = local.min > PREFERRED_RESERVED.max ? PREFERRED_RESERVED : above;
+      if (free.max - free.min + 1 >= MIN_AUTOMATIC_PORTS) return free;
+      this.#findings.problem(
+        path,
+        `auto finds no room above the host's own ports (net.ipv4.ip_local_port_range ${localText}); write a range or make the host's smaller`,
+      );
+      return PREFERRED_RESERVED;
+    }
+    const common = Math.min(wanted.max, local.max) - Math.max(wanted.min, local.min) + 1;
+    if (local.max - local.min + 1 - Math.max(0, common) < MIN_LOCAL_PORTS) {
+      this.#findings.problem(
+        path,
+        `${wanted.min}-${wanted.max} leaves the host too few of its own ports (net.ipv4.ip_local_port_range ${localText}); write a range that leaves it at least ${MIN_LOCAL_PORTS}`,
+      );
+    }
+    return wanted;
+  }
+
+  #pool(address: string, ports: PortRange): PlanPool {
+    const { min, max } = ports;
+    const quotaPerSite = Math.max(1, Math.floor((max - min + 1) * this.#egress.siteQuota));
+    return { address, portMin: min, portMax: max, quotaPerSite };
+  }
+
+  #portForwards(addresses: readonly string[]): PortForwardDraft[] {
+    const taken = new Set<string>();
+    return this.#egress.portForwards.flatMap((forward, at): PortForwardDraft[] => {
+      const path = [...this.#path, 'port_forwards', at];
+      const { protocol, port, to } = forward;
+      const family = familyOf(to.address);
+      const address = forward.address ?? addresses.find((candidate) => familyOf(candidate) === family);
+      if (address === undefined) {
+        this.#findings.problem(
+          path,
+          `has no external IPv${family} address to listen on; add one to ${this.#egress.name}`,
+        );
+        return [];
+      }
+      if (!addresses.includes(address)) {
+        this.#findings.problem(
+          [...path, 'address'],
+          `${address} is not an address of ${this.#egress.name}; write one of ${addresses.join(', ')}`,
+        );
+        return [];
+      }
+      const identity = `${protocol} ${address} ${port}`;
+      if (taken.has(identity)) {
+        this.#findings.problem(
+          [...path, 'port'],
+          `${port} is already forwarded from ${address}; write each protocol, address and port once`,
+        );
+        return [];
+      }
+      taken.add(identity);
+      return [{ protocol, address, port, to }];
+    });
+  }
+
+  #mtu(): number {
+    const { mtu, device } = this.#egress;
+    const most = this.#link.mtu;
+    if (mtu === null) return most;
+    return limitMtu(mtu, most, `${device} carries at most ${most}`, [...this.#path, 'mtu'], this.#findings);
+  }
+
+  /** Sites' prefixes of the families that leave here as they are. */
+  #untranslatedPrefixes(): string[] {
+    const prefixes = this.#config.sites.flatMap((site) => site.prefixes);
+    return [...new Set(prefixes)].filter(
+      (prefix) => this.#egress.nat[prefix.includes(':') ? 'ipv6' : 'ipv4'] === 'none',
+    );
+  }
+
+  /** For the families without translation, the device's own address: our ICMP errors come from it. */
+  #untranslatedAddresses(): string[] {
+    return FAMILIES.flatMap((family) => {
+      if (this.#egress.nat[family] === 'source') return [];
+      const first = this.#usable().find(({ address }) => familyKey(address) === family);
+      return first ? [first.address] : [];
+    });
+  }
+}
+
+function networkText(address: string, prefixLength: number): string {
+  return formatPrefix(prefixOf(knownAddress(address), prefixLength));
+}

@@ -1,0 +1,16 @@
+/** What the compiler will ask the host's routing: for the collector of the facts. */
+import type { Config } from '../config/config.ts';
+import type { RouteQuery } from '../facts.ts';
+
+/** One query for every pair of outer addresses; `HostFacts.routes` answers them. */
+export function routeQueries(config: Config): RouteQuery[] {
+  const queries = new Map<string, RouteQuery>();
+  for (const site of config.sites) {
+    for (const tunnel of site.tunnels) {
+      if (tunnel.type !== 'gre') continue;
+      const { local, remote } = tunnel;
+      queries.set(`${local} ${remote}`, { local, remote });
+    }
+  }
+  return [...queries.values()];
+}

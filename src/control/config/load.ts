@@ -1,0 +1,83 @@
+/**
+ * From a YAML file to a checked {@link Config}:
+ *
+ * ```
+ *  file -> YAML (source.ts) -> shape and values (schema.ts) -> what holds between them (checks/) -> Config
+ * ```
+ *
+ * Each step reports everything it finds and the next one runs only if there was nothing. Nothing here asks the
+ * host; `compile/` does.
+ */
+import type * as z from 'zod';
+import { checkAmbiguity } from './checks/ambiguity.ts';
+import { checkEgress } from './checks/egress.ts';
+import { checkDevices, checkNames } from './checks/names.ts';
+import { checkRoutes } from './checks/routes.ts';
+import { checkTunnels } from './checks/tunnels.ts';
+import type { Config, ConfigPath } from './config.ts';
+import { ConfigError, type Problem } from './errors.ts';
+import { Findings } from './findings.ts';
+import { toConfig } from './normalise.ts';
+import { type ConfigDocument, configSchema } from './schema.ts';
+import { readYamlFile, YamlSource } from './source.ts';
+
+/**
+ * Reads and checks a configuration file.
+ *
+ * @throws ConfigError with a line for everything that is wrong.
+ */
+export function loadConfig(file: string): Config {
+  return checkConfig(readYamlFile(file));
+}
+
+/** As {@link loadConfig}, of text; `file` is only for messages. */
+export function parseConfig(text: string, file: string): Config {
+  return checkConfig(new YamlSource(text, file));
+}
+
+function checkConfig(source: YamlSource): Config {
+  const content = source.content();
+  const parsed = configSchema.safeParse(content);
+  if (!parsed.success) throw new ConfigError(schemaProblems(parsed.error, source));
+  const document = parsed.data;
+  const findings = new Findings(source);
+  checkNames(document, findings);
+  checkTunnels(document, findings);
+  checkDevices(document, findings);
+  checkEgress(document, findings);
+  checkRoutes(document, findings);
+  checkPlugins(document, findings);
+  findings.throwIfAny();
+  checkAmbiguity(document, findings);
+  return toConfig(document, findings.notices, source);
+}
+
+function schemaProblems(error: z.ZodError, source: YamlSource): Problem[] {
+  return error.issues.flatMap((issue) => {
+    const path = issue.path as ConfigPath;
+    if (issue.code !== 'unrecognized_keys') return [source.problem(path, issue.message)];
+    const texts = issue.message.split('\n');
+    return issue.keys.map((key, at): Problem => {
+      const keyPath = [...path, key];
+      return {
+        ...source.locateKey(keyPath),
+        file: source.file,
+        path: source.describe(path),
+        text: texts[at]!,
+      };
+    });
+  });
+}
+
+function checkPlugins(document: ConfigDocument, findings: Findings): void {
+  const seen = new Set<string>();
+  document.plugins.forEach(({ name }, at) => {
+    if (seen.has(name)) {
+      findings.problem(['plugins', at, 'name'], `${name} stands here twice; write each plugin once`);
+    }
+    seen.add(name);
+  });
+  if (!seen.has('return-routing')) {
+    findings.notice(['plugins'], 'return-routing is not listed; it runs all the same, as the last plugin');
+  }
+}

@@ -1,0 +1,96 @@
+/** From the file's checked content to the {@link Config} that everyone else reads: names, families, nothing more. */
+import type {
+  Config,
+  ConfigSource,
+  EgressConfig,
+  FamilyAddresses,
+  PortForwardConfig,
+  TunnelConfig,
+} from './config.ts';
+import type { Problem } from './errors.ts';
+import { familyOf } from './ip.ts';
+import type { ConfigDocument } from './schema.ts';
+
+type TunnelDocument = ConfigDocument['sites'][number]['tunnels'][number];
+type EgressDocument = ConfigDocument['egress'][number];
+
+export function toConfig(
+  document: ConfigDocument,
+  notices: readonly Problem[],
+  source: ConfigSource,
+): Config {
+  const { create_rate: createRate } = document.flow_table;
+  const plugins = document.plugins.filter(({ name }) => name !== 'return-routing');
+  return {
+    version: document.version,
+    gateway: { name: document.gateway.name },
+    sites: document.sites.map(({ name, prefixes, tunnels }) => ({
+      name,
+      prefixes,
+      tunnels: tunnels.map(toTunnel),
+    })),
+    egress: document.egress.map(toEgress),
+    routes: document.routes,
+    flowTable: {
+      maxFlows: document.flow_table.max_flows,
+      perTunnel: document.flow_table.per_tunnel,
+      createRatePerTunnel: createRate.per_tunnel,
+      createRatePerSource: createRate.per_source,
+      otherProtocols: document.flow_table.other_protocols,
+    },
+    plugins: [...plugins, { name: 'return-routing', options: {} }],
+    api: { socket: document.api.socket ?? null },
+    notices,
+    source,
+  };
+}
+
+function toTunnel(tunnel: TunnelDocument): TunnelConfig {
+  const common = {
+    name: tunnel.name,
+    priority: tunnel.priority,
+    automaticReturnRouting: tunnel.automatic_return_routing,
+    mtu: tunnel.mtu ?? null,
+    interfaceAddresses: tunnel.interface_address,
+  };
+  switch (tunnel.type) {
+    case 'gre': {
+      const { type, local, remote, checksum, sequence, driver, ttl } = tunnel;
+      return { ...common, type, local, remote, key: tunnel.key ?? null, checksum, sequence, driver, ttl };
+    }
+    case 'interconnect':
+      return { ...common, type: tunnel.type, device: tunnel.device, nextHop: byFamily(tunnel.next_hop) };
+    case 'device':
+      return { ...common, type: tunnel.type, device: tunnel.device, driver: tunnel.driver };
+  }
+}
+
+function toEgress(egress: EgressDocument): EgressConfig {
+  return {
+    name: egress.name,
+    type: egress.type,
+    device: egress.device,
+    nextHop: egress.next_hop === 'auto' ? 'auto' : byFamily(egress.next_hop),
+    addresses: egress.addresses === 'auto' ? 'auto' : egress.addresses.flat(),
+    reservedPorts: egress.reserved_ports,
+    siteQuota: egress.site_quota,
+    nat: egress.nat,
+    mtu: egress.mtu ?? null,
+    portForwards: egress.port_forwards.map(
+      ({ protocol, address, port, to }): PortForwardConfig => ({
+        protocol,
+        address: address ?? null,
+        port,
+        to,
+      }),
+    ),
+  };
+}
+
+/** The checks saw to it that there is at most one of each family. */
+function byFamily(addresses: readonly string[]): FamilyAddresses {
+  const of = (family: 4 | 6) => addresses.find((address) => familyOf(address) === family);
+  const ipv4 = of(4);
+  const ipv6 = of(6);
+  return { ...(ipv4 === undefined ? {} : { ipv4 }), ...(ipv6 === undefined ? {} : { ipv6 }) };
+}

@@ -1,0 +1,146 @@
+/**
+ * The configuration file as parsed YAML: what stands where. Everything that reports a problem asks here for
+ * line, column and the words of a path.
+ */
+import { readFileSync } from 'node:fs';
+import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import type { ConfigPath, ConfigSource } from './config.ts';
+import { ConfigError, type Problem } from './errors.ts';
+
+/** Far more than a thousand sites need. */
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
+/** How often aliases may repeat a part of the file: enough for templates, too little for a bomb. */
+const MAX_ALIASES = 1000;
+
+/** A file of YAML without syntax errors. */
+export class YamlSource implements ConfigSource {
+  readonly file: string;
+  readonly #document: Document;
+  readonly #lines: LineCounter;
+
+  /** @throws ConfigError for text that is not one YAML document. */
+  constructor(text: string, file: string) {
+    this.file = file;
+    this.#lines = new LineCounter();
+    this.#document = parseDocument(text, {
+      lineCounter: this.#lines,
+      prettyErrors: false,
+      schema: 'core',
+      stringKeys: true,
+    });
+    const faults = [...this.#document.errors, ...this.#document.warnings];
+    if (faults.length > 0) {
+      throw new ConfigError(
+        faults.map((fault) => ({
+          ...this.#place(fault.pos[0]),
+          file,
+          path: '',
+          text: `is not valid YAML: ${fault.message.split('\n')[0]}`,
+        })),
+      );
+    }
+  }
+
+  /**
+   * The content as plain JavaScript values.
+   *
+   * @throws ConfigError if aliases lead nowhere or repeat too much.
+   */
+  content(): unknown {
+    try {
+      return this.#document.toJS({ maxAliasCount: MAX_ALIASES });
+    } catch (error) {
+      throw new ConfigError([
+        this.problem([], `is not usable YAML: ${(error as Error).message.split('\n')[0]}`),
+      ]);
+    }
+  }
+
+  locate(path: ConfigPath): { line: number; column: number } {
+    return this.#place(this.#nearest(path)?.range?.[0] ?? 0);
+  }
+
+  /** Where the last part of `path` stands as a key, rather than its value. */
+  locateKey(path: ConfigPath): { line: number; column: number } {
+    const map = this.#resolve(this.#nearest(path.slice(0, -1)));
+    const pair = isMap(map)
+      ? map.items.find((item) => isScalar(item.key) && item.key.value === path.at(-1))
+      : undefined;
+    return isScalar(pair?.key) ? this.#place(pair.key.range?.[0] ?? 0) : this.locate(path);
+  }
+
+  describe(path: ConfigPath): string {
+    let words = '';
+    let node = this.#resolve(this.#document.contents);
+    for (const part of path) {
+      if (typeof part === 'string') {
+        words += words === '' ? part : `.${part}`;
+      } else if (isSeq(node)) {
+        words += entryWords(this.#resolve(node.items[part]), part);
+      } else {
+        // One value stands in place of a list of one.
+        continue;
+      }
+      node = this.#child(node, part);
+    }
+    return words;
+  }
+
+  problem(path: ConfigPath, text: string): Problem {
+    return { ...this.locate(path), file: this.file, path: this.describe(path), text };
+  }
+
+  #nearest(path: ConfigPath): Node | null | undefined {
+    let node: Node | null | undefined = this.#document.contents;
+    for (const part of path) {
+      const child = this.#child(this.#resolve(node), part);
+      if (!child) break;
+      node = child;
+    }
+    return node;
+  }
+
+  #child(node: unknown, part: string | number): Node | undefined {
+    if (isMap(node) || isSeq(node)) return (node.get(part, true) as Node | undefined) ?? undefined;
+    return undefined;
+  }
+
+  #resolve(node: unknown): unknown {
+    return isAlias(node) ? node.resolve(this.#document) : node;
+  }
+
+  #place(offset: number): { line: number; column: number } {
+    const { line, col } = this.#lines.linePos(offset);
+    return { line: Math.max(1, line), column: Math.max(1, col) };
+  }
+}
+
+/** `.paris` for an entry that has a name, else `[0]`. */
+function entryWords(entry: unknown, at: number): string {
+  const name = isMap(entry) ? entry.get('name') : undefined;
+  return typeof name === 'string' && /^[\w-]+$/.test(name) ? `.${name}` : `[${at}]`;
+}
+
+/** @throws ConfigError if the file cannot be read, is too large or is not UTF-8. */
+export function readYamlFile(file: string): YamlSource {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file);
+  } catch (error) {
+    const why = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
+    throw unreadable(file, `cannot be read (${why}); give the path of a configuration file`);
+  }
+  if (bytes.length > MAX_FILE_BYTES) {
+    throw unreadable(file, `has ${bytes.length} bytes; a configuration has at most ${MAX_FILE_BYTES}`);
+  }
+  try {
+    return new YamlSource(new TextDecoder('utf-8', { fatal: true }).decode(bytes), file);
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw unreadable(file, 'is not UTF-8 text; save it as UTF-8');
+  }
+}
+
+function unreadable(file: string, text: string): ConfigError {
+  return new ConfigError([{ file, line: 1, column: 1, path: '', text }]);
+}
