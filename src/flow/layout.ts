@@ -69,7 +69,7 @@ export const SHARED_TRANSLATION = 38;
 export const SHARED_PLUGINS = 39;
 /** Word 40: TCP: low byte originator's state, next byte reply's state, then both window scales and flags (`flow/tcp.ts`). */
 export const SHARED_TCP = 40;
-/** Words 41-43: TCP, originator's direction: highest sequence sent, highest allowed, largest window. */
+/** Words 41-43: TCP, originator's direction: highest sequence sent, highest acknowledged, largest window. */
 export const SHARED_TCP_ORIGINATOR = 41;
 /** Words 44-46: the same for the reply. */
 export const SHARED_TCP_REPLY = 44;
