@@ -18,6 +18,8 @@ export class Scratch {
   readonly memory: FrameMemory;
   /** Where the region begins, bytes. */
   readonly offset: number;
+  /** Counts resets, that is bursts, modulo 2^31. */
+  bursts = 0;
   private next: number;
   private end: number;
 
@@ -44,6 +46,7 @@ export class Scratch {
   /** Forgets every allocation. To be called at the start of a burst's processing, when all was sent. */
   reset(): void {
     this.next = this.offset;
+    this.bursts = (this.bursts + 1) & 0x7fffffff;
   }
 
   /**

@@ -1,0 +1,125 @@
+/**
+ * Puts a packet into GRE: RFC 2784, RFC 2890; over IPv6 RFC 7676.
+ *
+ * ```
+ *   frame                                                    packet.offset
+ *   | virtio | Ethernet | outer IPv4 / IPv6 | GRE, 4..16     | inner packet, not moved
+ * ```
+ *
+ * The headers are written into the free room in front of the packet. The outer DSCP and ECN are the inner ones
+ * (RFC 2983, uniform on this side; RFC 6040, normal mode), the TTL is the tunnel's. Outer IPv4 packets have DF
+ * set: routers on the way report a small MTU instead of cutting (`path-mtu.ts`).
+ *
+ * A partial transport checksum stays partial, the device completes it deep inside; except under a GRE checksum,
+ * which must cover the real one. A GSO packet gets one set of headers; the device layer cuts it
+ * (`FRAME_SEGMENT_GRE`), counts identification and sequence number up from segment to segment and computes the
+ * GRE checksum of each, so both counters move on here by the number of segments.
+ *
+ * Neighbours: `link-layer.ts`, `gre-tunnel.ts`, `wire/gre.ts`.
+ */
+import { completeChecksum } from '../../wire/checksum.ts';
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
+import { FRAME_PREFIX_BYTES, type FrameMemory } from '../../wire/frame.ts';
+import { fillGreChecksum, GreHeader, writeGre } from '../../wire/gre.ts';
+import { IPV4_DONT_FRAGMENT, IPV4_HEADER_BYTES, writeIpv4Header } from '../../wire/ipv4.ts';
+import {
+  IPV6_DESTINATION,
+  IPV6_HEADER_BYTES,
+  IPV6_SOURCE,
+  writeIpv6Address,
+  writeIpv6Start,
+} from '../../wire/ipv6.ts';
+import {
+  GSO_ECN,
+  GSO_NONE,
+  GSO_TCPV4,
+  GSO_TCPV6,
+  GSO_UDP_L4,
+  IPV4,
+  type PacketView,
+  PROTOCOL_GRE,
+} from '../../wire/packet.ts';
+import type { GreTunnel } from './gre-tunnel.ts';
+
+export class GreEncapsulation {
+  private readonly memory: FrameMemory;
+  private readonly header = new GreHeader();
+
+  constructor(memory: FrameMemory) {
+    this.memory = memory;
+  }
+
+  /**
+   * Writes the outer IP header and the GRE header in front of `packet`. Returns the offset of the frame, or -1
+   * for a GSO packet of a kind that nobody can cut. The frame's own prefix is the caller's to write.
+   */
+  encapsulate(tunnel: GreTunnel, packet: PacketView): number {
+    const segments = segmentsOf(packet);
+    if (segments === 0) return -1;
+    const memory = this.memory;
+    const gre = (packet.offset - tunnel.greBytes) | 0;
+    const greLength = (packet.length + tunnel.greBytes) | 0;
+    const header = this.header;
+    header.protocolType = packet.family === IPV4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
+    header.hasChecksum = tunnel.hasChecksum;
+    header.hasKey = tunnel.hasKey;
+    header.hasSequence = tunnel.hasSequence;
+    header.key = tunnel.key;
+    header.sequence = tunnel.sendSequence;
+    writeGre(memory.bytes, gre, header);
+    if (tunnel.hasChecksum !== 0 && packet.gsoType === GSO_NONE) {
+      completeChecksum(packet);
+      fillGreChecksum(memory, gre, greLength);
+    }
+    const outer = this.writeOuter(tunnel, packet, gre, greLength);
+    tunnel.sendSequence = (tunnel.sendSequence + segments) | 0;
+    tunnel.identification = (tunnel.identification + segments) & 0xffff;
+    return (outer - FRAME_PREFIX_BYTES) | 0;
+  }
+
+  /** Returns the offset of the outer IP header. A GSO packet's length fields are those of the whole, modulo 2^16. */
+  private writeOuter(tunnel: GreTunnel, packet: PacketView, gre: number, greLength: number): number {
+    const bytes = this.memory.bytes;
+    const local = tunnel.local;
+    const remote = tunnel.remote;
+    if (tunnel.family === IPV4) {
+      const outer = (gre - IPV4_HEADER_BYTES) | 0;
+      writeIpv4Header(
+        bytes,
+        outer,
+        greLength + IPV4_HEADER_BYTES,
+        PROTOCOL_GRE,
+        local[3],
+        remote[3],
+        tunnel.ttl,
+        packet.trafficClass,
+        tunnel.identification,
+        IPV4_DONT_FRAGMENT,
+      );
+      return outer;
+    }
+    const outer = (gre - IPV6_HEADER_BYTES) | 0;
+    const label = flowLabel(packet);
+    writeIpv6Start(bytes, outer, greLength, PROTOCOL_GRE, tunnel.ttl, packet.trafficClass, label);
+    writeIpv6Address(bytes, outer + IPV6_SOURCE, local[0], local[1], local[2], local[3]);
+    writeIpv6Address(bytes, outer + IPV6_DESTINATION, remote[0], remote[1], remote[2], remote[3]);
+    return outer;
+  }
+}
+
+/** Packets that will be on the wire: 1, or as many as a GSO packet is cut into; 0 if it cannot be cut. */
+function segmentsOf(packet: PacketView): number {
+  if (packet.gsoType === GSO_NONE) return 1;
+  const type = packet.gsoType & ~GSO_ECN;
+  if (type !== GSO_TCPV4 && type !== GSO_TCPV6 && type !== GSO_UDP_L4) return 0;
+  if (packet.gsoSize <= 0) return 0;
+  const segments = ((packet.payloadLength + packet.gsoSize - 1) / packet.gsoSize) | 0;
+  return segments > 0 ? segments : 1;
+}
+
+/** A label that is the same for all packets of a flow, so that routers may spread flows (RFC 6438). */
+function flowLabel(packet: PacketView): number {
+  let hash = packet.dst3 ^ packet.src3 ^ packet.ports ^ packet.protocol;
+  hash = Math.imul(hash ^ (hash >>> 15), 0x9e3779b1);
+  return (hash >>> 12) & 0xfffff;
+}

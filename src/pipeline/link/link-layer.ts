@@ -1,0 +1,390 @@
+/**
+ * The link layer of the pipeline: from frames of a device to IP packets of a port, and back.
+ *
+ * ```
+ *  receive                                                                  send
+ *    frame of a device                                                        port, packet
+ *      ├─ TUN, layer-3 device ───────────────────────────► the device's port ───► in place
+ *      └─ Ethernet
+ *           ├─ not to our MAC, no IP, no ARP ── foreign_frame
+ *           ├─ ARP, neighbour discovery ── neighbor-input.ts
+ *           ├─ GRE to a tunnel's own end ── gre-input.ts ──► the tunnel's port ───► GRE, Ethernet
+ *           ├─ ICMP error about GRE of ours ── gre-input.ts (path MTU)
+ *           └─ everything else ──────────────────────────► the device's port ───► Ethernet
+ * ```
+ *
+ * No I/O and no clock: frames are in packet memory, the time is an argument, what leaves is in the output list.
+ * Which port a packet belongs to is decided by device, outer addresses and key, never by what is inside; GRE to
+ * an own end of a tunnel is either that tunnel's or dropped, on whatever device it comes.
+ *
+ * Neighbours: `device/io.ts` (frames), the rest of the pipeline (packets), `pipeline/plan.ts`.
+ */
+import { DROP } from '../../plugin/drop-reasons.ts';
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
+import {
+  FRAME_PREFIX_BYTES,
+  FRAME_SEGMENT_GRE,
+  type FrameList,
+  type FrameMemory,
+  VIRTIO_NET_HEADER_BYTES,
+} from '../../wire/frame.ts';
+import { IPV4_HEADER_BYTES, IPV4_PROTOCOL } from '../../wire/ipv4.ts';
+import { IPV6_HEADER_BYTES, IPV6_NEXT_HEADER } from '../../wire/ipv6.ts';
+import {
+  GSO_NONE,
+  IPV4,
+  IPV6,
+  type PacketView,
+  PROTOCOL_DESTINATION_OPTIONS,
+  PROTOCOL_FRAGMENT,
+  PROTOCOL_GRE,
+  PROTOCOL_HOPOPTS,
+  PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
+  PROTOCOL_ROUTING,
+} from '../../wire/packet.ts';
+import { writeVirtioNetHeader } from '../../wire/virtio-net.ts';
+import type { Plan } from '../plan.ts';
+import { writeLinkHeader, writeOwnPrefix } from './ethernet-header.ts';
+import { GreEncapsulation } from './gre-encapsulation.ts';
+import { GRE_ANSWER, GRE_NOT_OURS, GreInput, type OuterFragmentHandler } from './gre-input.ts';
+import { GreTunnelTable } from './gre-tunnel.ts';
+import { AddressList, compileDevices, type LinkDevice } from './link-device.ts';
+import { compilePorts, LINK_GRE, LINK_IP, type LinkPort } from './link-port.ts';
+import { NeighborInput } from './neighbor-input.ts';
+import { Neighbors } from './neighbors.ts';
+import type { Scratch } from './scratch.ts';
+
+/** Answer of `receive`: nothing for the pipeline. */
+const CONSUMED = -1;
+const NONE = -1;
+/** EtherTypes as a little-endian load of the frame gives them. */
+const WIRE_IPV4 = 0x0008;
+const WIRE_IPV6 = 0xdd86;
+const WIRE_ARP = 0x0608;
+const TICK_MS = 100;
+
+/** What can be said about sending by a port. `unresolved`: its next hop has not answered yet. */
+export type LinkPortState = 'absent' | 'disabled' | 'unresolved' | 'ready';
+
+export interface LinkLayerOptions {
+  /** Entries of the neighbour table. */
+  readonly neighbors?: number;
+  /** Frames that may wait for neighbours; about 2 KiB of the scratch memory each. */
+  readonly waitingFrames?: number;
+  /** Seed of the hash tables. */
+  readonly seed?: number;
+}
+
+export class LinkLayer {
+  /** After `receive` gave a port: where its IP packet stands, bytes. A multiple of 4. */
+  packetOffset = 0;
+  /** Bytes there; the packet's own header may say less (padding), never more. */
+  packetLength = 0;
+  /** The frame, that is its virtio-net header. */
+  frameOffset = 0;
+  /** From where that header's `csum_start` counts: for `readVirtioNetHeader`. */
+  checksumBase = 0;
+  /** Traffic class of the outer header; -1 for a packet that came in none. */
+  outerTrafficClass = -1;
+
+  private readonly memory: FrameMemory;
+  private readonly bytes: Uint8Array;
+  private readonly words: Int32Array;
+  private readonly tx: FrameList;
+  private readonly drop: (port: number, reason: number) => void;
+  private readonly neighbors: Neighbors;
+  private readonly neighborInput: NeighborInput;
+  private readonly encapsulation: GreEncapsulation;
+  private readonly greInput: GreInput;
+  private devices: readonly (LinkDevice | undefined)[] = [];
+  private ports: readonly (LinkPort | undefined)[] = [];
+  private lastTick = 0;
+
+  /**
+   * Cuts room for waiting frames off the scratch memory.
+   *
+   * @param drop counts what is dropped here; port -1 where no port is known. Not called for what `send` answers.
+   */
+  constructor(
+    memory: FrameMemory,
+    tx: FrameList,
+    scratch: Scratch,
+    drop: (port: number, reason: number) => void,
+    options: LinkLayerOptions = {},
+  ) {
+    const { neighbors = 8192, waitingFrames = 256, seed = (Math.random() * 0x7fffffff) | 0 } = options;
+    this.memory = memory;
+    this.bytes = memory.bytes;
+    this.words = memory.words;
+    this.tx = tx;
+    this.drop = drop;
+    this.neighbors = new Neighbors(memory, tx, scratch, drop, neighbors, waitingFrames, seed);
+    this.neighborInput = new NeighborInput(memory, tx, scratch, this.neighbors);
+    this.encapsulation = new GreEncapsulation(memory);
+    this.greInput = new GreInput(memory, drop);
+  }
+
+  /**
+   * Takes a new plan, between two bursts. Neighbours of links, and counters and path MTUs of tunnels, that did
+   * not change are kept. Throws an Error that says what is wrong, and changes nothing, if the plan cannot be.
+   */
+  configure(plan: Plan, nowMs: number): void {
+    const devices = compileDevices(plan);
+    const ports = compilePorts(plan, this.ports);
+    const locals = new Set<string>();
+    for (const { link } of plan.ports) if (link.kind === 'gre') locals.add(link.local);
+    const tunnels = new GreTunnelTable(ports, new AddressList([...locals]));
+    this.neighbors.configure(devices, ports);
+    this.devices = devices;
+    this.ports = ports;
+    this.greInput.tunnels = tunnels;
+    this.lastTick = (nowMs - TICK_MS) | 0;
+  }
+
+  /** Sets who reassembles fragments of tunnel packets. While there is nobody they are dropped. */
+  set onOuterFragment(handler: OuterFragmentHandler | undefined) {
+    this.greInput.onOuterFragment = handler;
+  }
+
+  /**
+   * Takes a frame. Returns the index of the port whose IP packet now stands at `packetOffset` (see the fields
+   * above), or -1 if the frame was for the link layer itself or was dropped and counted.
+   */
+  receive(frame: number, lengthBytes: number, deviceIndex: number, nowMs: number): number {
+    const device = this.devices[deviceIndex];
+    if (device === undefined) return this.dropped(NONE, DROP.foreign_frame);
+    const available = (lengthBytes - FRAME_PREFIX_BYTES) | 0;
+    if (available <= 0) return this.dropped(device.port, DROP.malformed);
+    if (device.isEthernet === 0) {
+      this.checksumBase = (frame + FRAME_PREFIX_BYTES) | 0;
+      return this.deliver(device, frame, available);
+    }
+    const words = this.words;
+    const head = words[(frame + 8) >> 2] >>> 16;
+    const toUs = head === device.macHead && words[(frame + 12) >> 2] === device.macTail;
+    const type = words[(frame + 20) >> 2] >>> 16;
+    this.checksumBase = (frame + VIRTIO_NET_HEADER_BYTES) | 0;
+    if (!toUs) {
+      // Not for us alone: of what is sent to groups, only what neighbours ask.
+      const isAsked = (head & 1) !== 0 && (type === WIRE_ARP || type === WIRE_IPV6);
+      if (!isAsked) return this.dropped(device.port, DROP.foreign_frame);
+    }
+    if (type === WIRE_IPV4) return this.receiveIpv4(device, frame, available, nowMs);
+    if (type === WIRE_ARP) {
+      const mayAnswer = this.isEnabled(device.port);
+      this.neighborInput.receiveArp(device, frame, available, mayAnswer, toUs, nowMs);
+      return CONSUMED;
+    }
+    if (type !== WIRE_IPV6) return this.dropped(device.port, DROP.foreign_frame);
+    const mayAnswer = this.isEnabled(device.port);
+    if (this.neighborInput.receiveNdp(device, frame, available, mayAnswer, toUs, nowMs)) return CONSUMED;
+    if (!toUs) return this.dropped(device.port, DROP.foreign_frame);
+    return this.receiveIpv6(device, frame, available, nowMs);
+  }
+
+  /**
+   * Sends the packet in `packet` by a port: writes the prefix (and the outer headers of a tunnel) in front of it
+   * and appends it to the output list, or keeps a copy until its neighbour has answered. Returns 0, or the DROP
+   * number for which it is not sent (not counted here). The packet may be cut to `portMtu` before, not by this.
+   *
+   * Of the view it needs offset, length, family, destination, trafficClass, payloadOffset, payloadLength, and
+   * the GSO and checksum fields; under a GRE checksum a partial checksum is completed in it.
+   */
+  send(portIndex: number, packet: PacketView, nowMs: number): number {
+    const port = this.portAt(portIndex);
+    if (port === undefined || port.enabled === 0) return DROP.port_down;
+    const device = this.devices[port.device];
+    if (device === undefined) return DROP.port_down;
+    if (this.tx.count >= this.tx.capacity) return DROP.output_full;
+    if (port.kind === LINK_IP) {
+      const frame = (packet.offset - FRAME_PREFIX_BYTES) | 0;
+      writeVirtioNetHeader(this.memory, frame, packet, packet.offset);
+      this.tx.push(frame, packet.length + FRAME_PREFIX_BYTES, device.index, 0);
+      return DROP.none;
+    }
+    if (port.kind === LINK_GRE) return this.sendGre(port, device, packet, nowMs);
+    const neighbor = this.neighborFor(port, device, packet, nowMs);
+    if (neighbor < 0) return -neighbor;
+    const frame = (packet.offset - FRAME_PREFIX_BYTES) | 0;
+    writeVirtioNetHeader(this.memory, frame, packet, frame + VIRTIO_NET_HEADER_BYTES);
+    const end = (packet.offset + packet.length) | 0;
+    return this.sendFrame(port, device, neighbor, frame, end, packet.family, 0);
+  }
+
+  /** Runs timers: retransmissions to neighbours, ageing of path MTUs. To be called with every burst. */
+  tick(nowMs: number): void {
+    const sinceMs = (nowMs - this.lastTick) | 0;
+    if (sinceMs >= 0 && sinceMs < TICK_MS) return;
+    this.lastTick = nowMs;
+    this.neighbors.tick(nowMs);
+    const tunnels = this.greInput.tunnels.ports;
+    for (let index = 0; index < tunnels.length; index++) tunnels[index].tunnel?.pathMtu.tick(nowMs);
+  }
+
+  /** Largest IP packet that may be sent by a port now, bytes: as configured, or what a tunnel's path has left. 0: no port. */
+  portMtu(portIndex: number): number {
+    const port = this.portAt(portIndex);
+    if (port === undefined) return 0;
+    const tunnel = port.tunnel;
+    if (tunnel === undefined) return port.mtu;
+    return (tunnel.pathMtu.current - tunnel.overheadBytes) | 0;
+  }
+
+  /** For status: whether packets can leave by a port. */
+  portState(portIndex: number): LinkPortState {
+    const port = this.portAt(portIndex);
+    const device = port === undefined ? undefined : this.devices[port.device];
+    if (port === undefined || device === undefined) return 'absent';
+    if (port.enabled === 0) return 'disabled';
+    const table = this.neighbors.table;
+    const { hasNextHopIpv4, hasNextHopIpv6, nextHopIpv4, nextHopIpv6 } = port;
+    const ipv4 = hasNextHopIpv4 !== 0 ? table.find(device.index, 0, 0, 0, nextHopIpv4) : NONE;
+    const [word0, word1, word2, word3] = nextHopIpv6;
+    const ipv6 = hasNextHopIpv6 !== 0 ? table.find(device.index, word0, word1, word2, word3) : NONE;
+    const isKnown = (entry: number) => entry !== NONE && this.neighbors.isUsable(entry);
+    if (hasNextHopIpv4 + hasNextHopIpv6 > 0 && !isKnown(ipv4) && !isKnown(ipv6)) return 'unresolved';
+    return 'ready';
+  }
+
+  private dropped(port: number, reason: number): number {
+    this.drop(port, reason);
+    return CONSUMED;
+  }
+
+  private portAt(index: number): LinkPort | undefined {
+    return index >= 0 && index < this.ports.length ? this.ports[index] : undefined;
+  }
+
+  private isEnabled(index: number): boolean {
+    const port = this.portAt(index);
+    return port !== undefined && port.enabled !== 0;
+  }
+
+  /** Hands the packet behind the frame's prefix to the device's own port. */
+  private deliver(device: LinkDevice, frame: number, available: number): number {
+    if (device.port < 0) return this.dropped(NONE, DROP.foreign_frame);
+    if (!this.isEnabled(device.port)) return this.dropped(device.port, DROP.port_down);
+    this.frameOffset = frame;
+    this.packetOffset = (frame + FRAME_PREFIX_BYTES) | 0;
+    this.packetLength = available;
+    this.outerTrafficClass = -1;
+    return device.port;
+  }
+
+  private receiveIpv4(device: LinkDevice, frame: number, available: number, nowMs: number): number {
+    if (this.greInput.tunnels.ports.length > 0 && available >= IPV4_HEADER_BYTES) {
+      const protocol = this.bytes[frame + FRAME_PREFIX_BYTES + IPV4_PROTOCOL];
+      if (protocol === PROTOCOL_GRE || protocol === PROTOCOL_ICMP) {
+        const answer = this.greInput.receive(device, frame, available, protocol, nowMs);
+        if (answer !== GRE_NOT_OURS) return this.deliverInner(device, answer, nowMs);
+      }
+    }
+    return this.deliver(device, frame, available);
+  }
+
+  private receiveIpv6(device: LinkDevice, frame: number, available: number, nowMs: number): number {
+    if (this.greInput.tunnels.ports.length > 0 && available >= IPV6_HEADER_BYTES) {
+      const next = this.bytes[frame + FRAME_PREFIX_BYTES + IPV6_NEXT_HEADER];
+      if (
+        next === PROTOCOL_GRE ||
+        next === PROTOCOL_ICMPV6 ||
+        next === PROTOCOL_FRAGMENT ||
+        next === PROTOCOL_DESTINATION_OPTIONS ||
+        next === PROTOCOL_HOPOPTS ||
+        next === PROTOCOL_ROUTING
+      ) {
+        const answer = this.greInput.receive(device, frame, available, next, nowMs);
+        if (answer !== GRE_NOT_OURS) return this.deliverInner(device, answer, nowMs);
+      }
+    }
+    return this.deliver(device, frame, available);
+  }
+
+  /** Hands out what came out of a tunnel, or sends a keepalive's answer. */
+  private deliverInner(device: LinkDevice, answer: number, nowMs: number): number {
+    const input = this.greInput;
+    if (answer >= 0) {
+      this.frameOffset = input.frameOffset;
+      this.checksumBase = (input.frameOffset + VIRTIO_NET_HEADER_BYTES) | 0;
+      this.packetOffset = input.packetOffset;
+      this.packetLength = input.packetLength;
+      this.outerTrafficClass = input.outerTrafficClass;
+      return answer;
+    }
+    const port = input.keepalivePort;
+    if (answer !== GRE_ANSWER || port === undefined) return CONSUMED;
+    const neighbor = this.nextHop(port, device, IPV4, nowMs);
+    if (neighbor < 0) return this.dropped(port.index, -neighbor);
+    const frame = (input.packetOffset - FRAME_PREFIX_BYTES) | 0;
+    const end = (input.packetOffset + input.packetLength) | 0;
+    writeOwnPrefix(this.words, frame);
+    const reason = this.sendFrame(port, device, neighbor, frame, end, IPV4, 0);
+    return reason === DROP.none ? CONSUMED : this.dropped(port.index, reason);
+  }
+
+  private sendGre(port: LinkPort, device: LinkDevice, packet: PacketView, nowMs: number): number {
+    const tunnel = port.tunnel;
+    if (tunnel === undefined) return DROP.port_down;
+    const neighbor = this.nextHop(port, device, tunnel.family, nowMs);
+    if (neighbor < 0) return -neighbor;
+    const frame = this.encapsulation.encapsulate(tunnel, packet);
+    if (frame < 0) return DROP.unsupported_segmentation;
+    writeVirtioNetHeader(this.memory, frame, packet, frame + VIRTIO_NET_HEADER_BYTES);
+    const end = (packet.offset + packet.length) | 0;
+    const flags = packet.gsoType === GSO_NONE ? 0 : FRAME_SEGMENT_GRE;
+    return this.sendFrame(port, device, neighbor, frame, end, tunnel.family, flags);
+  }
+
+  /** Writes the Ethernet header and sends the frame, or lets it wait for the neighbour. 0 or a DROP number. */
+  private sendFrame(
+    port: LinkPort,
+    device: LinkDevice,
+    neighbor: number,
+    frame: number,
+    end: number,
+    family: number,
+    flags: number,
+  ): number {
+    const table = this.neighbors.table;
+    const type = family === IPV4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
+    const length = (end - frame) | 0;
+    writeLinkHeader(this.words, frame, table.macHead[neighbor], table.macTail[neighbor], device, type);
+    if (!this.neighbors.isUsable(neighbor)) return this.neighbors.hold(neighbor, frame, length, flags, port);
+    return this.tx.push(frame, length, device.index, flags) ? DROP.none : DROP.output_full;
+  }
+
+  /** The neighbour that a packet of an Ethernet port goes to, or -DROP. */
+  private neighborFor(port: LinkPort, device: LinkDevice, packet: PacketView, nowMs: number): number {
+    const { family, dst0, dst1, dst2, dst3 } = packet;
+    const prefix = device.onLink.find(family, dst0, dst1, dst2, dst3);
+    if (prefix < 0) return this.nextHop(port, device, family, nowMs);
+    if (family === IPV4 && device.onLink.isIpv4Edge(prefix, dst3)) return -DROP.bad_destination;
+    return this.neighbors.resolve(device, dst0, dst1, dst2, dst3, nowMs);
+  }
+
+  /** The neighbour that is the port's next hop for a family, or -DROP. */
+  private nextHop(port: LinkPort, device: LinkDevice, family: number, nowMs: number): number {
+    let word0 = 0;
+    let word1 = 0;
+    let word2 = 0;
+    let word3 = port.nextHopIpv4;
+    if (family === IPV6) {
+      if (port.hasNextHopIpv6 === 0) return -DROP.no_route;
+      const words = port.nextHopIpv6;
+      word0 = words[0];
+      word1 = words[1];
+      word2 = words[2];
+      word3 = words[3];
+    } else if (port.hasNextHopIpv4 === 0) {
+      return -DROP.no_route;
+    }
+    const hint = port.neighborHint;
+    if (this.neighbors.table.matches(hint, device.index, word0, word1, word2, word3)) {
+      return this.neighbors.use(hint, nowMs);
+    }
+    const entry = this.neighbors.resolve(device, word0, word1, word2, word3, nowMs);
+    if (entry >= 0) port.neighborHint = entry;
+    return entry;
+  }
+}
