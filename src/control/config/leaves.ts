@@ -9,8 +9,8 @@ import { nearest } from './suggest.ts';
 export interface Expected {
   /** `a prefix`: ends the sentence "VALUE is not ...". */
   readonly what: string;
-  /** `an address and a length, such as 10.0.1.0/24`: ends the sentence "write ...". */
-  readonly write: string;
+  /** `an address and a length, such as 10.0.1.0/24`: ends the sentence "write ..."; default: `what`. */
+  readonly write?: string;
 }
 
 /** Outcome of reading one value: what it means, or what is wrong with it. */
@@ -28,9 +28,10 @@ export function show(value: unknown): string {
 
 /** The text for a value of the wrong kind. */
 export function mismatch(value: unknown, expected: Expected): string {
-  if (value === undefined) return `is missing; write ${expected.write}`;
-  if (value === null) return `has no value; write ${expected.write}`;
-  return `${show(value)} is not ${expected.what}; write ${expected.write}`;
+  const { what, write } = expected;
+  if (value === undefined) return `is missing; write ${write ?? what}`;
+  if (value === null) return `has no value; write ${write ?? what}`;
+  return `${show(value)} is not ${what}; write ${write ?? 'one'}`;
 }
 
 function typeError(expected: Expected): { error: (issue: { readonly input?: unknown }) => string } {
@@ -53,12 +54,12 @@ export function found<T>(value: T | undefined): Reading<T> | undefined {
 }
 
 export function integer(min: number, max: number) {
-  const expected = { what: `a whole number from ${min} to ${max}`, write: `a number from ${min} to ${max}` };
+  const expected = { what: `a whole number from ${min} to ${max}` };
   return z.int(typeError(expected)).min(min, typeError(expected)).max(max, typeError(expected));
 }
 
 export function boolean() {
-  return z.boolean(typeError({ what: 'true or false', write: 'true or false' }));
+  return z.boolean(typeError({ what: 'true or false' }));
 }
 
 export function oneOf<const T extends readonly [string, ...string[]]>(values: T) {
@@ -68,11 +69,11 @@ export function oneOf<const T extends readonly [string, ...string[]]>(values: T)
   });
 }
 
-/** A list of values; one alone may stand without the brackets. */
-export function oneOrMore<T extends z.ZodType>(entry: T) {
+/** A list of values; one alone may stand without the brackets. `what`: "an address", say. */
+export function oneOrMore<T extends z.ZodType>(entry: T, what: string) {
   return z.preprocess(
     (value) => (value === undefined || value === null || Array.isArray(value) ? value : [value]),
-    z.array(entry, typeError({ what: 'a list', write: 'one value or a list of them' })),
+    z.array(entry, typeError({ what: `${what} or a list of them` })),
   );
 }
 
@@ -102,6 +103,7 @@ export function map<S extends z.core.$ZodLooseShape>(what: string, shape: S, unb
 
 function unknownKey(key: string, known: readonly string[], unbuilt: Unbuilt): string {
   if (Object.hasOwn(unbuilt, key)) return unbuilt[key]!;
+  if (known.length === 0) return `${show(key)} is not a known key; leave it out, there are none here`;
   const near = nearest(key, known);
   const remedy = near === undefined ? `the keys here are ${known.join(', ')}` : `did you mean ${near}?`;
   return `${show(key)} is not a known key; ${remedy}`;

@@ -71,7 +71,10 @@ function schemaProblems(error: z.ZodError, source: YamlSource): Problem[] {
 
 function checkPlugins(document: ConfigDocument, findings: Findings): void {
   const seen = new Set<string>();
-  document.plugins.forEach(({ name }, at) => {
+  document.plugins.forEach(({ name, options }, at) => {
+    for (const key of Object.keys(options)) {
+      findings.problem(['plugins', at, 'options', key], `${name} has no options; leave it out`);
+    }
     if (seen.has(name)) {
       findings.problem(['plugins', at, 'name'], `${name} stands here twice; write each plugin once`);
     }

@@ -184,7 +184,7 @@ const greTunnel = map(
       })
       .default('auto'),
     ttl: integer(1, 255).default(64),
-    interface_address: oneOrMore(interfaceAddress).default([]),
+    interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
   },
   tunnelUnbuilt,
 );
@@ -195,8 +195,8 @@ const interconnectTunnel = map(
     ...tunnelCommon,
     type: z.literal('interconnect'),
     device,
-    interface_address: oneOrMore(interfaceAddress),
-    next_hop: oneOrMore(address('allowed')).default([]),
+    interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length'),
+    next_hop: oneOrMore(address('allowed'), 'an address').default([]),
   },
   tunnelUnbuilt,
 );
@@ -208,7 +208,7 @@ const deviceTunnel = map(
     type: z.literal('device'),
     device,
     driver: oneOf(['packet', 'tun']).default('packet'),
-    interface_address: oneOrMore(interfaceAddress).default([]),
+    interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
   },
   tunnelUnbuilt,
 );
@@ -228,7 +228,7 @@ const tunnel = z.discriminatedUnion('type', [greTunnel, interconnectTunnel, devi
 
 const site = map('a site', {
   name: name('a site', MAX_NAME),
-  prefixes: oneOrMore(sitePrefix).default([]),
+  prefixes: oneOrMore(sitePrefix, 'a prefix').default([]),
   tunnels: listOf(tunnel, 'a list of tunnels').min(1, 'is empty; write at least one tunnel'),
 });
 
@@ -290,8 +290,8 @@ const egress = map(
     name: name('an egress', MAX_NAME),
     type: oneOf(['internet']),
     device,
-    next_hop: autoOr(oneOrMore(address('allowed'))),
-    addresses: autoOr(oneOrMore(poolEntry)),
+    next_hop: autoOr(oneOrMore(address('allowed'), 'an address')),
+    addresses: autoOr(oneOrMore(poolEntry, 'an address')),
     reserved_ports: autoOr(portRange),
     site_quota: percent.default(0.5),
     nat: map('translation', {
@@ -335,7 +335,7 @@ const flowTable = map(
       per_tunnel: rate.default(20000),
       per_source: rate.default(500),
     }).prefault({}),
-    other_protocols: oneOrMore(otherProtocol).default([]),
+    other_protocols: oneOrMore(otherProtocol, 'a protocol number').default([]),
   },
   { timeouts: notBuilt('timeouts are') },
 );
@@ -347,7 +347,9 @@ const plugin = map('a plugin', {
     if (UNBUILT_PLUGINS.includes(value)) return { problem: notBuilt(`plugin ${value} is`) };
     return found(value === 'return-routing' ? value : undefined);
   }),
-  options: map('options', {}).prefault({}),
+  options: z
+    .record(z.string(), z.unknown(), { error: ({ input }) => mismatch(input, { what: 'a map of options' }) })
+    .default({}),
 });
 
 const api = map('API settings', {
@@ -357,7 +359,7 @@ const api = map('API settings', {
     if (Buffer.byteLength(value) <= 107) return { value };
     return { problem: `${show(value)} is too long for a Unix socket; write a path of at most 107 bytes` };
   }).optional(),
-  listen: z.null(notBuilt('api.listen is', 'leave it out or write null')).optional(),
+  listen: z.null(notBuilt('listening on the network is', 'leave it out or write null')).optional(),
 });
 
 const gateway = map(

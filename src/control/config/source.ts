@@ -3,7 +3,17 @@
  * line, column and the words of a path.
  */
 import { readFileSync } from 'node:fs';
-import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  visit,
+} from 'yaml';
 import type { ConfigPath, ConfigSource } from './config.ts';
 import { ConfigError, type Problem } from './errors.ts';
 
@@ -11,6 +21,14 @@ import { ConfigError, type Problem } from './errors.ts';
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 /** How often aliases may repeat a part of the file: enough for templates, too little for a bomb. */
 const MAX_ALIASES = 1000;
+
+/** What the parser does not say in words of a configuration file. */
+const SYNTAX_TEXTS: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: 'this key stands here twice; write each key once',
+  MULTIPLE_DOCS: 'a second YAML document begins here; write one document',
+  TAB_AS_INDENT: 'a tab is no indentation; write spaces',
+  TAG_RESOLVE_FAILED: 'tags such as !this have no meaning here; leave them out',
+};
 
 /** A file of YAML without syntax errors. */
 export class YamlSource implements ConfigSource {
@@ -28,23 +46,27 @@ export class YamlSource implements ConfigSource {
       schema: 'core',
       stringKeys: true,
     });
-    const faults = [...this.#document.errors, ...this.#document.warnings];
-    if (faults.length > 0) {
-      throw new ConfigError(
-        faults.map((fault) => ({
-          ...this.#place(fault.pos[0]),
-          file,
-          path: '',
-          text: `is not valid YAML: ${fault.message.split('\n')[0]}`,
-        })),
-      );
-    }
+    // Only the first: the others are mostly its consequences.
+    const fault = this.#document.errors[0] ?? this.#document.warnings[0];
+    if (fault) this.#refuse(fault.pos[0], SYNTAX_TEXTS[fault.code] ?? `is not YAML: ${fault.message}`);
+    visit(this.#document, {
+      Alias: (_, alias) => {
+        if (alias.resolve(this.#document)) return;
+        const { source } = alias;
+        this.#refuse(alias.range?.[0] ?? 0, `*${source} is not known; write &${source} at an earlier value`);
+      },
+    });
+  }
+
+  #refuse(offset: number, text: string): never {
+    const line = text.split('\n')[0]!;
+    throw new ConfigError([{ ...this.#place(offset), file: this.file, path: '', text: line }]);
   }
 
   /**
    * The content as plain JavaScript values.
    *
-   * @throws ConfigError if aliases lead nowhere or repeat too much.
+   * @throws ConfigError if aliases repeat too much.
    */
   content(): unknown {
     try {
@@ -81,7 +103,7 @@ export class YamlSource implements ConfigSource {
         // One value stands in place of a list of one.
         continue;
       }
-      node = this.#child(node, part);
+      node = this.#resolve(this.#child(node, part));
     }
     return words;
   }

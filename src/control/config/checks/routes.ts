@@ -16,7 +16,7 @@ export function checkRoutes(document: ConfigDocument, findings: Findings): void 
   document.routes.forEach((route, at) => {
     const { prefix, via } = route;
     if (!sites.has(via) && !egresses.has(via)) {
-      const remedy = nameRemedy(via, [...sites, ...egresses]);
+      const remedy = nameRemedy(via, [...new Set([...sites, ...egresses])]);
       findings.problem(['routes', at, 'via'], `${via} is neither a site nor an egress; ${remedy}`);
       return;
     }

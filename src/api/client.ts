@@ -1,0 +1,140 @@
+/**
+ * The client of homeward's API: JSON over HTTP on a Unix socket. The command line uses nothing else to reach a
+ * running gateway.
+ */
+import { request } from 'node:http';
+import type { GatewayStatus } from '../control/gateway-status.ts';
+
+/** Answers are bounded: a status of a thousand tunnels is far below. */
+const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+
+export type ApiErrorCode =
+  /** Nobody listens on the socket. */
+  | 'not_running'
+  | 'no_permission'
+  | 'timeout'
+  /** The server refused; `status` says how. */
+  | 'refused'
+  /** The answer is not what the API gives. */
+  | 'bad_answer';
+
+/** A request that failed. The message is a sentence for people. */
+export class ApiError extends Error {
+  readonly code: ApiErrorCode;
+  /** HTTP status, with `refused`. */
+  readonly status: number | undefined;
+
+  constructor(code: ApiErrorCode, message: string, status?: number) {
+    super(message);
+    this.name = 'ApiError';
+    this.code = code;
+    this.status = status;
+  }
+}
+
+export class ApiClient {
+  readonly #socketPath: string;
+  readonly #timeoutMs: number;
+
+  /** @param timeoutMs for a whole request */
+  constructor(socketPath: string, timeoutMs: number) {
+    this.#socketPath = socketPath;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** @throws ApiError */
+  async status(): Promise<GatewayStatus> {
+    const answer = await this.#send('GET', '/v1/status');
+    if (!isStatus(answer)) throw this.#badAnswer('no status');
+    return answer;
+  }
+
+  /**
+   * Takes the gateway down, as SIGINT does. Resolves when everything is gone.
+   *
+   * @throws ApiError
+   */
+  async down(): Promise<void> {
+    await this.#send('POST', '/v1/down');
+  }
+
+  #send(method: 'GET' | 'POST', path: string): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const outgoing = request(
+        {
+          socketPath: this.#socketPath,
+          method,
+          path,
+          headers: { accept: 'application/json' },
+          signal: AbortSignal.timeout(this.#timeoutMs),
+        },
+        (incoming) => {
+          const parts: Buffer[] = [];
+          let length = 0;
+          incoming.on('data', (part: Buffer) => {
+            length += part.length;
+            if (length > MAX_ANSWER_BYTES) outgoing.destroy(this.#badAnswer('more than it may be'));
+            else parts.push(part);
+          });
+          incoming.on('error', (error) => reject(this.#translate(error)));
+          incoming.on('end', () => {
+            try {
+              resolve(this.#read(incoming.statusCode ?? 0, Buffer.concat(parts).toString('utf8')));
+            } catch (error) {
+              reject(error);
+            }
+          });
+        },
+      );
+      outgoing.on('error', (error) => reject(this.#translate(error)));
+      outgoing.end();
+    });
+  }
+
+  #read(status: number, body: string): unknown {
+    let answer: unknown;
+    try {
+      answer = body === '' ? undefined : JSON.parse(body);
+    } catch {
+      throw this.#badAnswer('no JSON');
+    }
+    if (status >= 200 && status < 300) return answer;
+    throw new ApiError('refused', `the gateway refused (${status}): ${errorMessage(answer)}`, status);
+  }
+
+  #translate(error: Error): ApiError {
+    if (error instanceof ApiError) return error;
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') {
+      return new ApiError('not_running', `no gateway listens on ${this.#socketPath}`);
+    }
+    if (code === 'EACCES' || code === 'EPERM') {
+      return new ApiError('no_permission', `no permission for ${this.#socketPath}: run as root`);
+    }
+    if (error.name === 'TimeoutError' || error.name === 'AbortError') {
+      return new ApiError('timeout', `no answer on ${this.#socketPath} within ${this.#timeoutMs} ms`);
+    }
+    return this.#badAnswer(error.message);
+  }
+
+  #badAnswer(what: string): ApiError {
+    return new ApiError('bad_answer', `the answer on ${this.#socketPath} is not homeward's: ${what}`);
+  }
+}
+
+function errorMessage(answer: unknown): string {
+  const error = (answer as { error?: { message?: unknown } } | null | undefined)?.error;
+  return typeof error?.message === 'string' ? error.message : 'no reason given';
+}
+
+function isStatus(answer: unknown): answer is GatewayStatus {
+  if (answer === null || typeof answer !== 'object') return false;
+  const { gateway, pid, dataPlane, tunnels } = answer as Record<string, unknown>;
+  return (
+    typeof gateway === 'string' &&
+    typeof pid === 'number' &&
+    dataPlane !== null &&
+    typeof dataPlane === 'object' &&
+    Array.isArray(tunnels)
+  );
+}

@@ -1,0 +1,54 @@
+/**
+ * The command line: starts oclif with the commands of `commands/`, from the sources (types stripped by Node) as
+ * from the build.
+ */
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, extname, join } from 'node:path';
+import { flush, handle, run, settings } from '@oclif/core';
+import { exitStatus } from './command.ts';
+import { type CliServices, provideServices } from './services.ts';
+
+/** Runs the command that the arguments name; sets the process's exit status. */
+export async function runCli(services: CliServices, args: readonly string[]): Promise<void> {
+  provideServices(services);
+  // Node strips the types: oclif must not look for a transpiler, nor for compiled files beside the sources.
+  settings.enableAutoTranspile = false;
+  const root = packageRoot(import.meta.dirname);
+  const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const commands = join(import.meta.dirname, 'commands', `index${extname(import.meta.filename)}`);
+  const pjson = {
+    name,
+    version,
+    type: 'module',
+    oclif: {
+      bin: 'homeward',
+      dirname: 'homeward',
+      description: 'A virtual gateway: every reply goes back through the tunnel that its flow came in by.',
+      topicSeparator: ' ',
+      commands: { strategy: 'explicit', target: commands, identifier: 'default' },
+      topics: { config: { description: 'Check configuration files.' } },
+    },
+  };
+  try {
+    await run([...args], { root, pjson: pjson as never, userPlugins: false });
+    flush();
+  } catch (error) {
+    // oclif's own errors say with what status they end: 2 for wrong usage.
+    await handle(Object.assign(error as Error, { oclif: { exit: exitStatus(error), ...oclifOf(error) } }));
+  }
+}
+
+function oclifOf(error: unknown): { exit?: number } {
+  return (error as { oclif?: { exit?: number } }).oclif ?? {};
+}
+
+/** The folder of package.json: above `src/`, or above `dist/`. */
+function packageRoot(start: string): string {
+  let directory = start;
+  while (!existsSync(join(directory, 'package.json'))) {
+    const parent = dirname(directory);
+    if (parent === directory) throw new Error(`no package.json above ${start}`);
+    directory = parent;
+  }
+  return directory;
+}

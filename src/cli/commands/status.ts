@@ -1,0 +1,41 @@
+import type { GatewayStatus } from '../../control/gateway-status.ts';
+import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
+import { table } from '../table.ts';
+
+export default class Status extends HomewardCommand {
+  static override summary = 'Show the state of the running gateway and its tunnels.';
+  static override examples = ['<%= config.bin %> status', '<%= config.bin %> status --json'];
+  static override flags = CONNECTION_FLAGS;
+
+  async run(): Promise<GatewayStatus> {
+    const { flags } = await this.parse(Status);
+    const client = await this.connect(flags);
+    const status = await client.status();
+    this.log(describe(status));
+    return status;
+  }
+}
+
+/** The status for people. */
+function describe(status: GatewayStatus): string {
+  const { gateway, pid, dataPlane, flows, tunnels, egresses, notices } = status;
+  const head = table([
+    ['gateway', `${gateway} (pid ${pid})`],
+    ['data plane', `${dataPlane.state} (pid ${dataPlane.pid ?? '-'}, restarts ${dataPlane.restarts})`],
+    ['flows', flows === null ? 'unknown' : `${flows.current} of ${flows.max}`],
+  ]);
+  const rows = [
+    ...tunnels.map((tunnel) => [tunnel.name, tunnel.type, tunnel.site, ...portCells(tunnel)]),
+    ...egresses.map((egress) => [egress.name, 'egress', '-', ...portCells(egress)]),
+  ];
+  const header = ['PORT', 'TYPE', 'SITE', 'STATE', 'FLOWS', 'IN', 'OUT', 'DROPPED'];
+  const ports = rows.length > 0 ? [table([header, ...rows])] : [];
+  const notes = notices.length > 0 ? [notices.join('\n')] : [];
+  return [head, ...ports, ...notes].join('\n\n');
+}
+
+/** State, flows, packets in and out, packets dropped. */
+function portCells(port: GatewayStatus['egresses'][number]): string[] {
+  const dropped = Object.values(port.drops).reduce((sum, count) => sum + count, 0);
+  return [port.state, ...[port.flows, port.rxPackets, port.txPackets, dropped].map(String)];
+}

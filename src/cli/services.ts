@@ -1,0 +1,36 @@
+/**
+ * What the command line needs beside the API client: handed in by `main.ts`, so that no command imports the
+ * control process and `status` does not load it.
+ */
+
+/** What `config check` found out. */
+export interface CheckedConfig {
+  /** One line each: legal, but worth knowing. */
+  readonly notices: readonly string[];
+  readonly sites: number;
+  readonly tunnels: number;
+  readonly egresses: number;
+}
+
+export interface CliServices {
+  /** Runs the gateway in the foreground until it is stopped; rejects if it cannot start. */
+  runDaemon(configPath: string): Promise<void>;
+  /** Cleans up what an instance left that runs no longer. Resolves to false if there was nothing. */
+  takeDownLeftovers(): Promise<boolean>;
+  /** @throws an error with code `config_invalid` and a `problems` list if the file is wrong */
+  checkConfig(path: string): Promise<CheckedConfig>;
+  /** The API socket of this network namespace's instance; of the configuration's, if one is given. */
+  apiSocketPath(configPath: string | undefined): Promise<string>;
+}
+
+let services: CliServices | undefined;
+
+/** To be called once, before any command runs. */
+export function provideServices(provided: CliServices): void {
+  services = provided;
+}
+
+export function cliServices(): CliServices {
+  if (!services) throw new Error('the command line was started without its services');
+  return services;
+}

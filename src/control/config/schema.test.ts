@@ -1,0 +1,495 @@
+/** Keys and values that are wrong by themselves, or not built yet. */
+import { badConfigurations } from '../../../test/support/bad-configurations.ts';
+
+badConfigurations([
+  ['version missing', 'version: 1\n', '', ['1:1: version: is missing; write 1']],
+  ['version 2', 'version: 1', 'version: 2', ['1:10: version: 2 is not a known version; write 1']],
+  ['unknown key at the top', 'routes:', 'rotues:', ['34:1: rotues is not a known key; did you mean routes?']],
+  [
+    'unknown key without a near one',
+    'api: {',
+    'banana: 1\napi: {',
+    [
+      '44:1: banana is not a known key; the keys here are version, gateway, sites, egress, routes, flow_table, plugins, api',
+    ],
+  ],
+  [
+    'unknown key in a tunnel',
+    'ttl: 64',
+    'tll: 64',
+    ['14:9: sites.paris.tunnels.paris-gre: tll is not a known key; did you mean ttl?'],
+  ],
+  [
+    'key of another type of tunnel',
+    'device: wg0 }',
+    'device: wg0, key: 7 }',
+    [
+      '25:51: sites.datacenter.tunnels.dc-wg: key is not a known key; the keys here are name, priority, automatic_return_routing, mtu, type, device, driver, interface_address',
+    ],
+  ],
+  [
+    'sites is a map',
+    'routes:\n  - { prefix: 10.60.0.0/16, via: datacenter, priority: 100 }\n  - { prefix: 0.0.0.0/0, via: internet }\n  - { prefix: "::/0", via: internet }',
+    'routes: { prefix: 10.60.0.0/16 }',
+    ['34:9: routes: a map is not a list; write a list of routes'],
+  ],
+  [
+    'a tunnel is text',
+    '- { name: dc-wg, type: device, device: wg0 }',
+    '- dc-wg',
+    [
+      '25:9: sites.datacenter.tunnels[0]: dc-wg is not a tunnel; write a map with name, type and what the type needs',
+    ],
+  ],
+  [
+    'site without tunnels',
+    '\n      - { name: dc-wg, type: device, device: wg0 }',
+    ' []',
+    ['24:14: sites.datacenter.tunnels: is empty; write at least one tunnel'],
+  ],
+  [
+    'tunnel without type',
+    'type: device, ',
+    '',
+    ['25:9: sites.datacenter.tunnels.dc-wg.type: is missing; write one of gre, interconnect, device'],
+  ],
+  [
+    'unknown type',
+    'type: device, ',
+    'type: wireguard, ',
+    [
+      '25:30: sites.datacenter.tunnels.dc-wg.type: wireguard is not a type of tunnel; write one of gre, interconnect, device',
+    ],
+  ],
+  [
+    'ipsec',
+    'type: device, ',
+    'type: ipsec, ',
+    [
+      '25:30: sites.datacenter.tunnels.dc-wg.type: ipsec tunnels are not built yet; write one of gre, interconnect, device',
+    ],
+  ],
+  [
+    'driver kernel',
+    'driver: auto',
+    'driver: kernel',
+    ['12:17: sites.paris.tunnels.paris-gre.driver: driver kernel is not built yet; write userspace or auto'],
+  ],
+  [
+    'unknown gre driver',
+    'driver: auto',
+    'driver: fast',
+    ['12:17: sites.paris.tunnels.paris-gre.driver: fast is not known here; write one of auto, userspace'],
+  ],
+  [
+    'unknown device driver',
+    'device: wg0 }',
+    'device: wg0, driver: tap }',
+    ['25:59: sites.datacenter.tunnels.dc-wg.driver: tap is not known here; write one of packet, tun'],
+  ],
+  [
+    'api.listen',
+    'listen: null',
+    'listen: 127.0.0.1:8080',
+    ['44:48: api.listen: listening on the network is not built yet; leave it out or write null'],
+  ],
+  [
+    'relative socket',
+    'socket: /run/homeward/api.sock',
+    'socket: api.sock',
+    ['44:16: api.socket: api.sock is not an absolute path; write one such as /run/homeward/api.sock'],
+  ],
+  [
+    'state_dir',
+    'name: gw1 }',
+    'name: gw1, state_dir: /var/lib/homeward }',
+    ['2:23: gateway: state_dir is not built yet; leave it out'],
+  ],
+  [
+    'health',
+    'device: wg0 }',
+    'device: wg0, health: { rate: mid } }',
+    ['25:51: sites.datacenter.tunnels.dc-wg: health checks are not built yet; leave it out'],
+  ],
+  [
+    'timeouts',
+    'max_flows: 262144',
+    'timeouts: { tcp: 1h }',
+    ['39:3: flow_table: timeouts are not built yet; leave it out'],
+  ],
+  ['metrics', 'api: {', 'metrics: {}\napi: {', ['44:1: metrics are not built yet; leave it out']],
+  [
+    'plugin firewall',
+    '- name: return-routing',
+    '- name: firewall\n    options: { default: allow }\n  - name: return-routing',
+    ['43:11: plugins.firewall.name: plugin firewall is not built yet; leave it out'],
+  ],
+  [
+    'unknown plugin',
+    '- name: return-routing',
+    '- name: nat64',
+    ['43:11: plugins.nat64.name: nat64 is not a known plugin; write return-routing'],
+  ],
+  [
+    'name with a space',
+    'name: datacenter',
+    'name: data center',
+    [
+      '22:11: sites[2].name: "data center" is not a name for a site; write letters, digits, - and _ (a letter or digit first), at most 63 characters',
+    ],
+  ],
+  [
+    'empty name',
+    'name: datacenter',
+    'name: ""',
+    [
+      '22:11: sites[2].name: "" is not a name for a site; write letters, digits, - and _ (a letter or digit first), at most 63 characters',
+    ],
+  ],
+  [
+    'name is a number',
+    'name: datacenter',
+    'name: 7',
+    [
+      '22:11: sites[2].name: 7 is not a name for a site; write letters, digits, - and _ (a letter or digit first), at most 63 characters',
+    ],
+  ],
+  [
+    'tunnel name too long',
+    'name: paris-gre',
+    'name: paris-gre-tunnel-1',
+    [
+      '7:15: sites.paris.tunnels.paris-gre-tunnel-1.name: paris-gre-tunnel-1 has 18 characters; write at most 15',
+    ],
+  ],
+  [
+    'host bits',
+    'prefixes: [10.50.0.0/16]',
+    'prefixes: [10.50.1.0/16]',
+    ['23:16: sites.datacenter.prefixes[0]: 10.50.1.0/16 has bits set behind its length; write 10.50.0.0/16'],
+  ],
+  [
+    'host bits ipv6',
+    'prefixes: [10.50.0.0/16]',
+    'prefixes: ["2001:DB8:0:1::/32"]',
+    [
+      '23:16: sites.datacenter.prefixes[0]: 2001:DB8:0:1::/32 has bits set behind its length; write 2001:db8::/32',
+    ],
+  ],
+  [
+    'prefix without length',
+    'prefixes: [10.50.0.0/16]',
+    'prefixes: [10.50.0.0]',
+    [
+      '23:16: sites.datacenter.prefixes[0]: 10.50.0.0 is not a prefix; write an address and a length, such as 10.0.1.0/24 or 2001:db8:1::/48',
+    ],
+  ],
+  [
+    'prefix length out of range',
+    'prefixes: [10.50.0.0/16]',
+    'prefixes: [10.50.0.0/33]',
+    [
+      '23:16: sites.datacenter.prefixes[0]: 10.50.0.0/33 is not a prefix; write an address and a length, such as 10.0.1.0/24 or 2001:db8:1::/48',
+    ],
+  ],
+  [
+    'leading zeros',
+    'prefixes: [10.50.0.0/16]',
+    'prefixes: [10.050.0.0/16]',
+    [
+      '23:16: sites.datacenter.prefixes[0]: 10.050.0.0/16 is not a prefix; write an address and a length, such as 10.0.1.0/24 or 2001:db8:1::/48',
+    ],
+  ],
+  [
+    "everything as a site's prefix",
+    'prefixes: [10.50.0.0/16]',
+    'prefixes: [0.0.0.0/0]',
+    [
+      "23:16: sites.datacenter.prefixes[0]: 0.0.0.0/0 is every address, not a site's own; write the site's prefixes and use routes for the rest",
+    ],
+  ],
+  [
+    "multicast as a site's prefix",
+    'prefixes: [10.50.0.0/16]',
+    'prefixes: [239.1.0.0/16]',
+    [
+      '23:16: sites.datacenter.prefixes[0]: 239.1.0.0/16 is loopback, link-local, multicast or reserved; write prefixes that hosts of a site have',
+    ],
+  ],
+  [
+    'prefixes without value',
+    'prefixes: [10.50.0.0/16]',
+    'prefixes:',
+    ['23:14: sites.datacenter.prefixes: has no value; write a prefix or a list of them'],
+  ],
+  [
+    'local is no address',
+    'local: 192.0.2.1',
+    'local: gw1.example',
+    [
+      '9:16: sites.paris.tunnels.paris-gre.local: gw1.example is not an IP address; write one such as 192.0.2.1 or 2001:db8::1',
+    ],
+  ],
+  [
+    'local is multicast',
+    'local: 192.0.2.1',
+    'local: 224.0.0.1',
+    [
+      "9:16: sites.paris.tunnels.paris-gre.local: 224.0.0.1 is no single host's address; write one such as 192.0.2.1 or 2001:db8::1",
+    ],
+  ],
+  [
+    'local is link-local',
+    'local: 192.0.2.1',
+    'local: 169.254.1.1',
+    [
+      '9:16: sites.paris.tunnels.paris-gre.local: 169.254.1.1 is link-local and cannot be routed; write one such as 192.0.2.1 or 2001:db8::1',
+    ],
+  ],
+  [
+    'local missing',
+    '        local: 192.0.2.1\n',
+    '',
+    ['7:9: sites.paris.tunnels.paris-gre.local: is missing; write one such as 192.0.2.1 or 2001:db8::1'],
+  ],
+  [
+    'key too large',
+    'key: 7',
+    'key: 4294967296',
+    [
+      '11:14: sites.paris.tunnels.paris-gre.key: 4294967296 is not a whole number from 0 to 4294967295; write one',
+    ],
+  ],
+  [
+    'key negative',
+    'key: 7',
+    'key: -1',
+    ['11:14: sites.paris.tunnels.paris-gre.key: -1 is not a whole number from 0 to 4294967295; write one'],
+  ],
+  [
+    'key is text',
+    'key: 7',
+    'key: seven',
+    ['11:14: sites.paris.tunnels.paris-gre.key: seven is not a whole number from 0 to 4294967295; write one'],
+  ],
+  [
+    'mtu too small',
+    'mtu: 1476',
+    'mtu: 500',
+    ['13:14: sites.paris.tunnels.paris-gre.mtu: 500 is not a whole number from 576 to 65535; write one'],
+  ],
+  [
+    'mtu a fraction',
+    'mtu: 1476',
+    'mtu: 1476.5',
+    ['13:14: sites.paris.tunnels.paris-gre.mtu: 1476.5 is not a whole number from 576 to 65535; write one'],
+  ],
+  [
+    'mtu without value',
+    'mtu: 1476',
+    'mtu:',
+    ['13:13: sites.paris.tunnels.paris-gre.mtu: has no value; write a whole number from 576 to 65535'],
+  ],
+  [
+    'ttl 0',
+    'ttl: 64',
+    'ttl: 0',
+    ['14:14: sites.paris.tunnels.paris-gre.ttl: 0 is not a whole number from 1 to 255; write one'],
+  ],
+  [
+    'checksum is text',
+    'key: 7',
+    'checksum: maybe',
+    ['11:19: sites.paris.tunnels.paris-gre.checksum: maybe is not true or false; write one'],
+  ],
+  [
+    'interface address without length',
+    '169.254.240.0/31',
+    '169.254.240.0',
+    [
+      '15:29: sites.paris.tunnels.paris-gre.interface_address[0]: 169.254.240.0 is not an address with its prefix length; write one such as 172.20.0.1/30 or fd00:a::/127',
+    ],
+  ],
+  [
+    'interface address is the network',
+    'interface_address: 172.20.0.1/30',
+    'interface_address: 172.20.0.0/30',
+    [
+      "21:82: sites.lyon.tunnels.lyon-ic.interface_address: 172.20.0.0/30 is the network or broadcast address of 172.20.0.0/30; write a host's address in it",
+    ],
+  ],
+  [
+    'interface address is the broadcast',
+    'interface_address: 172.20.0.1/30',
+    'interface_address: 172.20.0.3/30',
+    [
+      "21:82: sites.lyon.tunnels.lyon-ic.interface_address: 172.20.0.3/30 is the network or broadcast address of 172.20.0.0/30; write a host's address in it",
+    ],
+  ],
+  [
+    'interconnect without address',
+    'interface_address: 172.20.0.1/30, ',
+    '',
+    [
+      '21:9: sites.lyon.tunnels.lyon-ic.interface_address: is missing; write an address with its prefix length or a list of them',
+    ],
+  ],
+  [
+    'device name too long',
+    'device: wg0',
+    'device: wireguard-tunnel-0',
+    [
+      '25:46: sites.datacenter.tunnels.dc-wg.device: wireguard-tunnel-0 is not an interface name; write a name as `ip link` shows it, such as eth0',
+    ],
+  ],
+  [
+    'egress type',
+    'type: internet',
+    'type: private',
+    ['28:11: egress.internet.type: private is not known here; write internet'],
+  ],
+  [
+    'egress without device',
+    '    device: eth0\n',
+    '',
+    ['27:5: egress.internet.device: is missing; write a name as `ip link` shows it, such as eth0'],
+  ],
+  [
+    'egress next hop',
+    'next_hop: auto',
+    'next_hop: gateway',
+    [
+      '30:15: egress.internet.next_hop: gateway is not an IP address; write one such as 192.0.2.1 or 2001:db8::1',
+    ],
+  ],
+  [
+    'pool too large',
+    'addresses: auto',
+    'addresses: 198.51.100.0/24',
+    [
+      '31:16: egress.internet.addresses: 198.51.100.0/24 has too many addresses; write at most 16 for one egress',
+    ],
+  ],
+  [
+    'pool with host bits',
+    'addresses: auto',
+    'addresses: [198.51.100.1/30]',
+    [
+      '31:17: egress.internet.addresses[0]: 198.51.100.1/30 has bits set behind its length; write 198.51.100.0/30',
+    ],
+  ],
+  [
+    'pool is loopback',
+    'addresses: auto',
+    'addresses: 127.0.0.1',
+    [
+      '31:16: egress.internet.addresses: 127.0.0.1 cannot be a sender on the internet; write an address that is routed to the gateway',
+    ],
+  ],
+  [
+    'nat',
+    'ipv4: source',
+    'ipv4: masquerade',
+    ['32:18: egress.internet.nat.ipv4: masquerade is not known here; write one of source, none'],
+  ],
+  [
+    'reserved ports reversed',
+    'next_hop: auto',
+    'reserved_ports: 65000-61000',
+    [
+      '30:21: egress.internet.reserved_ports: 65000-61000 is not usable; write at least 256 ports between 1024 and 65535',
+    ],
+  ],
+  [
+    'reserved ports too low',
+    'next_hop: auto',
+    'reserved_ports: 80-2000',
+    [
+      '30:21: egress.internet.reserved_ports: 80-2000 is not usable; write at least 256 ports between 1024 and 65535',
+    ],
+  ],
+  [
+    'reserved ports is a number',
+    'next_hop: auto',
+    'reserved_ports: 61000',
+    [
+      '30:21: egress.internet.reserved_ports: 61000 is not a range of ports; write first and last port, such as 61000-65535',
+    ],
+  ],
+  [
+    'quota',
+    'next_hop: auto',
+    'site_quota: 0%',
+    [
+      '30:17: egress.internet.site_quota: 0% is not a share; write a percentage above 0% up to 100%, such as 25%',
+    ],
+  ],
+  [
+    'forward of sctp',
+    'protocol: tcp',
+    'protocol: sctp',
+    ['33:34: egress.internet.port_forwards[0].protocol: sctp is not known here; write one of tcp, udp'],
+  ],
+  [
+    'forward of port 0',
+    'port: 8443',
+    'port: 0',
+    ['33:45: egress.internet.port_forwards[0].port: 0 is not a whole number from 1 to 65535; write one'],
+  ],
+  [
+    'route with host bits',
+    'prefix: 10.60.0.0/16',
+    'prefix: 10.60.0.1/16',
+    ['35:15: routes[0].prefix: 10.60.0.1/16 has bits set behind its length; write 10.60.0.0/16'],
+  ],
+  [
+    'max_flows',
+    'max_flows: 262144',
+    'max_flows: 100',
+    ['39:14: flow_table.max_flows: 100 is not a whole number from 1024 to 4194304; write one'],
+  ],
+  [
+    'share',
+    'per_tunnel: 25%',
+    'per_tunnel: 0.25',
+    [
+      '40:15: flow_table.per_tunnel: 0.25 is not a share; write a percentage above 0% up to 100%, such as 25%',
+    ],
+  ],
+  [
+    'share above all',
+    'per_tunnel: 25%',
+    'per_tunnel: 125%',
+    [
+      '40:15: flow_table.per_tunnel: 125% is not a share; write a percentage above 0% up to 100%, such as 25%',
+    ],
+  ],
+  [
+    'rate without unit',
+    'per_source: 500/s',
+    'per_source: 500',
+    [
+      '41:51: flow_table.create_rate.per_source: 500 is not a rate; write a whole number per second such as 500/s, or unlimited',
+    ],
+  ],
+  [
+    'rate per minute',
+    'per_source: 500/s',
+    'per_source: 500/m',
+    [
+      '41:51: flow_table.create_rate.per_source: 500/m is not a rate; write a whole number per second such as 500/s, or unlimited',
+    ],
+  ],
+  [
+    'protocol of tunnels',
+    'max_flows: 262144',
+    'other_protocols: [132, 47]',
+    ['39:26: flow_table.other_protocols[1]: 47 is a tunnel protocol and never forwarded; leave it out'],
+  ],
+  [
+    'protocol tcp',
+    'max_flows: 262144',
+    'other_protocols: 6',
+    ['39:20: flow_table.other_protocols: 6 starts flows anyway; leave it out'],
+  ],
+]);
