@@ -305,7 +305,7 @@ export function formatDataPlaneArguments(values: DataPlaneArguments): string[] {
 export function parseDataPlaneArguments(argv: readonly string[]): DataPlaneArguments {
   const values: Partial<Record<keyof DataPlaneArguments, string>> = {};
   for (let at = 0; at < argv.length; at += 2) {
-    const name = argv[at]!;
+    const name = argv[at];
     if (!Object.hasOwn(ARGUMENT_NAMES, name)) throw new Error(`unknown argument ${name}`);
     const value = argv[at + 1];
     if (value === undefined) throw new Error(`argument ${name} has no value`);

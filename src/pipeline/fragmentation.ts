@@ -68,8 +68,8 @@ export class Fragmenter {
   }
 
   /**
-   * Cuts the packet of `view` (whole, not GSO) to pieces of at most `mtu` bytes and hands each to `emit`, in
-   * order, in the one view `piece`. The addresses must be those that the packet leaves with. Whether it may be
+   * Cuts the packet of `view` (whole, not GSO, longer than `mtu`) to pieces of at most `mtu` bytes and hands each to
+   * `emit`, in order, in the one view `piece`. The addresses must be those that the packet leaves with. Whether it may be
    * cut is the caller's matter: IPv4's don't-fragment flag is copied, not obeyed. A partial checksum of `view` is
    * completed in place.
    *
@@ -151,7 +151,8 @@ function finishIpv6(
   const bytes = view.bytes;
   // The last header that every piece repeats names the next one: the fragment header now, which names it in turn.
   const field = offset + lastNextHeaderField(view, headerBytes);
-  writeIpv6FragmentHeader(bytes, offset + headerBytes, bytes[field], start, isLast ? 0 : 1, identification);
+  const nextHeader = bytes[field];
+  writeIpv6FragmentHeader(bytes, offset + headerBytes, nextHeader, start, isLast ? 0 : 1, identification);
   bytes[field] = PROTOCOL_FRAGMENT;
   writeUint16(bytes, offset + IPV6_PAYLOAD_LENGTH, piece.length - IPV6_HEADER_BYTES);
   describeOwnPacket(
@@ -167,6 +168,8 @@ function finishIpv6(
   piece.fragmentOffset = start;
   piece.moreFragments = isLast ? 0 : 1;
   piece.identification = identification;
+  // Behind the first piece nobody can walk on to the transport protocol.
+  if (start !== 0) piece.protocol = nextHeader;
   piece.fragmentHeaderOffset = offset + headerBytes;
   piece.dontFragment = 1;
 }

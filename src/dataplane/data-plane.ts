@@ -1,0 +1,328 @@
+/**
+ * The data plane: I/O and pipeline in one loop, and what control asks of it.
+ *
+ * ```
+ *  burst (send, wait, receive) ── every frame through the pipeline ── control's messages ── housekeeping
+ *      ^                                                                                        |
+ *      +----------------------------------------------------------------------------------------+
+ * ```
+ *
+ * Nothing else runs in this process: no timer, no promise. It starts with no plan and forwards nothing until it
+ * has one; a plan that cannot be used changes nothing. It never stops on its own account.
+ */
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mapFile } from '../device/native.ts';
+import { NativeIo } from '../device/native-io.ts';
+import {
+  COUNTER,
+  PORT_BYTES_IN,
+  PORT_BYTES_OUT,
+  PORT_FLOWS_LIVE,
+  PORT_PACKETS_IN,
+  PORT_PACKETS_OUT,
+} from '../flow/counters.ts';
+import { FlowMemory, type FlowMemoryOptions, flowMemoryBytes } from '../flow/flow-memory.ts';
+import { heldTupleWords } from '../flow/held-tuples.ts';
+import {
+  DIRECTION_EGRESS,
+  DIRECTION_WORDS,
+  KEY_META,
+  REPLY,
+  SHARED_ID,
+  SHARED_INGRESS,
+} from '../flow/layout.ts';
+import { CHUNK_PORTS, translationWords } from '../flow/translation-layout.ts';
+import { Assembly } from '../pipeline/assembly.ts';
+import type { Plan, PlanPort } from '../pipeline/plan.ts';
+import { portIndex } from '../pipeline/port-table.ts';
+import { DROP_REASON_NAMES } from '../plugin/drop-reasons.ts';
+import { DESCRIPTOR_DEVICE, DESCRIPTOR_LENGTH, DESCRIPTOR_OFFSET, DESCRIPTOR_WORDS } from '../wire/frame.ts';
+import { ControlSocket } from './control-socket.ts';
+import { DeviceSet } from './device-set.ts';
+import {
+  type ControlMessage,
+  type DataPlaneArguments,
+  type DataPlaneStatus,
+  type FlushRequest,
+  HEARTBEAT_INTERVAL_MS,
+  type LogMessage,
+  type PortStatus,
+} from './messages.ts';
+import { type HostedPlugin, loadPlugins } from './plugin-loader.ts';
+
+/** Housekeeping is done that often at most, and the loop never waits for longer. */
+const TICK_MS = 20;
+/** A plugin's failures are logged that often at most. */
+const FAILURE_LOG_MS = 1000;
+
+export class DataPlane {
+  private readonly io: NativeIo;
+  private readonly arguments: DataPlaneArguments;
+  private readonly control: ControlSocket;
+  private readonly devices: DeviceSet;
+  private readonly startedMs: number;
+  private plan: Plan | undefined;
+  private plugins: readonly HostedPlugin[] = [];
+  private assembly: Assembly | undefined;
+  private memory: FlowMemory | undefined;
+  private running = true;
+  private tickedMs: number;
+  private heartbeatMs = 0;
+  private failureLoggedMs = 0;
+
+  constructor(options: DataPlaneArguments) {
+    this.arguments = options;
+    this.io = new NativeIo();
+    this.startedMs = this.io.nowMs;
+    this.tickedMs = this.io.nowMs;
+    this.devices = new DeviceSet(this.io, {
+      onUp: (device) => {
+        this.setPorts(device.index, true);
+        this.log('info', `device ${device.name} is open`, { device: device.name });
+      },
+      onDown: (device, why) => {
+        this.setPorts(device.index, false);
+        this.log('warn', `device ${device.name} is not usable: ${why}`, { device: device.name });
+      },
+    });
+    this.control = new ControlSocket(
+      this.io,
+      options.socketPath,
+      () => ({ type: 'ready', pid: process.pid, generation: this.plan?.generation ?? 0 }),
+      (message) => this.handle(message),
+    );
+  }
+
+  /** Runs until control says stop. */
+  run(): void {
+    const { io } = this;
+    const words = io.rx.words;
+    while (this.running) {
+      const received = io.burst(TICK_MS);
+      const nowMs = io.nowMs;
+      const assembly = this.assembly;
+      if (assembly !== undefined) {
+        // Everything of the burst before was sent, also what housekeeping built.
+        assembly.beginBurst();
+        const pipeline = assembly.pipeline;
+        for (let i = 0; i < received; i++) {
+          const at = i * DESCRIPTOR_WORDS;
+          pipeline.receive(
+            words[at + DESCRIPTOR_OFFSET],
+            words[at + DESCRIPTOR_LENGTH],
+            words[at + DESCRIPTOR_DEVICE],
+            nowMs,
+          );
+        }
+      }
+      if (io.readyCount > 0) this.control.serve();
+      if (((nowMs - this.tickedMs) | 0) >= TICK_MS) this.tick(nowMs);
+    }
+    io.burst(0);
+    io.close();
+  }
+
+  private tick(nowMs: number): void {
+    this.tickedMs = nowMs;
+    this.devices.tick(nowMs);
+    if (this.assembly !== undefined && this.memory !== undefined) {
+      this.assembly.pipeline.tick(nowMs, Math.floor(process.hrtime()[0]));
+      this.memory.lastAliveMs = nowMs;
+    }
+    if (((nowMs - this.heartbeatMs) | 0) >= HEARTBEAT_INTERVAL_MS) {
+      this.heartbeatMs = nowMs;
+      this.control.send({ type: 'heartbeat' });
+    }
+  }
+
+  private handle(message: ControlMessage): void {
+    switch (message.type) {
+      case 'plan':
+        this.takePlan(message.plan);
+        break;
+      case 'stop':
+        this.running = false;
+        break;
+      case 'status':
+        this.control.send({ type: 'status', status: this.status() });
+        break;
+      case 'flush':
+        this.control.send({ type: 'flushed', flows: this.flush(message) });
+        break;
+    }
+  }
+
+  private takePlan(plan: Plan): void {
+    const nowMs = this.io.nowMs;
+    try {
+      const plugins = loadPlugins(plan.plugins, {
+        log: (plugin, level, text) => this.log(level, text, { plugin }),
+      });
+      if (this.assembly === undefined) {
+        this.memory = this.openMemory(plan);
+        this.assembly = new Assembly({
+          frames: this.io,
+          flowMemory: this.memory,
+          plan,
+          plugins,
+          onPluginFailure: (plugin, error) => this.pluginFailed(plugin as HostedPlugin, error),
+          random: () => crypto.getRandomValues(new Int32Array(1))[0],
+          nowMs,
+        });
+        const { restored, discarded } = this.assembly.state.table;
+        this.log('info', `flow memory: ${restored} flows found, ${discarded} discarded`, {
+          restored,
+          discarded,
+        });
+      } else {
+        this.assembly.apply(plan, plugins, nowMs);
+      }
+      this.plugins = plugins;
+      this.plan = plan;
+    } catch (error) {
+      this.control.send({
+        type: 'plan-refused',
+        generation: plan.generation,
+        error: (error as Error).message,
+      });
+      return;
+    }
+    if (this.assembly.unplacedPorts > 0) {
+      const ports = this.assembly.unplacedPorts;
+      this.log('warn', `the flow memory has no room for ${ports} external ports; they are not used`, {
+        ports,
+      });
+    }
+    // Last: nothing is read before the pipeline knows what to do with it.
+    this.devices.apply(plan, nowMs);
+    for (const port of plan.ports) this.assembly.ports.setUp(port.index, this.devices.isUp(port.link.device));
+    this.control.send({ type: 'plan-applied', generation: plan.generation });
+  }
+
+  private openMemory(plan: Plan): FlowMemory {
+    const path = this.arguments.flowMemoryPath;
+    const options = flowMemoryOptions(plan);
+    const bytes = flowMemoryBytes(options);
+    if (existsSync(path) && statSync(path).size === bytes) {
+      const found = FlowMemory.open(mapFile(path, bytes), options);
+      if (found.usable) return found.memory;
+      this.log('warn', `the flow memory found cannot be used and is made anew: ${found.text}`, {
+        refusal: found.refusal,
+      });
+    }
+    // A new file, not the old one cut to size: control may have that mapped.
+    rmSync(path, { force: true });
+    return FlowMemory.create(mapFile(path, bytes, { create: true }), options);
+  }
+
+  private setPorts(device: number, up: boolean): void {
+    if (this.assembly === undefined || this.plan === undefined) return;
+    for (const port of this.plan.ports) {
+      if (port.link.device === device) this.assembly.ports.setUp(port.index, up);
+    }
+  }
+
+  private pluginFailed(plugin: HostedPlugin, error: unknown): void {
+    plugin.failures++;
+    this.assembly?.counters.add(COUNTER.plugin_failures, 1);
+    const nowMs = this.io.nowMs;
+    if (((nowMs - this.failureLoggedMs) | 0) < FAILURE_LOG_MS) return;
+    this.failureLoggedMs = nowMs;
+    this.log('error', `plugin ${plugin.name} failed: ${(error as Error)?.message ?? error}`, {
+      plugin: plugin.name,
+      failures: plugin.failures,
+    });
+  }
+
+  private flush(request: FlushRequest): number {
+    if (this.assembly === undefined) return 0;
+    return this.assembly.flush((words, base) => {
+      const reply = base + DIRECTION_WORDS;
+      if (request.flow !== undefined && words[base + SHARED_ID] !== request.flow) return false;
+      if (
+        request.space !== undefined &&
+        words[base + KEY_META] >>> 16 !== request.space &&
+        words[reply + KEY_META] >>> 16 !== request.space
+      ) {
+        return false;
+      }
+      return (
+        request.port === undefined ||
+        portIndex(words[base + SHARED_INGRESS]) === request.port ||
+        portIndex(words[base + DIRECTION_EGRESS]) === request.port ||
+        portIndex(words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS]) === request.port
+      );
+    }, this.io.nowMs);
+  }
+
+  private status(): DataPlaneStatus {
+    const counters = this.assembly?.counters;
+    const table = this.assembly?.state.table;
+    return {
+      generation: this.plan?.generation ?? 0,
+      uptimeMs: (this.io.nowMs - this.startedMs) | 0,
+      flows: table?.live ?? 0,
+      maxFlows: table?.capacity ?? 0,
+      flowsCreated: counters?.global(COUNTER.flows_created) ?? 0,
+      devices: this.devices.specs().map((device) => ({
+        index: device.index,
+        name: device.name,
+        state: this.io.deviceState(device.index),
+        txErrors: this.io.txErrors[device.index],
+      })),
+      ports: this.plan?.ports.map((port) => this.portStatus(port)) ?? [],
+      plugins: this.plugins.map((plugin) => ({
+        name: plugin.name,
+        state: 'running',
+        failures: plugin.failures,
+        counters: Object.fromEntries(plugin.counters),
+      })),
+    };
+  }
+
+  private portStatus(port: PlanPort): PortStatus {
+    const { counters, ports } = this.assembly!;
+    const drops: Record<string, number> = {};
+    DROP_REASON_NAMES.forEach((name, reason) => {
+      const count = counters.drops(port.index, reason);
+      if (count > 0) drops[name] = count;
+    });
+    return {
+      index: port.index,
+      generation: port.generation,
+      name: port.name,
+      state: ports.wordOf[port.index] === 0 ? 'down' : 'up',
+      flows: counters.port(port.index, PORT_FLOWS_LIVE),
+      rxPackets: counters.port(port.index, PORT_PACKETS_IN),
+      rxBytes: counters.port(port.index, PORT_BYTES_IN),
+      txPackets: counters.port(port.index, PORT_PACKETS_OUT),
+      txBytes: counters.port(port.index, PORT_BYTES_OUT),
+      drops,
+    };
+  }
+
+  private log(level: LogMessage['level'], msg: string, fields: Readonly<Record<string, unknown>>): void {
+    this.control.send({ type: 'log', level, msg, fields });
+  }
+}
+
+/**
+ * Sizes of a flow memory for a plan. Translation gets a slot for every flow, or what the plan's external ports
+ * ask for if that is more; held tuples get an entry for every flow.
+ */
+function flowMemoryOptions(plan: Plan): FlowMemoryOptions {
+  const capacity = plan.flowTable.maxFlows;
+  let chunks = Math.ceil(capacity / CHUNK_PORTS / 3);
+  let asked = 0;
+  for (const port of plan.ports) {
+    if (port.role !== 'egress') continue;
+    for (const pool of port.pools) asked += Math.ceil((pool.portMax - pool.portMin + 1) / CHUNK_PORTS) + 1;
+  }
+  if (asked > chunks) chunks = asked;
+  return {
+    capacity,
+    translationBytes: translationWords(chunks) * 4,
+    heldTupleBytes: heldTupleWords(capacity) * 4,
+    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+  };
+}

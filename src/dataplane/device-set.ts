@@ -1,0 +1,90 @@
+/**
+ * The devices of the plan: opens them, closes what is no longer wanted, and tries again once a second what is not
+ * there. A device that vanishes takes its ports down (their flows wait) and brings them up when it is back.
+ */
+import type { NativeIo } from '../device/native-io.ts';
+import type { Plan, PlanDevice } from '../pipeline/plan.ts';
+
+const RETRY_MS = 1000;
+
+export interface DeviceEvents {
+  onUp(device: PlanDevice): void;
+  onDown(device: PlanDevice, why: string): void;
+}
+
+interface OpenDevice {
+  readonly spec: PlanDevice;
+  up: boolean;
+  /** What the last attempt to open it said; logged when it changes. */
+  problem: string;
+}
+
+export class DeviceSet {
+  private readonly io: NativeIo;
+  private readonly events: DeviceEvents;
+  private readonly devices = new Map<number, OpenDevice>();
+  private triedMs = 0;
+
+  constructor(io: NativeIo, events: DeviceEvents) {
+    this.io = io;
+    this.events = events;
+  }
+
+  /** Takes the devices of a plan. Devices that did not change stay open and lose no packet. */
+  apply(plan: Plan, nowMs: number): void {
+    const wanted = new Map(plan.devices.map((device) => [device.index, device]));
+    for (const [index, open] of this.devices) {
+      const spec = wanted.get(index);
+      if (spec !== undefined && JSON.stringify(spec) === JSON.stringify(open.spec)) continue;
+      this.io.removeDevice(index);
+      this.devices.delete(index);
+    }
+    for (const spec of plan.devices) {
+      if (!this.devices.has(spec.index)) this.devices.set(spec.index, { spec, up: false, problem: '' });
+    }
+    this.triedMs = nowMs;
+    for (const device of this.devices.values()) if (!device.up) this.open(device);
+  }
+
+  /** Notices devices that are gone and tries to open those that are closed. */
+  tick(nowMs: number): void {
+    for (const device of this.devices.values()) {
+      if (!device.up || this.io.deviceState(device.spec.index) === 'open') continue;
+      device.up = false;
+      device.problem = 'the device is gone';
+      this.io.removeDevice(device.spec.index);
+      this.events.onDown(device.spec, device.problem);
+    }
+    if (((nowMs - this.triedMs) | 0) < RETRY_MS) return;
+    this.triedMs = nowMs;
+    for (const device of this.devices.values()) if (!device.up) this.open(device);
+  }
+
+  isUp(index: number): boolean {
+    return this.devices.get(index)?.up ?? false;
+  }
+
+  specs(): PlanDevice[] {
+    return [...this.devices.values()].map((device) => device.spec);
+  }
+
+  private open(device: OpenDevice): void {
+    const { spec } = device;
+    try {
+      if (spec.kind === 'tun') this.io.addTun(spec.index, spec.name, { mtu: spec.mtu });
+      else {
+        this.io.addPacket(spec.index, spec.name, {
+          kind: spec.kind,
+          ...(spec.filter === undefined ? {} : { filter: spec.filter }),
+        });
+      }
+      device.up = true;
+      device.problem = '';
+      this.events.onUp(spec);
+    } catch (error) {
+      const problem = (error as Error).message;
+      if (problem !== device.problem) this.events.onDown(spec, problem);
+      device.problem = problem;
+    }
+  }
+}

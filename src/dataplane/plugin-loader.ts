@@ -1,0 +1,71 @@
+/**
+ * Loads plugins by manifest and puts them in order.
+ *
+ * Synchronously: the data plane has no event loop to wait in. `require` of an ES module gives its exports at
+ * once, as long as it has no top-level `await`.
+ */
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, resolve } from 'node:path';
+import type { PlanPlugin } from '../pipeline/plan.ts';
+import type { LoadedPlugin } from '../pipeline/plugin-chain.ts';
+import type { DataHalfFactory, PluginManifest } from '../plugin/contract.ts';
+
+const require = createRequire(import.meta.url);
+
+/** What the data plane gives to all plugins. */
+export interface PluginHost {
+  log(plugin: string, level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+}
+
+/** A plugin with its own counters, for status. */
+export interface HostedPlugin extends LoadedPlugin {
+  readonly counters: Map<string, number>;
+  failures: number;
+}
+
+/**
+ * Loads the plugins of a plan, in the order in which they run: as declared, policy before routing.
+ *
+ * @throws Error that names the plugin and what is wrong with it; then nothing was loaded
+ */
+export function loadPlugins(plugins: readonly PlanPlugin[], host: PluginHost): HostedPlugin[] {
+  const loaded = plugins.map((plugin) => loadPlugin(plugin, host));
+  const policy = loaded.filter((plugin) => plugin.phase === 'policy');
+  const routing = loaded.filter((plugin) => plugin.phase === 'routing');
+  if (routing.length === 0) throw new Error('no plugin decides how replies are routed (return-routing)');
+  return [...policy, ...routing];
+}
+
+function loadPlugin(plugin: PlanPlugin, host: PluginHost): HostedPlugin {
+  try {
+    const manifest = JSON.parse(readFileSync(plugin.manifest, 'utf8')) as PluginManifest;
+    if (manifest.name !== plugin.name) throw new Error(`its manifest names it ${manifest.name}`);
+    const module = require(resolve(dirname(plugin.manifest), manifest.data)) as {
+      createDataHalf?: DataHalfFactory;
+    };
+    if (typeof module.createDataHalf !== 'function')
+      throw new Error('its data half exports no createDataHalf');
+    const counters = new Map<string, number>();
+    const half = module.createDataHalf({
+      name: plugin.name,
+      options: plugin.options,
+      log: (level, message) => host.log(plugin.name, level, message),
+      counter: (name) => {
+        counters.set(name, 0);
+        return () => counters.set(name, counters.get(name)! + 1);
+      },
+      reason: () => {},
+    });
+    return {
+      name: plugin.name,
+      phase: manifest.phase,
+      failOpen: manifest.failure_policy === 'open',
+      half,
+      counters,
+      failures: 0,
+    };
+  } catch (error) {
+    throw new Error(`plugin ${plugin.name}: ${(error as Error).message}`, { cause: error });
+  }
+}

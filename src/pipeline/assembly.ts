@@ -1,0 +1,322 @@
+/**
+ * Assembly: makes a pipeline out of its parts over a flow memory and an I/O's frame lists, and gives it new plans.
+ *
+ * A plan is swapped whole between two bursts. What it takes away ends: flows whose tunnel got another generation
+ * (another site or other endpoints now stand behind that slot), flows of spaces that are gone, flows whose
+ * external address is gone. Everything else goes on undisturbed.
+ */
+import { Budgets } from '../flow/budgets.ts';
+import { COUNTER, Counters } from '../flow/counters.ts';
+import type { FlowMemory } from '../flow/flow-memory.ts';
+import { HeldTuples } from '../flow/held-tuples.ts';
+import {
+  DIRECTION_EGRESS,
+  DIRECTION_WORDS,
+  FLOW_UNVOUCHED,
+  FlowKey,
+  KEY_META,
+  ORIGINATOR,
+  RECORD_WORDS,
+  REPLY,
+  SHARED_INGRESS,
+  SHARED_STATE,
+  SHARED_TRANSLATION,
+} from '../flow/layout.ts';
+import type { AddressWords, ReservedPort, TranslationPool } from '../flow/port-pool.ts';
+import { readKey } from '../flow/record.ts';
+import { FlowTable } from '../flow/table.ts';
+import {
+  ENDED_CRASH,
+  holdMs,
+  TIMEOUT_ICMP,
+  TIMEOUT_TCP_ESTABLISHED,
+  TIMEOUT_UDP_ANSWERED,
+} from '../flow/timeouts.ts';
+import { Translation } from '../flow/translation.ts';
+import { swap16 } from '../wire/byte-order.ts';
+import type { FrameList, FrameMemory } from '../wire/frame.ts';
+import { IPV4, IPV6, PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/packet.ts';
+import { Departure } from './departure.ts';
+import { EchoResponder } from './echo-responder.ts';
+import { FlowEnd } from './flow-end.ts';
+import { type FlowPolicy, FlowSetupStage, type FlowState } from './flow-setup.ts';
+import { Fragmenter } from './fragmentation.ts';
+import { GatewayAddresses } from './gateway-addresses.ts';
+import { IcmpErrors } from './icmp-errors.ts';
+import { Identifications } from './identification.ts';
+import { KeyedHash } from './keyed-hash.ts';
+import { LinkLayer } from './link/link-layer.ts';
+import { Scratch } from './link/scratch.ts';
+import { OwnErrors } from './own-errors.ts';
+import { Pipeline } from './pipeline.ts';
+import type { AddressText, Plan } from './plan.ts';
+import { planAddress } from './plan-address.ts';
+import { type LoadedPlugin, PluginChain } from './plugin-chain.ts';
+import { PortForwards } from './port-forwards.ts';
+import { PortTable, portIndex } from './port-table.ts';
+import { Reassembler } from './reassembly.ts';
+import { RoutingTable } from './routing-table.ts';
+import { TcpResets } from './tcp-reset.ts';
+
+/** Packet memory for fragments that wait and datagrams that are whole. */
+const REASSEMBLY_BYTES = 4 * 1024 * 1024;
+const REASSEMBLY_DATAGRAMS = 1024;
+/** A data plane that was away for longer no longer vouches for its flows: originators must speak first. */
+const VOUCHED_ABSENCE_MS = 60_000;
+
+/** Where frames lie and go: a part of `BurstIo`, so that the pipeline needs no device. */
+export interface FrameSpace {
+  readonly memory: FrameMemory;
+  readonly scratchOffset: number;
+  readonly scratchBytes: number;
+  readonly tx: FrameList;
+}
+
+export interface AssemblyOptions {
+  readonly frames: FrameSpace;
+  readonly flowMemory: FlowMemory;
+  readonly plan: Plan;
+  /** In the order in which they run. */
+  readonly plugins: readonly LoadedPlugin[];
+  readonly onPluginFailure: (plugin: LoadedPlugin, error: unknown) => void;
+  /** Random int32 words: keys of hashes that senders must not guess. */
+  readonly random: () => number;
+  readonly nowMs: number;
+}
+
+export class Assembly {
+  readonly pipeline: Pipeline;
+  readonly counters: Counters;
+  readonly state: FlowState;
+  readonly link: LinkLayer;
+  readonly scratch: Scratch;
+  private readonly reassembler: Reassembler;
+  private readonly end: FlowEnd;
+  private readonly onPluginFailure: AssemblyOptions['onPluginFailure'];
+  private policy: FlowPolicy;
+  /** External ports that the plan asks for and the flow memory has no room for. */
+  unplacedPorts = 0;
+
+  constructor(options: AssemblyOptions) {
+    const { frames, flowMemory, plan, random, nowMs } = options;
+    const { memory, tx } = frames;
+    this.onPluginFailure = options.onPluginFailure;
+    this.counters = new Counters(flowMemory.counters);
+    this.scratch = new Scratch(memory, frames.scratchOffset, frames.scratchBytes);
+    const table = new FlowTable(flowMemory);
+    const translation = new Translation(flowMemory.translation, random(), nowMs);
+    const held = new HeldTuples(flowMemory.heldTuples, random());
+    const budgets = new Budgets(this.counters, flowMemory.hashSeed0, flowMemory.hashSeed1);
+    this.state = { table, translation, held, budgets };
+    this.policy = this.compile(plan, options.plugins, []);
+
+    const view = new PacketView(memory);
+    this.link = new LinkLayer(memory, tx, this.scratch, (port, reason) =>
+      this.counters.countDrop(Math.max(port, 0), reason),
+    );
+    this.reassembler = new Reassembler(
+      memory,
+      this.reserve(REASSEMBLY_BYTES),
+      REASSEMBLY_BYTES,
+      REASSEMBLY_DATAGRAMS,
+      new KeyedHash(random(), random()),
+      (space, reason, fragments) => this.countFragments(space, reason, fragments),
+    );
+    const identifications = new Identifications(random(), random());
+    const errors = new OwnErrors(
+      view,
+      this.link,
+      new IcmpErrors(this.scratch, random(), random()),
+      new EchoResponder(),
+      new TcpResets(this.scratch),
+      this.policy.ports,
+    );
+    this.end = new FlowEnd(this.state, this.counters, this.policy.chain, nowMs);
+    this.pipeline = new Pipeline(
+      {
+        view,
+        link: this.link,
+        reassembler: this.reassembler,
+        state: this.state,
+        setup: new FlowSetupStage(this.state, this.policy),
+        end: this.end,
+        departure: new Departure(
+          view,
+          this.link,
+          errors,
+          identifications,
+          new Fragmenter(this.scratch, identifications),
+        ),
+        errors,
+        counters: this.counters,
+      },
+      this.policy,
+    );
+    this.adopt(plan, flowMemory.lastAliveMs, nowMs);
+    this.apply(plan, options.plugins, nowMs);
+  }
+
+  get ports(): PortTable {
+    return this.policy.ports;
+  }
+
+  /**
+   * Takes a new plan.
+   *
+   * @throws Error if the plan or a plugin is unusable; then nothing has changed
+   */
+  apply(plan: Plan, plugins: readonly LoadedPlugin[], nowMs: number): void {
+    const policy = this.compile(plan, plugins, this.policy.ports.downPorts());
+    this.state.budgets.configure({
+      flowsPerPort: plan.flowTable.perTunnel,
+      ratePerPort: plan.flowTable.createRatePerTunnel,
+      ratePerSource: plan.flowTable.createRatePerSource,
+    });
+    const change = this.state.translation.configure(translationPools(plan), reservedPorts(plan), nowMs);
+    this.unplacedPorts = change.unplacedPorts;
+    this.link.configure(plan, nowMs);
+    this.policy = policy;
+    this.pipeline.setPolicy(policy);
+    this.endOrphans(new Set(change.ended), nowMs);
+    this.counters.add(COUNTER.plans_applied, 1);
+  }
+
+  /** Forgets everything built in scratch memory; before a burst's frames are processed. */
+  beginBurst(): void {
+    this.scratch.reset();
+    this.reassembler.release();
+  }
+
+  /** Ends flows that `matches` picks; returns how many. */
+  flush(matches: (words: Int32Array, base: number) => boolean, nowMs: number): number {
+    const { table } = this.state;
+    return table.flush(
+      (record) => matches(table.words, record * RECORD_WORDS),
+      (record) => this.end.flush(record, nowMs),
+    );
+  }
+
+  private compile(plan: Plan, plugins: readonly LoadedPlugin[], down: Iterable<number>): FlowPolicy {
+    const otherProtocols = new Uint8Array(256);
+    for (const protocol of plan.flowTable.otherProtocols) otherProtocols[protocol] = 1;
+    return {
+      planGeneration: plan.generation,
+      ports: new PortTable(plan, down),
+      routes: new RoutingTable(plan),
+      chain: new PluginChain(plugins, this.onPluginFailure),
+      gatewayAddresses: new GatewayAddresses(plan),
+      portForwards: new PortForwards(plan),
+      otherProtocols,
+    };
+  }
+
+  /** Flows found in the memory: their translations and budgets are counted again, doubtful ones wait. */
+  private adopt(plan: Plan, lastAliveMs: number, nowMs: number): void {
+    const { table, translation, budgets } = this.state;
+    const words = table.words;
+    const key = new FlowKey();
+    budgets.rebuild(table);
+    const vouched = ((nowMs - lastAliveMs) | 0) >= 0 && ((nowMs - lastAliveMs) | 0) < VOUCHED_ABSENCE_MS;
+    translation.configure(translationPools(plan), reservedPorts(plan), nowMs);
+    for (let record = table.next(-1); record >= 0; record = table.next(record)) {
+      const base = record * RECORD_WORDS;
+      const slot = words[base + SHARED_TRANSLATION] - 1;
+      if (slot >= 0) {
+        readKey(words, record, ORIGINATOR, key);
+        const protocol = (key.meta >>> 8) & 0xff;
+        const port = swap16(key.ports & 0xffff);
+        const adopted = translation.adopt(
+          slot,
+          key.meta >>> 16,
+          key.src0,
+          key.src1,
+          key.src2,
+          key.src3,
+          port,
+          protocol,
+        );
+        if (!adopted) {
+          words[base + SHARED_TRANSLATION] = 0;
+          this.end.flush(record, nowMs);
+          continue;
+        }
+      }
+      if (!vouched) words[base + SHARED_STATE] = words[base + SHARED_STATE] | FLOW_UNVOUCHED;
+    }
+    this.counters.add(COUNTER.flows_restored, table.restored);
+    this.counters.add(COUNTER.flows_discarded, table.discarded);
+    translation.settle(
+      holdMs(TIMEOUT_TCP_ESTABLISHED, ENDED_CRASH),
+      holdMs(TIMEOUT_UDP_ANSWERED, ENDED_CRASH),
+      holdMs(TIMEOUT_ICMP, ENDED_CRASH),
+      nowMs,
+    );
+  }
+
+  private endOrphans(endedSlots: ReadonlySet<number>, nowMs: number): void {
+    const { table } = this.state;
+    const { ports } = this.policy;
+    const words = table.words;
+    const spaces = new Set(ports.all().map((port) => port.space));
+    for (let record = table.next(-1); record >= 0; record = table.next(record)) {
+      const base = record * RECORD_WORDS;
+      const orphaned =
+        endedSlots.has(words[base + SHARED_TRANSLATION] - 1) ||
+        isReplaced(ports, words[base + SHARED_INGRESS]) ||
+        isReplaced(ports, words[base + DIRECTION_EGRESS]) ||
+        isReplaced(ports, words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS]) ||
+        !spaces.has(words[base + KEY_META] >>> 16) ||
+        !spaces.has(words[base + DIRECTION_WORDS + KEY_META] >>> 16);
+      if (orphaned) this.end.flush(record, nowMs);
+    }
+  }
+
+  private reserve(bytes: number): number {
+    const offset = this.scratch.reserve(bytes);
+    if (offset < 0) throw new RangeError(`scratch memory has no room for ${bytes} bytes`);
+    return offset;
+  }
+
+  private countFragments(space: number, reason: number, fragments: number): void {
+    const port = this.policy.ports.all().find((candidate) => candidate.space === space);
+    for (let i = 0; i < fragments; i++) this.counters.countDrop(port?.index ?? 0, reason);
+  }
+}
+
+/** Whether another tunnel stands in the slot of a stored port word now. An empty slot is no other tunnel. */
+function isReplaced(ports: PortTable, word: number): boolean {
+  const port = ports.get(portIndex(word));
+  return port !== undefined && port.generation !== word >>> 16;
+}
+
+function translationPools(plan: Plan): TranslationPool[] {
+  return plan.ports.flatMap((port) =>
+    port.role === 'egress'
+      ? port.pools.map((pool) => ({
+          egress: port.space,
+          ...addressOf(pool.address),
+          portMin: pool.portMin,
+          portMax: pool.portMax,
+          quotaPerSite: pool.quotaPerSite,
+        }))
+      : [],
+  );
+}
+
+function reservedPorts(plan: Plan): ReservedPort[] {
+  return plan.ports.flatMap((port) =>
+    port.role === 'egress'
+      ? port.portForwards.map((forward) => ({
+          egress: port.space,
+          ...addressOf(forward.address),
+          protocol: forward.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP,
+          port: forward.port,
+        }))
+      : [],
+  );
+}
+
+function addressOf(text: AddressText): { family: 4 | 6; address: AddressWords } {
+  const { family, words } = planAddress(text);
+  return { family: family === IPV4 ? IPV4 : IPV6, address: [words[0], words[1], words[2], words[3]] };
+}

@@ -1,0 +1,100 @@
+/**
+ * Departure: the last part of a packet's way, from "this record, this direction" to the link layer.
+ *
+ * ```
+ *  check (nothing changed yet, so that an error can quote the packet as it came):
+ *     TTL 1 or less        -> time exceeded to the sender
+ *     larger than the MTU  -> packet too big to the sender, unless it may be fragmented
+ *  leave:
+ *     translate ── fresh identification ── TTL ── MSS ── fragment ── link
+ * ```
+ *
+ * A datagram that came in fragments was reassembled and is cut again, into pieces no larger than the largest
+ * that came in.
+ */
+import { DROP } from '../plugin/drop-reasons.ts';
+import { GSO_NONE, IPV4, PacketView, PROTOCOL_TCP, TCP_SYN } from '../wire/packet.ts';
+import type { Fragmenter } from './fragmentation.ts';
+import type { Identifications } from './identification.ts';
+import type { LinkLayer } from './link/link-layer.ts';
+import { clampMss } from './mss-clamp.ts';
+import type { OwnErrors } from './own-errors.ts';
+import { decrementTtl, translatePacket, writeIdentification } from './translate.ts';
+
+export class Departure {
+  private readonly link: LinkLayer;
+  private readonly errors: OwnErrors;
+  private readonly identifications: Identifications;
+  private readonly fragmenter: Fragmenter;
+  private readonly piece: PacketView;
+  private readonly emit: (piece: PacketView) => number;
+  private egress = 0;
+  private nowMs = 0;
+
+  constructor(
+    view: PacketView,
+    link: LinkLayer,
+    errors: OwnErrors,
+    identifications: Identifications,
+    fragmenter: Fragmenter,
+  ) {
+    this.link = link;
+    this.errors = errors;
+    this.identifications = identifications;
+    this.fragmenter = fragmenter;
+    this.piece = new PacketView(view.memory, true);
+    this.emit = (piece) => this.link.send(this.egress, piece, this.nowMs);
+  }
+
+  /**
+   * Whether the packet may leave by `egress`: 0, or the reason, and then the sender was told by `ingress`.
+   * `fragmentLimit`: size of the largest fragment it came in, 0 if it came whole.
+   */
+  check(view: PacketView, ingress: number, egress: number, fragmentLimit: number, nowMs: number): number {
+    if (view.ttl <= 1) {
+      this.errors.timeExceeded(view, ingress, nowMs);
+      return DROP.ttl_expired;
+    }
+    const mtu = this.link.portMtu(egress);
+    let size = view.length;
+    if (view.gsoType !== GSO_NONE) size = view.payloadOffset - view.offset + view.gsoSize;
+    else if (fragmentLimit !== 0) size = fragmentLimit;
+    if (size <= mtu) return 0;
+    if (view.gsoType === GSO_NONE && view.dontFragment === 0) return 0;
+    this.errors.packetTooBig(view, ingress, mtu, nowMs);
+    return DROP.too_big;
+  }
+
+  /** Sends a packet that `check` has passed. Returns 0 or the reason why it could not leave. */
+  leave(
+    view: PacketView,
+    flows: Int32Array,
+    record: number,
+    direction: number,
+    egress: number,
+    fragmentLimit: number,
+    nowMs: number,
+  ): number {
+    translatePacket(view, flows, record, direction);
+    return this.depart(view, egress, fragmentLimit, nowMs);
+  }
+
+  /** The same for a packet that is translated already. */
+  depart(view: PacketView, egress: number, fragmentLimit: number, nowMs: number): number {
+    const mtu = this.link.portMtu(egress);
+    decrementTtl(view);
+    if (view.protocol === PROTOCOL_TCP && (view.tcpFlags & TCP_SYN) !== 0) clampMss(view, mtu);
+    const limit = fragmentLimit !== 0 && fragmentLimit < mtu ? fragmentLimit : mtu;
+    if (view.gsoType === GSO_NONE && view.length > limit) {
+      this.egress = egress;
+      this.nowMs = nowMs;
+      return this.fragmenter.fragmentPacket(view, limit, this.piece, this.emit);
+    }
+    // Two senders behind equal addresses may choose equal identifications: whoever fragments this packet later
+    // must not mix them (RFC 6864, 5.3). Packets that may not be fragmented need none.
+    if (view.family === IPV4 && view.dontFragment === 0) {
+      writeIdentification(view, this.identifications.next(view));
+    }
+    return this.link.send(egress, view, nowMs);
+  }
+}

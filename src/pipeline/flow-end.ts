@@ -1,0 +1,149 @@
+/**
+ * The end of flows: by time-out, by flush, by a plan that took their tunnel away, by reuse of their tuple. And
+ * what is done to a record beside forwarding: marking it answered, describing it to plugins.
+ *
+ * Whatever ends a flow, its external port or its tuple is held for as long as late packets of it may come, so
+ * that no other site gets it meanwhile (docs/promise.md).
+ */
+import { COUNTER, type Counters } from '../flow/counters.ts';
+import {
+  DIRECTION_BYTES,
+  DIRECTION_PACKETS,
+  DIRECTION_WORDS,
+  FLOW_ANSWERED,
+  FlowKey,
+  KEY_META,
+  RECORD_WORDS,
+  REPLY,
+  SHARED_ID,
+  SHARED_INGRESS,
+  SHARED_STATE,
+  SHARED_TRANSLATION,
+} from '../flow/layout.ts';
+import { readKey } from '../flow/record.ts';
+import {
+  answeredTimeoutClass,
+  ENDED_CLOSED,
+  ENDED_FLUSH,
+  ENDED_TIMEOUT,
+  holdMs,
+  setTimeoutClass,
+  TIMEOUT_TCP_CLOSED,
+  timeoutClassOf,
+} from '../flow/timeouts.ts';
+import type { FlowStatistics } from '../plugin/contract.ts';
+import type { FlowState } from './flow-setup.ts';
+import { LiveFlow, type PluginChain } from './plugin-chain.ts';
+import { portIndex } from './port-table.ts';
+
+/** The whole table is looked at once in so many milliseconds. */
+const SWEEP_ROUND_MS = 2000;
+
+export class FlowEnd {
+  private readonly state: FlowState;
+  private readonly counters: Counters;
+  private readonly replyKey = new FlowKey();
+  private readonly ended = new LiveFlow();
+  private readonly statistics = new Statistics();
+  private readonly onExpired: (record: number) => void;
+  private chain: PluginChain;
+  private nowMs = 0;
+  private sweptMs: number;
+
+  constructor(state: FlowState, counters: Counters, chain: PluginChain, nowMs: number) {
+    this.state = state;
+    this.counters = counters;
+    this.chain = chain;
+    this.sweptMs = nowMs;
+    this.onExpired = (record) => this.expire(record);
+  }
+
+  setChain(chain: PluginChain): void {
+    this.chain = chain;
+  }
+
+  /** Looks for idle flows, as many records as the time since the last call asks for. */
+  sweep(nowMs: number): void {
+    const elapsedMs = (nowMs - this.sweptMs) | 0;
+    if (elapsedMs <= 0) return;
+    this.sweptMs = nowMs;
+    this.nowMs = nowMs;
+    const { table, translation, held } = this.state;
+    const records = Math.ceil((table.capacity * Math.min(elapsedMs, SWEEP_ROUND_MS)) / SWEEP_ROUND_MS);
+    table.sweep(nowMs, records, this.onExpired);
+    translation.sweep(nowMs);
+    held.sweep(nowMs);
+  }
+
+  /** Ends a flow by command, because a plugin says so, or because its tunnel is another one now. */
+  flush(record: number, nowMs: number): void {
+    this.counters.add(COUNTER.flows_flushed, 1);
+    this.end(record, ENDED_FLUSH, nowMs);
+  }
+
+  /** Ends a flow whose tuple its originator is using anew. */
+  reopen(record: number, nowMs: number): void {
+    this.counters.add(COUNTER.flows_reopened, 1);
+    this.end(record, ENDED_CLOSED, nowMs);
+  }
+
+  /** Marks the first packet of the responder. */
+  answered(record: number): void {
+    const words = this.state.table.words;
+    const at = record * RECORD_WORDS + SHARED_STATE;
+    words[at] = words[at] | FLOW_ANSWERED;
+    const before = timeoutClassOf(words[at]);
+    const after = answeredTimeoutClass(before);
+    if (after !== before) setTimeoutClass(words, record, after);
+  }
+
+  /** Fills `flow` with what plugins are told of a record; returns it. */
+  describe(flow: LiveFlow, record: number, direction: number): LiveFlow {
+    const words = this.state.table.words;
+    const base = record * RECORD_WORDS;
+    flow.id = words[base + SHARED_ID];
+    flow.record = record;
+    flow.direction = direction;
+    flow.originatorSpace = words[base + KEY_META] >>> 16;
+    flow.responderSpace = words[base + DIRECTION_WORDS + KEY_META] >>> 16;
+    flow.ingressPort = portIndex(words[base + SHARED_INGRESS]);
+    return flow;
+  }
+
+  private expire(record: number): void {
+    const state = this.state.table.words[record * RECORD_WORDS + SHARED_STATE];
+    const closed = timeoutClassOf(state) === TIMEOUT_TCP_CLOSED;
+    this.counters.add(closed ? COUNTER.flows_closed : COUNTER.flows_timed_out, 1);
+    this.end(record, closed ? ENDED_CLOSED : ENDED_TIMEOUT, this.nowMs);
+  }
+
+  private end(record: number, how: number, nowMs: number): void {
+    const { table, translation, held, budgets } = this.state;
+    const words = table.words;
+    const base = record * RECORD_WORDS;
+    this.chain.flowEnd(this.describe(this.ended, record, REPLY), this.statistics.read(table.floats, base));
+    const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
+    const slot = words[base + SHARED_TRANSLATION] - 1;
+    readKey(words, record, REPLY, this.replyKey);
+    held.hold(this.replyKey, this.ended.originatorSpace, lateMs, nowMs);
+    budgets.flowEnded(this.ended.ingressPort);
+    table.remove(record);
+    // Last: a process killed in between leaves a mapping without a flow, which the next one holds.
+    if (slot >= 0) translation.release(slot, lateMs, nowMs);
+  }
+}
+
+class Statistics implements FlowStatistics {
+  packetsOriginator = 0;
+  bytesOriginator = 0;
+  packetsReply = 0;
+  bytesReply = 0;
+
+  read(floats: Float64Array, base: number): this {
+    this.packetsOriginator = floats[(base + DIRECTION_PACKETS) >> 1];
+    this.bytesOriginator = floats[(base + DIRECTION_BYTES) >> 1];
+    this.packetsReply = floats[(base + DIRECTION_WORDS + DIRECTION_PACKETS) >> 1];
+    this.bytesReply = floats[(base + DIRECTION_WORDS + DIRECTION_BYTES) >> 1];
+    return this;
+  }
+}

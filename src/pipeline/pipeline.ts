@@ -1,0 +1,324 @@
+/**
+ * The pipeline: the packet's way from a received frame to frames to send. No I/O, no clock: frames, a device
+ * number and the time come in; frames go out into `tx`; everything remembered lies in the flow memory.
+ *
+ * ```
+ *  frame ─ link ─ decode ─ fragments ─┬─ hit ──── protocol state ─ plugins ─ departure ─ link
+ *                                     ├─ ICMP error ── flow of the quoted packet ─ departure
+ *                                     └─ miss ─── own address? ─ flow set-up ─ departure
+ * ```
+ *
+ * Every packet that does not leave is counted once, under the port it came in by and one reason. The reply of a
+ * flow goes to the port in its record and to no other: if that port is gone, the packet is dropped.
+ */
+import { COUNTER, type Counters, PORT_REPINS } from '../flow/counters.ts';
+import {
+  DIRECTION_BYTES,
+  DIRECTION_EGRESS,
+  DIRECTION_PACKETS,
+  DIRECTION_WORDS,
+  FLOW_ANSWERED,
+  FLOW_ROUTED_REPLY,
+  FLOW_UNVOUCHED,
+  KEY_META,
+  ORIGINATOR,
+  RECORD_WORDS,
+  REPLY,
+  SHARED_INGRESS,
+  SHARED_LAST_ORIGINATOR,
+  SHARED_LAST_SEEN,
+  SHARED_PLUGINS,
+  SHARED_STATE,
+  SHARED_TCP,
+} from '../flow/layout.ts';
+import { checkQuotedSequence, TCP_OK, TCP_REOPEN, tcpTimeoutClass, trackTcp } from '../flow/tcp.ts';
+import { setTimeoutClass } from '../flow/timeouts.ts';
+import { DROP } from '../plugin/drop-reasons.ts';
+import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
+import { decode } from '../wire/decode.ts';
+import { GSO_NONE, ICMP_ERROR, ICMP_OTHER, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+import { readVirtioNetHeader } from '../wire/virtio-net.ts';
+import type { Departure } from './departure.ts';
+import type { FlowEnd } from './flow-end.ts';
+import type { FlowPolicy, FlowSetupStage, FlowState } from './flow-setup.ts';
+import type { LinkLayer } from './link/link-layer.ts';
+import type { OwnErrors } from './own-errors.ts';
+import { LiveFlow } from './plugin-chain.ts';
+import type { Reassembler } from './reassembly.ts';
+import { translateIcmpError } from './translate.ts';
+
+/** Drop reasons by what `trackTcp` answers. */
+const TCP_REASONS = [0, DROP.tcp_state, DROP.tcp_window, DROP.tcp_reset];
+
+/** The parts that a pipeline is made of; `assemble.ts` makes them. */
+export interface PipelineParts {
+  readonly view: PacketView;
+  readonly link: LinkLayer;
+  readonly reassembler: Reassembler;
+  readonly state: FlowState;
+  readonly setup: FlowSetupStage;
+  readonly end: FlowEnd;
+  readonly departure: Departure;
+  readonly errors: OwnErrors;
+  readonly counters: Counters;
+}
+
+export class Pipeline {
+  private readonly view: PacketView;
+  private readonly link: LinkLayer;
+  private readonly reassembler: Reassembler;
+  private readonly state: FlowState;
+  private readonly setup: FlowSetupStage;
+  private readonly end: FlowEnd;
+  private readonly departure: Departure;
+  private readonly errors: OwnErrors;
+  private readonly counters: Counters;
+  private readonly flow = new LiveFlow();
+  private policy: FlowPolicy;
+  /** Size of the largest fragment of the datagram at hand, 0 if it came whole. */
+  private fragmentLimit = 0;
+
+  constructor(parts: PipelineParts, policy: FlowPolicy) {
+    this.view = parts.view;
+    this.link = parts.link;
+    this.reassembler = parts.reassembler;
+    this.state = parts.state;
+    this.setup = parts.setup;
+    this.end = parts.end;
+    this.departure = parts.departure;
+    this.errors = parts.errors;
+    this.counters = parts.counters;
+    this.policy = policy;
+  }
+
+  setPolicy(policy: FlowPolicy): void {
+    this.policy = policy;
+    this.setup.setPolicy(policy);
+    this.errors.setPorts(policy.ports);
+    this.end.setChain(policy.chain);
+  }
+
+  /** Takes one received frame. Never throws for what it holds. */
+  receive(frameOffset: number, frameBytes: number, device: number, nowMs: number): void {
+    const link = this.link;
+    const port = link.receive(frameOffset, frameBytes, device, nowMs);
+    if (port < 0) return;
+    const view = this.view;
+    let reason = decode(view, link.packetOffset, link.packetLength);
+    if (reason === 0) reason = readVirtioNetHeader(view, link.frameOffset, link.checksumBase);
+    if (reason === 0 && this.policy.ports.wordOf[port] === 0) reason = DROP.port_down;
+    this.counters.countIn(port, view.length);
+    if (reason === 0) {
+      this.fragmentLimit = 0;
+      reason = view.fragment !== 0 ? this.fragment(port, nowMs) : this.packet(port, nowMs);
+    }
+    if (reason !== 0) this.counters.countDrop(port, reason);
+  }
+
+  /** A fragment: held until its datagram is whole, which then goes on like any packet. */
+  private fragment(port: number, nowMs: number): number {
+    const reassembler = this.reassembler;
+    const whole = reassembler.add(this.view, this.policy.ports.spaceOf[port], nowMs);
+    if (whole <= 0) return -whole;
+    const reason = decode(this.view, whole, reassembler.length);
+    if (reason !== 0) return reason;
+    if (reassembler.dontFragment === 0 && this.view.family === 4) this.view.dontFragment = 0;
+    this.fragmentLimit = reassembler.largestFragment;
+    return this.packet(port, nowMs);
+  }
+
+  private packet(port: number, nowMs: number): number {
+    const view = this.view;
+    const space = this.policy.ports.spaceOf[port];
+    const reference = this.state.table.find(view, space);
+    if (reference >= 0) return this.hit(reference >> 1, reference & 1, port, nowMs);
+    if (view.icmpKind === ICMP_ERROR) return this.icmpError(space, port, nowMs);
+    return this.miss(port, nowMs);
+  }
+
+  /** A packet of a flow that exists. Nothing is changed before all checks have passed. */
+  private hit(record: number, direction: number, port: number, nowMs: number): number {
+    const view = this.view;
+    const words = this.state.table.words;
+    const base = record * RECORD_WORDS;
+    const state = words[base + SHARED_STATE];
+    if (direction === REPLY && (state & FLOW_UNVOUCHED) !== 0) return DROP.unvouched;
+    const egress = this.egressOf(record, direction, state);
+    if (egress < 0) return direction === REPLY ? DROP.no_pin : DROP.port_down;
+    const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
+    if (refused !== 0) return refused;
+    if (view.protocol === PROTOCOL_TCP) {
+      const before = words[base + SHARED_TCP];
+      const tracked = trackTcp(words, record, direction, view);
+      if (tracked === TCP_REOPEN) {
+        this.end.reopen(record, nowMs);
+        return this.miss(port, nowMs);
+      }
+      if (tracked !== TCP_OK) return TCP_REASONS[tracked];
+      if (words[base + SHARED_TCP] !== before) setTimeoutClass(words, record, tcpTimeoutClass(words, record));
+    }
+    if (direction === ORIGINATOR) {
+      words[base + SHARED_LAST_ORIGINATOR] = nowMs;
+      if (words[base + SHARED_INGRESS] !== this.policy.ports.wordOf[port]) this.moveIngress(record, port);
+      if ((state & FLOW_UNVOUCHED) !== 0)
+        words[base + SHARED_STATE] = words[base + SHARED_STATE] & ~FLOW_UNVOUCHED;
+    } else if ((state & FLOW_ANSWERED) === 0) {
+      this.end.answered(record);
+    }
+    words[base + SHARED_LAST_SEEN] = nowMs;
+    const wanted = words[base + SHARED_PLUGINS] & 0xffff;
+    if (wanted !== 0) {
+      const inspected = this.inspect(record, direction, wanted, nowMs);
+      if (inspected !== 0) return inspected;
+    }
+    this.count(base + direction * DIRECTION_WORDS);
+    return this.leave(record, direction, egress, nowMs);
+  }
+
+  private leave(record: number, direction: number, egress: number, nowMs: number): number {
+    const view = this.view;
+    const lengthBytes = view.length;
+    const words = this.state.table.words;
+    const reason = this.departure.leave(view, words, record, direction, egress, this.fragmentLimit, nowMs);
+    if (reason === 0) this.counters.countOut(egress, lengthBytes);
+    return reason;
+  }
+
+  /**
+   * The port by which a packet of this direction leaves, -1 if there is none. A pinned reply knows one only. What
+   * is routed - the originator's packets, and replies where return routing is off - may take another tunnel of
+   * the same space when the one in the record is down.
+   */
+  private egressOf(record: number, direction: number, state: number): number {
+    const words = this.state.table.words;
+    const ports = this.policy.ports;
+    const line = record * RECORD_WORDS + direction * DIRECTION_WORDS;
+    const word = words[line + DIRECTION_EGRESS];
+    const index = word & 0xffff;
+    if (ports.wordOf[index] === word) return index;
+    if (direction === REPLY && (state & FLOW_ROUTED_REPLY) === 0) return -1;
+    const otherLine = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
+    const view = this.view;
+    const other = ports.select(words[otherLine + KEY_META] >>> 16, view.src3 ^ view.dst3 ^ view.ports);
+    if (other >= 0) words[line + DIRECTION_EGRESS] = ports.wordOf[other];
+    return other;
+  }
+
+  /** The originator's packets come by another tunnel of its site: the pin follows. */
+  private moveIngress(record: number, port: number): void {
+    const words = this.state.table.words;
+    const base = record * RECORD_WORDS;
+    const word = this.policy.ports.wordOf[port];
+    this.state.budgets.flowMoved(words[base + SHARED_INGRESS] & 0xffff, port);
+    words[base + SHARED_INGRESS] = word;
+    if ((words[base + SHARED_STATE] & FLOW_ROUTED_REPLY) === 0) {
+      words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS] = word;
+    }
+    this.counters.add(COUNTER.repins, 1);
+    this.counters.addPort(port, PORT_REPINS, 1);
+    this.policy.chain.ingressChanged(this.handle(record, ORIGINATOR));
+  }
+
+  private inspect(record: number, direction: number, wanted: number, nowMs: number): number {
+    const words = this.state.table.words;
+    const at = record * RECORD_WORDS + SHARED_PLUGINS;
+    const still = this.policy.chain.inspect(this.view, this.handle(record, direction), wanted);
+    if (still >= 0) {
+      words[at] = (words[at] & ~0xffff) | still;
+      return 0;
+    }
+    if (still === -2) this.end.flush(record, nowMs);
+    return DROP.policy;
+  }
+
+  private handle(record: number, direction: number): LiveFlow {
+    return this.end.describe(this.flow, record, direction);
+  }
+
+  private count(line: number): void {
+    const view = this.view;
+    const floats = this.state.table.floats;
+    const packets = (line + DIRECTION_PACKETS) >> 1;
+    const bytes = (line + DIRECTION_BYTES) >> 1;
+    floats[packets] = floats[packets] + (view.gsoType === GSO_NONE ? 1 : segmentsOf(view));
+    floats[bytes] = floats[bytes] + view.length;
+  }
+
+  /** An ICMP error: goes the way of the flow whose packet it quotes, translated inside and out. */
+  private icmpError(space: number, port: number, nowMs: number): number {
+    const view = this.view;
+    const quote = view.quoted!;
+    const table = this.state.table;
+    const reference = table.findReversed(quote, space);
+    if (reference < 0) return DROP.icmp_quote;
+    const record = reference >> 1;
+    const direction = reference & 1;
+    const words = table.words;
+    const state = words[record * RECORD_WORDS + SHARED_STATE];
+    if (direction === REPLY && (state & FLOW_UNVOUCHED) !== 0) return DROP.unvouched;
+    if (!isForQuotedSender(view, quote)) return DROP.icmp_quote;
+    if (quote.protocol === PROTOCOL_TCP && !checkQuotedSequence(words, record, direction ^ 1, quote)) {
+      return DROP.icmp_quote;
+    }
+    if (!verifyTransportChecksum(view)) return DROP.malformed;
+    const egress = this.egressOf(record, direction, state);
+    if (egress < 0) return direction === REPLY ? DROP.no_pin : DROP.port_down;
+    const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
+    if (refused !== 0) return refused;
+    translateIcmpError(view, quote, words, record, direction);
+    fillTransportChecksum(view);
+    const lengthBytes = view.length;
+    const reason = this.departure.depart(view, egress, this.fragmentLimit, nowMs);
+    if (reason === 0) this.counters.countOut(egress, lengthBytes);
+    return reason;
+  }
+
+  /** No flow: for the gateway itself, or the first packet of a new flow, or nothing. */
+  private miss(port: number, nowMs: number): number {
+    const view = this.view;
+    const { gatewayAddresses, ports } = this.policy;
+    if (view.icmpKind === ICMP_OTHER) return DROP.icmp_type;
+    const forGateway = gatewayAddresses.has(view.family, view.dst0, view.dst1, view.dst2, view.dst3);
+    if (forGateway && ports.isEgress[port] === 0) {
+      const delivered = this.errors.deliver(view, port, nowMs);
+      if (delivered !== DROP.gateway_destination) return delivered;
+    }
+    if (view.ttl <= 1) {
+      this.errors.timeExceeded(view, port, nowMs);
+      return DROP.ttl_expired;
+    }
+    const record = this.setup.setUp(view, port, nowMs);
+    if (record < 0) {
+      if (this.setup.reject) this.errors.refused(view, port, nowMs);
+      return this.setup.reason;
+    }
+    this.counters.add(COUNTER.flows_created, 1);
+    const egress = this.state.table.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
+    const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
+    if (refused !== 0) return refused;
+    this.count(record * RECORD_WORDS);
+    return this.leave(record, ORIGINATOR, egress, nowMs);
+  }
+
+  /** Housekeeping, to be called now and then: sweeps, neighbour timers, fragment timers. */
+  tick(nowMs: number, bootSeconds: number): void {
+    this.setup.bootSeconds = bootSeconds;
+    this.link.tick(nowMs);
+    this.reassembler.sweep(nowMs);
+    this.end.sweep(nowMs);
+  }
+}
+
+function segmentsOf(view: PacketView): number {
+  return Math.max(1, Math.ceil(view.payloadLength / view.gsoSize));
+}
+
+/** An error must go to whom the quoted packet came from, or it could be aimed at somebody else. */
+function isForQuotedSender(view: PacketView, quote: PacketView): boolean {
+  return (
+    view.dst3 === quote.src3 &&
+    view.dst2 === quote.src2 &&
+    view.dst1 === quote.src1 &&
+    view.dst0 === quote.src0
+  );
+}

@@ -1,0 +1,152 @@
+/**
+ * The plugin chain: runs the data halves of the configured plugins in their declared order.
+ *
+ * Policy plugins judge; `accept` ends their part. Routing plugins always run. A plugin that throws is counted,
+ * and its failure policy decides: closed drops, open goes on. Nothing in `src` knows a plugin by name: they are
+ * loaded by manifest (`dataplane/plugin-loader.ts`) and handed in here.
+ */
+import {
+  type DataHalf,
+  type FlowHandle,
+  type FlowSetup,
+  type FlowStatistics,
+  PACKET_DONE,
+  PACKET_DROP,
+  PACKET_DROP_FLOW,
+  PACKET_PASS,
+  type PluginPhase,
+  RETURN_UNSET,
+  VERDICT_ACCEPT,
+  VERDICT_CONTINUE,
+  VERDICT_DROP,
+  VERDICT_REJECT,
+} from '../plugin/contract.ts';
+import { DROP } from '../plugin/drop-reasons.ts';
+import type { PacketView } from '../wire/packet.ts';
+
+/** At most so many plugins: each has a bit in a flow's record. */
+export const MAX_PLUGINS = 16;
+
+export interface LoadedPlugin {
+  readonly name: string;
+  readonly phase: PluginPhase;
+  readonly failOpen: boolean;
+  readonly half: DataHalf;
+}
+
+/** The flow that is about to exist; reused for every new flow. */
+export class FlowDraft implements FlowSetup {
+  ingressPort = 0;
+  egressPort = 0;
+  originatorSpace = 0;
+  responderSpace = 0;
+  automaticReturnRouting = true;
+  returnRouting = RETURN_UNSET;
+  wantsPackets = false;
+}
+
+/** A live flow as hooks see it; reused. */
+export class LiveFlow implements FlowHandle {
+  id = 0;
+  record = 0;
+  direction = 0;
+  originatorSpace = 0;
+  responderSpace = 0;
+  ingressPort = 0;
+}
+
+export class PluginChain {
+  private readonly plugins: readonly LoadedPlugin[];
+  private readonly onFailure: (plugin: LoadedPlugin, error: unknown) => void;
+  /** After `setUpFlow`: bits of the plugins that want packets, and index + 1 of the one that decided. */
+  wanted = 0;
+  decider = 0;
+  /** Whether the refusal of the last `setUpFlow` is to be told to the sender. */
+  reject = false;
+
+  /** `plugins` in the order in which they run: all policy plugins before all routing plugins. */
+  constructor(plugins: readonly LoadedPlugin[], onFailure: (plugin: LoadedPlugin, error: unknown) => void) {
+    if (plugins.length > MAX_PLUGINS) throw new RangeError(`more than ${MAX_PLUGINS} plugins`);
+    this.plugins = plugins;
+    this.onFailure = onFailure;
+  }
+
+  /** Judges a new flow: 0, or the reason for which it may not exist. Fills `flow.returnRouting`. */
+  setUpFlow(view: PacketView, flow: FlowDraft): number {
+    this.wanted = 0;
+    this.decider = 0;
+    this.reject = false;
+    flow.returnRouting = RETURN_UNSET;
+    let accepted = false;
+    for (let i = 0; i < this.plugins.length; i++) {
+      const plugin = this.plugins[i];
+      if (accepted && plugin.phase === 'policy') continue;
+      flow.wantsPackets = false;
+      let verdict: number;
+      try {
+        verdict = plugin.half.flowSetup(view, flow);
+      } catch (error) {
+        this.onFailure(plugin, error);
+        if (plugin.failOpen) continue;
+        this.decider = i + 1;
+        return DROP.plugin_failed;
+      }
+      if (flow.wantsPackets && plugin.half.packet !== undefined) this.wanted |= 1 << i;
+      if (verdict === VERDICT_CONTINUE) continue;
+      this.decider = i + 1;
+      if (verdict === VERDICT_ACCEPT) accepted = true;
+      else return this.refusal(verdict);
+    }
+    return flow.returnRouting === RETURN_UNSET ? DROP.no_pin : 0;
+  }
+
+  private refusal(verdict: number): number {
+    if (verdict === VERDICT_DROP) return DROP.policy;
+    if (verdict !== VERDICT_REJECT) return DROP.verdict_unsupported;
+    this.reject = true;
+    return DROP.policy_reject;
+  }
+
+  /**
+   * Shows a packet to the plugins in `wanted` (bits). Returns the bits that still want packets, or -1 to drop
+   * the packet, or -2 to end the flow.
+   */
+  inspect(view: PacketView, flow: FlowHandle, wanted: number): number {
+    let still = wanted;
+    for (let i = 0; i < this.plugins.length; i++) {
+      if ((wanted & (1 << i)) === 0) continue;
+      const plugin = this.plugins[i];
+      let answer: number;
+      try {
+        answer = plugin.half.packet!(view, flow);
+      } catch (error) {
+        this.onFailure(plugin, error);
+        answer = plugin.failOpen ? PACKET_PASS : PACKET_DROP;
+      }
+      if (answer === PACKET_DONE) still &= ~(1 << i);
+      else if (answer === PACKET_DROP_FLOW) return -2;
+      else if (answer !== PACKET_PASS) return -1;
+    }
+    return still;
+  }
+
+  ingressChanged(flow: FlowHandle): void {
+    for (const plugin of this.plugins) {
+      try {
+        plugin.half.ingressChanged?.(flow);
+      } catch (error) {
+        this.onFailure(plugin, error);
+      }
+    }
+  }
+
+  flowEnd(flow: FlowHandle, statistics: FlowStatistics): void {
+    for (const plugin of this.plugins) {
+      try {
+        plugin.half.flowEnd?.(flow, statistics);
+      } catch (error) {
+        this.onFailure(plugin, error);
+      }
+    }
+  }
+}

@@ -1,0 +1,59 @@
+/**
+ * Port forwards: what may come in from an egress unasked. Static, from the plan; each names one external
+ * address, protocol and port, and the site, address and port it leads to.
+ */
+import type { Address } from '../wire/address.ts';
+import { swap16 } from '../wire/byte-order.ts';
+import { type PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/packet.ts';
+import type { Plan } from './plan.ts';
+import { planAddress } from './plan-address.ts';
+import { isAddress } from './port-table.ts';
+
+export interface PortForward {
+  readonly protocol: number;
+  readonly external: Address;
+  readonly port: number;
+  readonly space: number;
+  /** Internal address, wire-order words; IPv4 in the last. */
+  readonly words: Int32Array;
+  /** Internal port as it stands in the low half of a ports word. */
+  readonly portWire: number;
+}
+
+export class PortForwards {
+  private readonly forwards: readonly PortForward[];
+
+  constructor(plan: Plan) {
+    const forwards: PortForward[] = [];
+    for (const port of plan.ports) {
+      if (port.role !== 'egress') continue;
+      for (const forward of port.portForwards) {
+        const external = planAddress(forward.address);
+        forwards.push({
+          protocol: forward.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP,
+          external,
+          port: forward.port,
+          space: forward.to.space,
+          words: planAddress(forward.to.address).words,
+          portWire: swap16(forward.to.port),
+        });
+      }
+    }
+    this.forwards = forwards;
+  }
+
+  /** The forward that a packet from an egress is for. */
+  find(view: PacketView): PortForward | undefined {
+    for (let i = 0; i < this.forwards.length; i++) {
+      const forward = this.forwards[i];
+      if (
+        forward.port === view.destinationPort &&
+        forward.protocol === view.protocol &&
+        isAddress(forward.external, view.family, view.dst0, view.dst1, view.dst2, view.dst3)
+      ) {
+        return forward;
+      }
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Ports as the pipeline needs them: flat arrays indexed by port number, and the choice among a space's ports.
+ *
+ * A **port word** is `generation << 16 | index`. Records store port words, so that a slot which was given to
+ * another tunnel meanwhile is noticed: `wordOf[index]` holds the word of the port that stands there now, 0 while
+ * it is disabled or absent. Comparing both is the whole check.
+ */
+import type { Address } from '../wire/address.ts';
+import { IPV4 } from '../wire/packet.ts';
+import type { Plan, PlanPort } from './plan.ts';
+import { planAddress } from './plan-address.ts';
+
+export const MAX_PORTS = 1024;
+
+export class PortTable {
+  /** Port word of a usable port, else 0. */
+  readonly wordOf = new Int32Array(MAX_PORTS);
+  /** Address space, 0 where there is no port. Stays known while a port is disabled. */
+  readonly spaceOf = new Int32Array(MAX_PORTS);
+  /** 1 where the port is an egress. */
+  readonly isEgress = new Uint8Array(MAX_PORTS);
+  /** 1 where replies are pinned. */
+  readonly isPinned = new Uint8Array(MAX_PORTS);
+  private readonly ports: (PlanPort | undefined)[] = [];
+  private readonly addresses: (readonly Address[])[] = [];
+  /** Usable ports of a space, best priority only, by space id. */
+  private readonly candidates = new Map<number, Int32Array>();
+  private readonly down = new Set<number>();
+
+  constructor(plan: Plan, down: Iterable<number> = []) {
+    for (const port of plan.ports) {
+      this.ports[port.index] = port;
+      this.addresses[port.index] = port.addresses.map(planAddress);
+      this.spaceOf[port.index] = port.space;
+      this.isEgress[port.index] = port.role === 'egress' ? 1 : 0;
+      this.isPinned[port.index] = port.role === 'egress' || port.automaticReturnRouting ? 1 : 0;
+    }
+    for (const index of down) this.down.add(index);
+    for (const port of plan.ports) this.refresh(port);
+  }
+
+  get(index: number): PlanPort | undefined {
+    return this.ports[index];
+  }
+
+  all(): readonly PlanPort[] {
+    return this.ports.filter((port) => port !== undefined);
+  }
+
+  addressesOf(index: number): readonly Address[] {
+    return this.addresses[index] ?? [];
+  }
+
+  /** An address of this family on any egress: the gateway's own name towards the world. */
+  anyAddress(family: number): Address | undefined {
+    for (const port of this.ports) {
+      if (port?.role !== 'egress') continue;
+      for (const pool of port.pools) {
+        const address = planAddress(pool.address);
+        if (address.family === family) return address;
+      }
+    }
+    return undefined;
+  }
+
+  /** Marks a port's device as usable or not. Flows keep their pin and wait. */
+  setUp(index: number, up: boolean): void {
+    if (up) this.down.delete(index);
+    else this.down.add(index);
+    const port = this.ports[index];
+    if (port) this.refresh(port);
+  }
+
+  downPorts(): Iterable<number> {
+    return this.down;
+  }
+
+  /**
+   * The port through which a space is reached: best priority among the usable ones, equal ones chosen by
+   * `hash` (of the flow, so that a flow stays with its tunnel). Never a port of another space. -1 if none is up.
+   */
+  select(space: number, hash: number): number {
+    const candidates = this.candidates.get(space);
+    if (candidates === undefined || candidates.length === 0) return -1;
+    return candidates[(hash >>> 1) % candidates.length];
+  }
+
+  private refresh(port: PlanPort): void {
+    const usable = port.enabled && !this.down.has(port.index);
+    this.wordOf[port.index] = usable ? portWord(port) : 0;
+    const inSpace = this.ports.filter(
+      (other): other is PlanPort =>
+        other !== undefined && other.space === port.space && this.wordOf[other.index] !== 0,
+    );
+    const best = Math.min(...inSpace.map(priorityOf));
+    const chosen = inSpace.filter((other) => priorityOf(other) === best).map((other) => other.index);
+    this.candidates.set(port.space, Int32Array.from(chosen));
+  }
+}
+
+export function portWord(port: { readonly index: number; readonly generation: number }): number {
+  return (port.generation << 16) | port.index;
+}
+
+/** Index part of a port word. */
+export function portIndex(word: number): number {
+  return word & 0xffff;
+}
+
+function priorityOf(port: PlanPort): number {
+  return port.role === 'tunnel' ? port.priority : 0;
+}
+
+/** Whether `address` equals the destination given in wire-order words. */
+export function isAddress(
+  address: Address,
+  family: number,
+  word0: number,
+  word1: number,
+  word2: number,
+  word3: number,
+): boolean {
+  if (address.family !== family || address.words[3] !== word3) return false;
+  if (family === IPV4) return true;
+  return address.words[0] === word0 && address.words[1] === word1 && address.words[2] === word2;
+}
