@@ -59,7 +59,7 @@ export class MemoryIo implements BurstIo {
   readonly #states = new Map<number, 'open' | 'gone'>();
   #preloaded = 0;
   /** Descriptors of the preloaded frames, and where their untouched copies lie. */
-  #preloadedWords = new Int32Array(0);
+  #preloadedWords: Int32Array = new Int32Array(0);
   #pristine = new Int32Array(0);
   #restoreBytes = 0;
 

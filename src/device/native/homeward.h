@@ -136,6 +136,7 @@ extern _Thread_local const char *last_step;
 /* loop.c */
 size_t rx_area_bytes(int rx_frames, int byte_quota);
 int loop_open(struct loop *loop);
+/* Closes all descriptors. Touches no memory of JavaScript's, which may be collected already. */
 void loop_close(struct loop *loop);
 int loop_add(struct loop *loop, int index, int fd, const struct device *device);
 void loop_remove(struct loop *loop, int index, enum device_state state);

@@ -60,7 +60,10 @@ int loop_open(struct loop *loop) {
 
 void loop_close(struct loop *loop) {
   if (loop->epoll_fd < 0) return;
-  for (int i = 0; i < MAX_DEVICES; i++) loop_remove(loop, i, STATE_CLOSED);
+  for (int i = 0; i < MAX_DEVICES; i++) {
+    if (loop->devices[i].fd >= 0) close(loop->devices[i].fd);
+    loop->devices[i].fd = -1;
+  }
   if (loop->wake_fd >= 0) close(loop->wake_fd);
   close(loop->epoll_fd);
   loop->epoll_fd = -1;

@@ -222,7 +222,9 @@ static napi_value loop_create(napi_env env, napi_callback_info info) {
 static napi_value close_loop(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
   struct loop *loop = loop_at(&arguments, 0);
-  if (!arguments.failed) loop_close(loop);
+  if (arguments.failed) return NULL;
+  loop_close(loop);
+  memset(loop->states, STATE_CLOSED, MAX_DEVICES);
   return NULL;
 }
 

@@ -1,0 +1,31 @@
+/** Numbers of the pcapng format, for its reader and its writer (draft-ietf-opsawg-pcapng). Lengths in bytes. */
+
+export const BLOCK_SECTION = 0x0a0d0d0a;
+export const BLOCK_INTERFACE = 1;
+export const BLOCK_SIMPLE_PACKET = 3;
+export const BLOCK_ENHANCED_PACKET = 6;
+
+/** In a section header; tells the byte order. */
+export const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
+
+/** Type and both lengths. */
+export const BLOCK_OVERHEAD_BYTES = 12;
+/** Fixed parts of the bodies. */
+export const SECTION_BYTES = 16;
+export const INTERFACE_BYTES = 8;
+export const ENHANCED_PACKET_BYTES = 20;
+export const SIMPLE_PACKET_BYTES = 4;
+
+export const OPTION_END = 0;
+export const OPTION_COMMENT = 1;
+/** In an interface description. */
+export const OPTION_INTERFACE_NAME = 2;
+/** In an interface description: one byte, a negative power of ten, or of two if its highest bit is set. */
+export const OPTION_TIME_RESOLUTION = 9;
+/** In an interface description: int64, seconds to add. */
+export const OPTION_TIME_OFFSET = 14;
+
+/** Length with the padding that follows. */
+export function padded(bytes: number): number {
+  return (bytes + 3) & ~3;
+}

@@ -1,0 +1,135 @@
+/**
+ * Writes pcapng: one section, interfaces as they are added, enhanced and simple packet blocks. The blocks are
+ * drawn in `pcapng-reader.ts`.
+ */
+import type { CaptureSink, PacketToWrite } from './capture.ts';
+import {
+  BLOCK_ENHANCED_PACKET,
+  BLOCK_INTERFACE,
+  BLOCK_OVERHEAD_BYTES,
+  BLOCK_SECTION,
+  BLOCK_SIMPLE_PACKET,
+  BYTE_ORDER_MAGIC,
+  ENHANCED_PACKET_BYTES,
+  INTERFACE_BYTES,
+  OPTION_COMMENT,
+  OPTION_END,
+  OPTION_INTERFACE_NAME,
+  OPTION_TIME_RESOLUTION,
+  padded,
+  SECTION_BYTES,
+  SIMPLE_PACKET_BYTES,
+} from './pcapng-format.ts';
+
+const NS_PER_SECOND = 1_000_000_000n;
+/** Section length: not given. */
+const LENGTH_UNKNOWN = 0xffffffff;
+
+export interface PcapngWriterOptions {
+  /** Default false: little endian. */
+  readonly bigEndian?: boolean;
+  /** Comment on the whole file. */
+  readonly comment?: string;
+}
+
+export interface InterfaceToWrite {
+  readonly linkType: number;
+  readonly name?: string;
+  /** Negative power of ten of a second; default 9: nanoseconds. */
+  readonly timeResolution?: number;
+  /** Longer packets are cut; default 0: no limit. */
+  readonly snapLength?: number;
+}
+
+interface Option {
+  readonly code: number;
+  readonly value: Uint8Array;
+}
+
+function textOption(code: number, text: string | undefined): Option[] {
+  return text === undefined ? [] : [{ code, value: new TextEncoder().encode(text) }];
+}
+
+export class PcapngWriter {
+  readonly #sink: CaptureSink;
+  readonly #littleEndian: boolean;
+  readonly #interfaces: { readonly ticksPerSecond: bigint; readonly snapLength: number }[] = [];
+
+  constructor(sink: CaptureSink, options: PcapngWriterOptions = {}) {
+    this.#sink = sink;
+    this.#littleEndian = !(options.bigEndian ?? false);
+    const body = new DataView(new ArrayBuffer(SECTION_BYTES));
+    body.setUint32(0, BYTE_ORDER_MAGIC, this.#littleEndian);
+    body.setUint16(4, 1, this.#littleEndian);
+    body.setUint32(8, LENGTH_UNKNOWN, this.#littleEndian);
+    body.setUint32(12, LENGTH_UNKNOWN, this.#littleEndian);
+    this.#block(BLOCK_SECTION, body, new Uint8Array(0), textOption(OPTION_COMMENT, options.comment));
+  }
+
+  /** Describes an interface; returns its index, for {@link write}. */
+  addInterface(description: InterfaceToWrite): number {
+    const resolution = description.timeResolution ?? 9;
+    const snapLength = description.snapLength ?? 0;
+    const body = new DataView(new ArrayBuffer(INTERFACE_BYTES));
+    body.setUint16(0, description.linkType, this.#littleEndian);
+    body.setUint32(4, snapLength, this.#littleEndian);
+    this.#block(BLOCK_INTERFACE, body, new Uint8Array(0), [
+      ...textOption(OPTION_INTERFACE_NAME, description.name),
+      { code: OPTION_TIME_RESOLUTION, value: Uint8Array.of(resolution) },
+    ]);
+    return this.#interfaces.push({ ticksPerSecond: 10n ** BigInt(resolution), snapLength }) - 1;
+  }
+
+  /** Throws RangeError for an interface that was not added. */
+  write(interfaceIndex: number, packet: PacketToWrite, comment?: string): void {
+    const described = this.#described(interfaceIndex);
+    const data = this.#cut(packet.data, described.snapLength);
+    const ticks = (packet.timestampNs * described.ticksPerSecond) / NS_PER_SECOND;
+    const body = new DataView(new ArrayBuffer(ENHANCED_PACKET_BYTES));
+    body.setUint32(0, interfaceIndex, this.#littleEndian);
+    body.setUint32(4, Number((ticks >> 32n) & 0xffffffffn), this.#littleEndian);
+    body.setUint32(8, Number(ticks & 0xffffffffn), this.#littleEndian);
+    body.setUint32(12, data.length, this.#littleEndian);
+    body.setUint32(16, packet.originalLength ?? packet.data.length, this.#littleEndian);
+    this.#block(BLOCK_ENHANCED_PACKET, body, data, textOption(OPTION_COMMENT, comment));
+  }
+
+  /** Writes a packet of the first interface without a time. */
+  writeSimple(data: Uint8Array): void {
+    const body = new DataView(new ArrayBuffer(SIMPLE_PACKET_BYTES));
+    body.setUint32(0, data.length, this.#littleEndian);
+    this.#block(BLOCK_SIMPLE_PACKET, body, this.#cut(data, this.#described(0).snapLength), []);
+  }
+
+  #described(interfaceIndex: number): { readonly ticksPerSecond: bigint; readonly snapLength: number } {
+    const described = this.#interfaces[interfaceIndex];
+    if (described === undefined) throw new RangeError(`interface ${interfaceIndex} was not added`);
+    return described;
+  }
+
+  #cut(data: Uint8Array, snapLength: number): Uint8Array {
+    return snapLength > 0 && data.length > snapLength ? data.subarray(0, snapLength) : data;
+  }
+
+  #block(type: number, body: DataView, data: Uint8Array, options: readonly Option[]): void {
+    const optionBytes =
+      options.length === 0 ? 0 : options.reduce((sum, { value }) => sum + 4 + padded(value.length), 4);
+    const length = BLOCK_OVERHEAD_BYTES + body.byteLength + padded(data.length) + optionBytes;
+    const bytes = new Uint8Array(length);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(0, type, this.#littleEndian);
+    view.setUint32(4, length, this.#littleEndian);
+    view.setUint32(length - 4, length, this.#littleEndian);
+    bytes.set(new Uint8Array(body.buffer), 8);
+    bytes.set(data, 8 + body.byteLength);
+    let at = 8 + body.byteLength + padded(data.length);
+    for (const { code, value } of options) {
+      view.setUint16(at, code, this.#littleEndian);
+      view.setUint16(at + 2, value.length, this.#littleEndian);
+      bytes.set(value, at + 4);
+      at += 4 + padded(value.length);
+    }
+    if (options.length > 0) view.setUint32(at, OPTION_END, this.#littleEndian);
+    this.#sink(bytes);
+  }
+}
