@@ -5,6 +5,7 @@
  *  /run/homeward/<inode of the network namespace>/     0700; HOMEWARD_RUNTIME_DIR says another place
  *    lock               held by the control process (`lock.ts`)
  *    dataplane.sock     the data plane listens here (`dataplane/messages.ts`)
+ *    dataplane.json     pid of the data plane, and when it began (`data-plane-process.ts`)
  *    dataplane.log      what the data plane wrote to its standard output and error
  *    identities.json    name -> space id, port index and generation
  *    host-state.json    what `down` restores (`control/host/links.ts`), and whose state this is
@@ -25,6 +26,7 @@ export interface RuntimeDirectory {
   readonly directory: string;
   readonly lockPath: string;
   readonly dataPlaneSocketPath: string;
+  readonly dataPlaneProcessPath: string;
   readonly dataPlaneLogPath: string;
   readonly identitiesPath: string;
   readonly hostStatePath: string;
@@ -60,6 +62,7 @@ export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.en
     directory,
     lockPath: join(directory, 'lock'),
     dataPlaneSocketPath: join(directory, 'dataplane.sock'),
+    dataPlaneProcessPath: join(directory, 'dataplane.json'),
     dataPlaneLogPath: join(directory, 'dataplane.log'),
     identitiesPath: join(directory, 'identities.json'),
     hostStatePath: join(directory, 'host-state.json'),
@@ -79,6 +82,7 @@ export function forgetFlows(runtime: RuntimeDirectory): void {
 export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
   forgetFlows(runtime);
   rmSync(runtime.dataPlaneSocketPath, { force: true });
+  rmSync(runtime.dataPlaneProcessPath, { force: true });
   rmSync(runtime.dataPlaneLogPath, { force: true });
   rmSync(runtime.hostStatePath, { force: true });
   rmSync(runtime.defaultApiSocketPath, { force: true });

@@ -1,0 +1,151 @@
+/**
+ * The control process in the foreground: lock, gateway, API, signals.
+ *
+ * ```
+ *  SIGTERM                stop forwarding; guard, devices and flow memory stay (a service restart)
+ *  SIGINT, POST /v1/down  take everything down
+ *  killed                 the data plane goes on; the next start adopts it
+ * ```
+ *
+ * The API's server is given to {@link runDaemon}: it stands above this in the order of imports.
+ */
+import { rmdirSync } from 'node:fs';
+import { Gateway } from './gateway.ts';
+import type { GatewayStatus } from './gateway-status.ts';
+import { guardMark } from './host/guard.ts';
+import { HostSide } from './host/host-side.ts';
+import { readHostState } from './host/host-state.ts';
+import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
+import { acquireLock, type InstanceLock } from './runtime/lock.ts';
+import type { Logger } from './runtime/logger.ts';
+import {
+  clearRuntimeDirectory,
+  openRuntimeDirectory,
+  type RuntimeDirectory,
+} from './runtime/runtime-directory.ts';
+import type { SupervisorOptions } from './runtime/supervisor.ts';
+
+/** What the API may ask for. */
+export interface GatewayControl {
+  status(): Promise<GatewayStatus>;
+  /** Resolves when everything is down; the process ends afterwards. */
+  down(): Promise<void>;
+}
+
+export interface ApiHandle {
+  /** Takes no more requests; resolves when the running ones are answered. */
+  close(): Promise<void>;
+}
+
+export type ServeApi = (control: GatewayControl, socketPath: string) => Promise<ApiHandle>;
+
+export interface DaemonOptions {
+  readonly configPath: string;
+  readonly logger: Logger;
+  /** `serveApi` of `api/server.ts`. */
+  readonly serveApi: ServeApi;
+  /** Default: the process's own. */
+  readonly environment?: NodeJS.ProcessEnv;
+  readonly supervisor?: SupervisorOptions;
+}
+
+/**
+ * Runs until a signal or the API ends it.
+ *
+ * @throws ConfigError, LockHeldError, HostConflictError, CommandError, PlanRefusedError or Error if it cannot
+ * start; the host is then as it was found.
+ */
+export async function runDaemon(options: DaemonOptions): Promise<void> {
+  const { configPath, logger } = options;
+  const runtime = openRuntimeDirectory(options.environment);
+  const lock = acquireLock(runtime.lockPath);
+  const { promise: asked, resolve: ask } = Promise.withResolvers<'suspend' | 'down'>();
+  const onTerminate = (): void => ask('suspend');
+  const onInterrupt = (): void => ask('down');
+  // From here on, so that a signal during the start does not leave half of it.
+  process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt);
+  try {
+    const gateway = await Gateway.start(configPath, runtime, logger, options.supervisor);
+    const isDown = Promise.withResolvers<void>();
+    const api = await serveOrUndo(options.serveApi, gateway, runtime, {
+      status: () => gateway.status(),
+      down: () => {
+        ask('down');
+        return isDown.promise;
+      },
+    });
+    logger.info({ gateway: gateway.config.gateway.name, pid: process.pid }, 'homeward is up');
+    const what = await asked;
+    logger.info(what === 'down' ? 'taking everything down' : 'stopping: guard, devices and flows stay');
+    if (what === 'suspend') {
+      await gateway.suspend();
+      await api.close();
+      lock.release();
+    } else {
+      await gateway.down();
+      isDown.resolve();
+      await api.close();
+      removeInstance(runtime, lock);
+    }
+    logger.info('homeward has ended');
+  } catch (error) {
+    // The lock ends with this process at the latest; its file tells the next one nothing wrong.
+    lock.release();
+    throw error;
+  } finally {
+    process.off('SIGTERM', onTerminate).off('SIGINT', onInterrupt);
+  }
+}
+
+/**
+ * Takes down what a control process that is gone has left in this network namespace: data plane, links, ports,
+ * guard and files.
+ *
+ * @returns whether there was anything.
+ * @throws LockHeldError if a control process runs: ask that one, by the API.
+ * @throws CommandError if `ip` or `nft` fail.
+ */
+export async function takeDown(runtime: RuntimeDirectory = openRuntimeDirectory()): Promise<boolean> {
+  const lock = acquireLock(runtime.lockPath);
+  try {
+    const orphan = findDataPlane(runtime);
+    const found =
+      orphan !== undefined ||
+      readHostState(runtime.hostStatePath) !== undefined ||
+      (await guardMark()) !== undefined;
+    const host = await HostSide.open(runtime.hostStatePath);
+    await host.takeDown(async () => {
+      if (orphan !== undefined) await killProcess(orphan);
+    });
+    clearRuntimeDirectory(runtime);
+    removeInstance(runtime, lock);
+    return found;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function serveOrUndo(
+  serveApi: ServeApi,
+  gateway: Gateway,
+  runtime: RuntimeDirectory,
+  control: GatewayControl,
+): Promise<ApiHandle> {
+  try {
+    return await serveApi(control, gateway.config.api.socket ?? runtime.defaultApiSocketPath);
+  } catch (error) {
+    await gateway.undo();
+    throw error;
+  }
+}
+
+/** The last traces. The directory stays if somebody else keeps something there. */
+function removeInstance(runtime: RuntimeDirectory, lock: InstanceLock): void {
+  lock.remove();
+  try {
+    rmdirSync(runtime.directory);
+  } catch {
+    // Not empty.
+  }
+}

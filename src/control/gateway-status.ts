@@ -1,0 +1,110 @@
+/** What control knows of the gateway, as the API gives it (`api/schemas.ts` checks the same shape). */
+import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
+import type { Plan, PlanPort } from '../pipeline/plan.ts';
+import type { DataPlaneReport } from './runtime/supervisor.ts';
+
+/** Packets and bytes (of IP) since the flow memory was made. */
+export interface PortCounters {
+  /** Flows whose originator's packets come in by this port. */
+  readonly flows: number;
+  readonly rxPackets: number;
+  readonly rxBytes: number;
+  readonly txPackets: number;
+  readonly txBytes: number;
+  /** Dropped packets by reason; reasons that never happened are left out. */
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+/** `unknown`: no data plane could be asked. */
+export type PortState = 'up' | 'down' | 'disabled' | 'unknown';
+
+export interface TunnelStatus extends PortCounters {
+  readonly name: string;
+  readonly site: string;
+  readonly type: 'gre' | 'interconnect' | 'device' | 'ipsec';
+  readonly state: PortState;
+  readonly priority: number;
+  readonly mtu: number;
+  readonly device: string;
+}
+
+export interface EgressStatus extends PortCounters {
+  readonly name: string;
+  readonly state: PortState;
+  readonly mtu: number;
+  readonly device: string;
+}
+
+export interface GatewayStatus {
+  readonly gateway: string;
+  /** Of control. */
+  readonly pid: number;
+  /** Of control, milliseconds. */
+  readonly uptimeMs: number;
+  readonly configPath: string;
+  readonly planGeneration: number;
+  readonly dataPlane: DataPlaneReport;
+  readonly tunnels: readonly TunnelStatus[];
+  readonly egresses: readonly EgressStatus[];
+  /** null: no data plane could be asked. */
+  readonly flows: { readonly current: number; readonly max: number; readonly created: number } | null;
+  readonly devices: DataPlaneStatus['devices'];
+  readonly plugins: DataPlaneStatus['plugins'];
+  /** What is legal but worth knowing about configuration and host. */
+  readonly notices: readonly string[];
+}
+
+const NO_COUNTERS: PortCounters = {
+  flows: 0,
+  rxPackets: 0,
+  rxBytes: 0,
+  txPackets: 0,
+  txBytes: 0,
+  drops: {},
+};
+
+/** The ports of the plan with what the data plane says of them. */
+export function portStatuses(
+  plan: Plan,
+  status: DataPlaneStatus | undefined,
+): Pick<GatewayStatus, 'tunnels' | 'egresses'> {
+  const known = new Map(status?.ports.map((port) => [`${port.index}.${port.generation}`, port]));
+  const spaces = new Map(plan.spaces.map(({ id, name }) => [id, name]));
+  const devices = new Map(plan.devices.map(({ index, name }) => [index, name]));
+  const common = (port: PlanPort) => {
+    const reported = known.get(`${port.index}.${port.generation}`);
+    return {
+      name: port.name,
+      state: portState(port, reported),
+      mtu: port.mtu,
+      device: devices.get(port.link.device) ?? '',
+      ...counters(reported),
+    };
+  };
+  return {
+    tunnels: plan.ports.flatMap((port) =>
+      port.role === 'tunnel'
+        ? [
+            {
+              ...common(port),
+              site: spaces.get(port.space) ?? '',
+              type: port.tunnelType,
+              priority: port.priority,
+            },
+          ]
+        : [],
+    ),
+    egresses: plan.ports.flatMap((port) => (port.role === 'egress' ? [common(port)] : [])),
+  };
+}
+
+function portState(port: PlanPort, reported: PortStatus | undefined): PortState {
+  if (!port.enabled) return 'disabled';
+  return reported?.state ?? 'unknown';
+}
+
+function counters(reported: PortStatus | undefined): PortCounters {
+  if (reported === undefined) return NO_COUNTERS;
+  const { flows, rxPackets, rxBytes, txPackets, txBytes, drops } = reported;
+  return { flows, rxPackets, rxBytes, txPackets, txBytes, drops };
+}

@@ -1,0 +1,235 @@
+/**
+ * One gateway, from its configuration to a data plane that forwards, and back.
+ *
+ * ```
+ *  start:    configuration -> facts -> plan -> identities saved -> host prepared -> data plane -> plan applied
+ *  a change of the host (links, addresses, routes): the same from "facts" on, if the plan differs
+ *  suspend:  the data plane ends; guard, devices and flow memory stay for the next start
+ *  down:     links, data plane, ports, guard, flow memory: nothing is left
+ * ```
+ *
+ * A start that fails leaves the host as it was found: as before it, or as the run before left it.
+ *
+ * Neighbours: `host/` (what is done to the host), `runtime/` (processes and files), `compile/`, `daemon.ts`
+ * (signals, lock, API).
+ */
+
+import type { Plan } from '../pipeline/plan.ts';
+import { compilePlan, routeQueries } from './compile/compile.ts';
+import type { Config } from './config/config.ts';
+import { ConfigError, formatProblem } from './config/errors.ts';
+import { loadConfig } from './config/load.ts';
+import { type GatewayStatus, portStatuses } from './gateway-status.ts';
+import { collectFacts } from './host/collect-facts.ts';
+import { HostSide } from './host/host-side.ts';
+import { withSocketFilters } from './host/socket-filter.ts';
+import { HostWatch } from './host/watch-host.ts';
+import { Identities, IdentityError } from './identities.ts';
+import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
+import type { Logger } from './runtime/logger.ts';
+import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
+import { Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
+
+export class Gateway {
+  readonly config: Config;
+  readonly #configPath: string;
+  readonly #runtime: RuntimeDirectory;
+  readonly #logger: Logger;
+  readonly #supervisor: Supervisor;
+  readonly #host: HostSide;
+  readonly #identities: Identities;
+  readonly #watch: HostWatch;
+  readonly #startedAt = performance.now();
+  #plan: Plan | undefined;
+  #notices: readonly string[] = [];
+  /** Changes run one after the other. */
+  #work: Promise<void> = Promise.resolve();
+  #ended = false;
+  #lastProblem = '';
+
+  private constructor(
+    configPath: string,
+    config: Config,
+    runtime: RuntimeDirectory,
+    logger: Logger,
+    host: HostSide,
+    identities: Identities,
+    supervisorOptions: SupervisorOptions,
+  ) {
+    this.#configPath = configPath;
+    this.config = config;
+    this.#runtime = runtime;
+    this.#logger = logger;
+    this.#host = host;
+    this.#identities = identities;
+    this.#supervisor = new Supervisor(runtime, supervisorOptions);
+    this.#watch = new HostWatch(() => this.#enqueue(() => this.#followHost()));
+    this.#logSupervisor();
+  }
+
+  /**
+   * Starts the gateway. The caller holds the instance's lock.
+   *
+   * @throws ConfigError, HostConflictError, CommandError, PlanRefusedError, Error; nothing is half set up then.
+   */
+  static async start(
+    configPath: string,
+    runtime: RuntimeDirectory,
+    logger: Logger,
+    supervisorOptions: SupervisorOptions = {},
+  ): Promise<Gateway> {
+    const config = loadConfig(configPath);
+    const host = await HostSide.open(runtime.hostStatePath);
+    if (!host.takesOver) {
+      // Without its guard nothing of an earlier run can be trusted.
+      const orphan = findDataPlane(runtime);
+      if (orphan !== undefined) await killProcess(orphan);
+      forgetFlows(runtime);
+    }
+    const identities = loadIdentities(runtime, logger);
+    const gateway = new Gateway(configPath, config, runtime, logger, host, identities, supervisorOptions);
+    for (const notice of config.notices) logger.warn(formatProblem(notice));
+    try {
+      gateway.#watch.start();
+      await gateway.#update();
+    } catch (error) {
+      await gateway.undo();
+      throw error;
+    }
+    return gateway;
+  }
+
+  /** What there is to know now; asks the data plane. */
+  async status(): Promise<GatewayStatus> {
+    const status = await this.#supervisor.status().catch(() => undefined);
+    const plan = this.#plan;
+    return {
+      gateway: this.config.gateway.name,
+      pid: process.pid,
+      uptimeMs: Math.round(performance.now() - this.#startedAt),
+      configPath: this.#configPath,
+      planGeneration: plan?.generation ?? 0,
+      dataPlane: this.#supervisor.report,
+      ...(plan === undefined ? { tunnels: [], egresses: [] } : portStatuses(plan, status)),
+      flows:
+        status === undefined
+          ? null
+          : { current: status.flows, max: status.maxFlows, created: status.flowsCreated },
+      devices: status?.devices ?? [],
+      plugins: status?.plugins ?? [],
+      notices: [...this.config.notices.map(formatProblem), ...this.#notices],
+    };
+  }
+
+  /** Stops forwarding; the next start finds guard, devices and flow memory. */
+  async suspend(): Promise<void> {
+    await this.#end();
+    await this.#supervisor.stop();
+  }
+
+  /** Takes everything down. */
+  async down(): Promise<void> {
+    await this.#end();
+    await this.#host.takeDown(() => this.#supervisor.stop());
+    clearRuntimeDirectory(this.#runtime);
+  }
+
+  /** From the host as it is now to a data plane that runs the plan for it. */
+  async #update(): Promise<void> {
+    const queries = routeQueries(this.config);
+    let facts = await collectFacts(queries);
+    let compilation = compilePlan(this.config, facts, this.#identities);
+    this.#identities.save(this.#runtime.identitiesPath);
+    if (await this.#host.prepare(compilation.host, facts)) {
+      // A device that was made or set up now has an index, addresses and routes.
+      facts = await collectFacts(queries);
+      compilation = compilePlan(this.config, facts, this.#identities);
+      this.#identities.save(this.#runtime.identitiesPath);
+      await this.#host.prepare(compilation.host, facts);
+    }
+    const plan = withSocketFilters(compilation.plan, compilation.host);
+    this.#sayNotices(compilation.notices.map(formatProblem));
+    if (this.#supervisor.report.state === 'stopped') await this.#supervisor.start();
+    if (JSON.stringify(plan) !== JSON.stringify(this.#plan)) {
+      await this.#supervisor.apply(plan);
+      this.#plan = plan;
+      this.#logger.info(
+        { generation: plan.generation, ports: plan.ports.length, devices: plan.devices.length },
+        'plan applied',
+      );
+    }
+    await this.#host.finish(compilation.host, facts);
+  }
+
+  /** The host has changed. What cannot be done now leaves the former plan, and is tried at the next change. */
+  async #followHost(): Promise<void> {
+    try {
+      await this.#update();
+      this.#lastProblem = '';
+    } catch (error) {
+      const problem = error instanceof ConfigError ? error.message : String(error);
+      if (problem !== this.#lastProblem) {
+        this.#logger.warn({ problem }, 'the host has changed and does not fit the configuration any more');
+      }
+      this.#lastProblem = problem;
+    }
+  }
+
+  #enqueue(work: () => Promise<void>): void {
+    this.#work = this.#work.then(() => (this.#ended ? undefined : work()));
+  }
+
+  async #end(): Promise<void> {
+    this.#ended = true;
+    this.#watch.stop();
+    await this.#work;
+  }
+
+  /** After a start that failed: the host as it was found. */
+  async undo(): Promise<void> {
+    await this.#end();
+    if (this.#host.takesOver) {
+      // As the run before left it, and with its data plane if that still runs.
+      if (this.#supervisor.adopted) this.#supervisor.leave();
+      else await this.#supervisor.stop();
+      return;
+    }
+    await this.#host.takeDown(() => this.#supervisor.stop());
+    clearRuntimeDirectory(this.#runtime);
+  }
+
+  #sayNotices(notices: readonly string[]): void {
+    for (const notice of notices) if (!this.#notices.includes(notice)) this.#logger.warn(notice);
+    this.#notices = notices;
+  }
+
+  #logSupervisor(): void {
+    const supervisor = this.#supervisor;
+    supervisor.on('state', ({ state, pid }) => {
+      this.#logger.debug({ state, pid }, 'data plane');
+      // The host may have changed while there was none to take the plan.
+      if (state === 'forwarding') this.#enqueue(() => this.#followHost());
+    });
+    supervisor.on('failure', (reason) => {
+      this.#logger.error({ restarts: supervisor.report.restarts }, `${reason}; starting it anew`);
+    });
+    supervisor.on('plan-refused', (error) => {
+      this.#logger.error({ error }, 'the restarted data plane refuses the plan: nothing is forwarded');
+    });
+    supervisor.on('log', ({ level, msg, fields }) => {
+      this.#logger[level]({ ...fields, process: 'data plane' }, msg);
+    });
+  }
+}
+
+/** Identities that cannot be read take the flows, which name them, along. */
+function loadIdentities(runtime: RuntimeDirectory, logger: Logger): Identities {
+  try {
+    return Identities.load(runtime.identitiesPath);
+  } catch (error) {
+    if (!(error instanceof IdentityError)) throw error;
+    logger.warn({ problem: error.message }, 'forgetting all flows');
+    forgetFlows(runtime);
+    return Identities.load(runtime.identitiesPath);
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * Everything that is done to the host, in the order that keeps packets in: the guard first and last.
+ *
+ * ```
+ *  change:  guard for both set-ups -> take links -> (data plane gets its plan) -> give back links -> guard
+ *  down:    links down -> (data plane ends) -> give back links and ports -> guard away
+ * ```
+ *
+ * Neighbours: `guard.ts`, `links.ts`; `control/gateway.ts` drives it together with the supervisor.
+ */
+import { randomBytes } from 'node:crypto';
+import type { HostDevice, HostSetup } from '../compile/host-setup.ts';
+import type { HostFacts } from '../facts.ts';
+import { Guard, guardMark, removeGuard } from './guard.ts';
+import { emptyHostState, readHostState, writeHostState } from './host-state.ts';
+import { checkConflicts, Links } from './links.ts';
+
+export class HostSide {
+  /** Whether an earlier run's set-up stands, to be taken over; its flow memory is of this namespace. */
+  readonly takesOver: boolean;
+  readonly #statePath: string;
+  readonly #guard: Guard;
+  readonly #links: Links;
+  #setup: HostSetup = { devices: [] };
+
+  private constructor(takesOver: boolean, statePath: string, guard: Guard, links: Links) {
+    this.takesOver = takesOver;
+    this.#statePath = statePath;
+    this.#guard = guard;
+    this.#links = links;
+  }
+
+  /** Reads what an earlier run has left. Changes nothing yet. */
+  static async open(statePath: string): Promise<HostSide> {
+    const state = readHostState(statePath);
+    const takesOver = state !== undefined && state.mark === (await guardMark());
+    const current = takesOver ? state : emptyHostState(`homeward ${randomBytes(8).toString('hex')}`);
+    return new HostSide(takesOver, statePath, new Guard(current.mark), new Links(statePath, current));
+  }
+
+  /**
+   * Before the data plane gets a plan: guard and links for it, while what the former one had stays guarded.
+   *
+   * @returns whether a link was made or changed: the facts may have changed with it.
+   * @throws HostConflictError, before anything is done; CommandError.
+   */
+  async prepare(setup: HostSetup, facts: HostFacts): Promise<boolean> {
+    checkConflicts(setup, facts);
+    writeHostState(this.#statePath, this.#links.state);
+    await this.#guard.apply(union(setup, this.#setup), facts.links);
+    this.#setup = union(setup, this.#setup);
+    return await this.#links.take(setup, facts);
+  }
+
+  /** After the data plane has applied the plan: what only the former one needed is the host's again. */
+  async finish(setup: HostSetup, facts: HostFacts): Promise<void> {
+    await this.#links.giveBackOthers(setup);
+    await this.#guard.apply(setup, facts.links);
+    this.#setup = setup;
+  }
+
+  /**
+   * Takes everything down.
+   *
+   * @param endDataPlane called between links and guard.
+   */
+  async takeDown(endDataPlane: () => Promise<void>): Promise<void> {
+    await this.#links.setDown();
+    await endDataPlane();
+    await this.#links.giveBackAll();
+    await removeGuard();
+  }
+}
+
+/** Devices of both, each name once; where both have one, what gives the host less. */
+function union(next: HostSetup, former: HostSetup): HostSetup {
+  const strictest = new Map<string, HostDevice>();
+  for (const device of [...former.devices, ...next.devices]) {
+    const known = strictest.get(device.name);
+    if (known?.role !== 'exclusive' || device.role === 'exclusive') strictest.set(device.name, device);
+  }
+  return { devices: [...strictest.values()].map((device, at) => ({ ...device, index: at })) };
+}

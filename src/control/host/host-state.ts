@@ -1,0 +1,64 @@
+/**
+ * What was changed on the host and how it was before, so that `down` can put it back, also after a crash: it is
+ * written before a change is made.
+ *
+ * `mark` ties the file to the guard in the kernel. A file without that guard speaks of another network namespace
+ * (inodes are given again) or of a time before the last boot, and so does the flow memory beside it.
+ */
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
+import * as z from 'zod';
+
+const linkStateSchema = z.strictObject({
+  name: z.string(),
+  ifindex: z.int(),
+  up: z.boolean(),
+  arp: z.boolean(),
+  /** null: the namespace has no IPv6. */
+  disableIpv6: z.enum(['0', '1']).nullable(),
+});
+
+const hostStateSchema = z.strictObject({
+  version: z.literal(1),
+  mark: z.string(),
+  /** Interfaces that we changed, as they were. */
+  links: z.array(linkStateSchema),
+  /** TUN devices that we made. */
+  tuns: z.array(z.string()),
+  /** Ports that we added to the host's reserved ones. */
+  reservedPorts: z.array(z.strictObject({ min: z.int(), max: z.int() })),
+});
+
+export type LinkState = z.infer<typeof linkStateSchema>;
+export type HostState = z.infer<typeof hostStateSchema>;
+
+/** Nothing changed yet. */
+export function emptyHostState(mark: string): HostState {
+  return { version: 1, mark, links: [], tuns: [], reservedPorts: [] };
+}
+
+/** What {@link writeHostState} wrote; undefined if there is none, or none that can be read. */
+export function readHostState(path: string): HostState | undefined {
+  try {
+    return hostStateSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whole or not at all. */
+export function writeHostState(path: string, state: HostState): void {
+  const temporary = `${path}.tmp`;
+  try {
+    const file = openSync(temporary, 'w', 0o600);
+    try {
+      writeSync(file, `${JSON.stringify(state, null, 1)}\n`);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}

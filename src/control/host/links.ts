@@ -1,0 +1,267 @@
+/**
+ * Brings the interfaces into the state that the data plane needs, and back.
+ *
+ * ```
+ *             take                                 give back
+ *  as it was ------> Ethernet: the host speaks   ------> as it was
+ *     (recorded)     neither ARP nor IPv6; up            (set down first if we set it up)
+ *
+ *  absent    ------> TUN: persistent, vnet_hdr,   ------> deleted
+ *     (recorded)     no addresses, up
+ * ```
+ *
+ * The record is written before the change. An interface that was made anew under its name (another index) is
+ * taken again, and nothing is put back on the former one. Uplinks are left as they are: they are the host's.
+ */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import * as z from 'zod';
+import type { HostDevice, HostSetup } from '../compile/host-setup.ts';
+import type { HostFacts } from '../facts.ts';
+import { runCommand } from './command.ts';
+import { type HostState, type LinkState, writeHostState } from './host-state.ts';
+import {
+  mergeRanges,
+  readReservedPorts,
+  reservedPorts,
+  subtractRanges,
+  writeReservedPorts,
+} from './reserved-ports.ts';
+
+/** The host uses an interface that a site is to have for itself. */
+export class HostConflictError extends Error {
+  override readonly name = 'HostConflictError';
+  readonly code = 'host_conflict';
+}
+
+const linkSchema = z.object({
+  ifindex: z.int(),
+  ifname: z.string(),
+  flags: z.array(z.string()),
+  mtu: z.int(),
+});
+
+/**
+ * @throws HostConflictError if the host has an address on an interconnect: the site would lose it, or get
+ * answers from the host.
+ */
+export function checkConflicts(setup: HostSetup, facts: HostFacts): void {
+  for (const device of setup.devices) {
+    if (device.role !== 'exclusive' || device.kind !== 'ethernet') continue;
+    const address = facts.links[device.name]?.addresses.find(({ scope }) => scope !== 'link');
+    if (address === undefined) continue;
+    throw new HostConflictError(
+      `tunnel ${device.tunnel}: the host has the address ${address.address}/${address.prefixLength} on ` +
+        `${device.name}; homeward answers there itself: remove it (ip addr del ` +
+        `${address.address}/${address.prefixLength} dev ${device.name}) and give it as interface_address`,
+    );
+  }
+}
+
+/** Interfaces and reserved ports of one network namespace. */
+export class Links {
+  readonly #statePath: string;
+  #state: HostState;
+
+  /** @param state what is changed already; each change is written to `statePath` first. */
+  constructor(statePath: string, state: HostState) {
+    this.#statePath = statePath;
+    this.#state = state;
+  }
+
+  get state(): HostState {
+    return this.#state;
+  }
+
+  /**
+   * Does what the set-up needs and is not done yet.
+   *
+   * @returns whether an interface was made or changed.
+   * @throws CommandError
+   */
+  async take(setup: HostSetup, facts: HostFacts): Promise<boolean> {
+    const made = await this.#makeTuns(setup);
+    const taken = await this.#takeLinks(setup, facts);
+    this.#reservePorts(reservedPorts(setup));
+    return made || taken;
+  }
+
+  /** `down`, first part: nothing moves any more on what we set up. */
+  async setDown(): Promise<void> {
+    const commands = [
+      ...this.#state.links.filter(({ up }) => !up).map(({ name }) => `link set dev ${name} down`),
+      ...this.#state.tuns.map((name) => `link set dev ${name} down`),
+    ];
+    await ipBatch(commands, { mayFail: true });
+  }
+
+  /** `down`, second part: everything is as it was before us. What is gone is passed over. */
+  async giveBackAll(): Promise<void> {
+    await this.#giveBack(this.#state.links, this.#state.tuns);
+    this.#reservePorts([]);
+  }
+
+  async #makeTuns(setup: HostSetup): Promise<boolean> {
+    const present = await showLinks();
+    const wanted = setup.devices.filter((device) => device.role === 'tun');
+    const missing = wanted.filter(({ name }) => !present.has(name));
+    this.#write({
+      ...this.#state,
+      tuns: [...new Set([...this.#state.tuns, ...missing.map(({ name }) => name)])],
+    });
+    await ipBatch(missing.map(({ name }) => `tuntap add dev ${name} mode tun vnet_hdr`));
+    const changed = wanted.filter(({ name, mtu }) => {
+      const link = present.get(name);
+      return link === undefined || !link.flags.includes('UP') || link.mtu !== mtu;
+    });
+    // Without address generation, or router solicitations are the first packets read.
+    await ipBatch(
+      changed.flatMap(({ name, mtu }) => [
+        ...(readDisableIpv6(name) === null ? [] : [`link set dev ${name} addrgenmode none`]),
+        `link set dev ${name} mtu ${mtu} txqueuelen 1000 up`,
+      ]),
+    );
+    return changed.length > 0;
+  }
+
+  async #takeLinks(setup: HostSetup, facts: HostFacts): Promise<boolean> {
+    const wanted = setup.devices.filter(
+      (device) => device.role === 'exclusive' && facts.links[device.name] !== undefined,
+    );
+    const present = await showLinks();
+    const fresh = wanted.filter(({ name }) => {
+      const link = present.get(name);
+      return (
+        link !== undefined &&
+        !this.#state.links.some((known) => known.name === name && known.ifindex === link.ifindex)
+      );
+    });
+    if (fresh.length > 0) {
+      const names = new Set(fresh.map(({ name }) => name));
+      const recorded = fresh.map(({ name }) => recordLink(present.get(name)!));
+      this.#write({
+        ...this.#state,
+        links: [...this.#state.links.filter(({ name }) => !names.has(name)), ...recorded],
+      });
+    }
+    // Also what was ours already: somebody may have set it down, or us back.
+    const changed = wanted.filter((device) => {
+      const link = present.get(device.name);
+      return link !== undefined && !isTaken(device, link);
+    });
+    for (const device of changed) {
+      if (isEthernet(device)) writeDisableIpv6(device.name, '1');
+    }
+    await ipBatch(
+      changed.map((device) => `link set dev ${device.name} ${isEthernet(device) ? 'arp off ' : ''}up`),
+    );
+    return changed.length > 0;
+  }
+
+  /** Gives back what the set-up does not name any more: when the data plane has let go of it. */
+  async giveBackOthers(setup: HostSetup): Promise<void> {
+    const names = new Set(setup.devices.filter(({ role }) => role !== 'shared').map(({ name }) => name));
+    await this.#giveBack(
+      this.#state.links.filter(({ name }) => !names.has(name)),
+      this.#state.tuns.filter((name) => !names.has(name)),
+    );
+  }
+
+  async #giveBack(links: readonly LinkState[], tuns: readonly string[]): Promise<void> {
+    if (links.length === 0 && tuns.length === 0) return;
+    const present = await showLinks();
+    const same = links.filter(({ name, ifindex }) => present.get(name)?.ifindex === ifindex);
+    // Set down before IPv6 comes back, so that no address is made on what was down before.
+    await ipBatch(
+      same.map(({ name, arp, up }) => `link set dev ${name} arp ${arp ? 'on' : 'off'} ${up ? 'up' : 'down'}`),
+      { mayFail: true },
+    );
+    for (const { name, disableIpv6 } of same) {
+      if (disableIpv6 !== null) writeDisableIpv6(name, disableIpv6);
+    }
+    await ipBatch(
+      tuns.filter((name) => present.has(name)).map((name) => `tuntap del dev ${name} mode tun`),
+      { mayFail: true },
+    );
+    this.#write({
+      ...this.#state,
+      links: this.#state.links.filter((link) => !links.includes(link)),
+      tuns: this.#state.tuns.filter((name) => !tuns.includes(name)),
+    });
+  }
+
+  #reservePorts(wanted: ReturnType<typeof reservedPorts>): void {
+    const present = readReservedPorts();
+    const others = subtractRanges(present, this.#state.reservedPorts);
+    // What an administrator had reserved already is not ours, and stays at the end.
+    const ours = subtractRanges(wanted, others);
+    if (JSON.stringify(ours) !== JSON.stringify(this.#state.reservedPorts)) {
+      this.#write({ ...this.#state, reservedPorts: mergeRanges([...this.#state.reservedPorts, ...ours]) });
+    }
+    const merged = mergeRanges([...others, ...ours]);
+    if (JSON.stringify(merged) !== JSON.stringify(mergeRanges(present))) writeReservedPorts(merged);
+    if (JSON.stringify(ours) !== JSON.stringify(this.#state.reservedPorts)) {
+      this.#write({ ...this.#state, reservedPorts: ours });
+    }
+  }
+
+  #write(state: HostState): void {
+    if (JSON.stringify(state) === JSON.stringify(this.#state)) return;
+    writeHostState(this.#statePath, state);
+    this.#state = state;
+  }
+}
+
+type ShownLink = z.infer<typeof linkSchema>;
+
+async function showLinks(): Promise<Map<string, ShownLink>> {
+  const json: unknown = JSON.parse(await runCommand('ip', ['-json', '-details', 'link', 'show']));
+  const links = z
+    .array(z.unknown())
+    .parse(json)
+    .filter((entry) => typeof entry === 'object' && entry !== null && 'ifname' in entry)
+    .map((entry) => linkSchema.parse(entry));
+  return new Map(links.map((link) => [link.ifname, link]));
+}
+
+function recordLink(link: ShownLink): LinkState {
+  return {
+    name: link.ifname,
+    ifindex: link.ifindex,
+    up: link.flags.includes('UP'),
+    arp: !link.flags.includes('NOARP'),
+    disableIpv6: readDisableIpv6(link.ifname),
+  };
+}
+
+/** Its frames are ours, and the host must not speak ARP or IPv6 there; on others the guard's word is enough. */
+function isEthernet(device: HostDevice): boolean {
+  return device.role === 'exclusive' && device.kind === 'ethernet';
+}
+
+function isTaken(device: HostDevice, link: ShownLink): boolean {
+  if (!link.flags.includes('UP')) return false;
+  if (!isEthernet(device)) return true;
+  return link.flags.includes('NOARP') && readDisableIpv6(device.name) !== '0';
+}
+
+async function ipBatch(
+  commands: readonly string[],
+  options: { readonly mayFail?: boolean } = {},
+): Promise<void> {
+  if (commands.length === 0) return;
+  await runCommand('ip', ['-force', '-batch', '-'], { ...options, input: `${commands.join('\n')}\n` });
+}
+
+function disableIpv6Path(name: string): string {
+  return `/proc/sys/net/ipv6/conf/${name}/disable_ipv6`;
+}
+
+/** null: the kernel has no IPv6. */
+function readDisableIpv6(name: string): '0' | '1' | null {
+  if (!existsSync(disableIpv6Path(name))) return null;
+  return readFileSync(disableIpv6Path(name), 'latin1').trim() === '0' ? '0' : '1';
+}
+
+function writeDisableIpv6(name: string, value: '0' | '1'): void {
+  if (existsSync(disableIpv6Path(name))) writeFileSync(disableIpv6Path(name), `${value}\n`);
+}

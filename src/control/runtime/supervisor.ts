@@ -1,0 +1,429 @@
+/**
+ * Keeps a data plane running and gives it its plan.
+ *
+ * ```
+ *            adopt (one runs already, it answers)
+ *          +---------------------------------------+
+ *          |                                       v
+ *  start --+-> starting -- ready --> running -- plan-applied --> forwarding
+ *              ^   |                    |                            |
+ *              |   | start time-out     | exit, connection lost,     | the same
+ *              |   v                    v no heartbeat: SIGKILL      v
+ *              +-- waiting <------------+----------------------------+
+ *                  (0 ms the first times, longer if it fails again and again)
+ *
+ *  stop: `stop` is sent; after STOP_TIMEOUT_MS SIGKILL.       leave: the connection is closed, it goes on.
+ * ```
+ *
+ * Nothing is forwarded without a data plane, and the guard keeps the host out all the same: a gateway that does
+ * not come up again fails closed.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { EventEmitter } from 'node:events';
+import {
+  type DataPlaneMessage,
+  type DataPlaneStatus,
+  type FlushRequest,
+  HEARTBEAT_TIMEOUT_MS,
+  type LogMessage,
+} from '../../dataplane/messages.ts';
+import type { Plan } from '../../pipeline/plan.ts';
+import { DataPlaneLink } from './data-plane-link.ts';
+import {
+  dataPlaneMain,
+  findDataPlane,
+  forgetProcess,
+  identify,
+  killProcess,
+  type ProcessIdentity,
+  spawnDataPlane,
+  waitForEnd,
+} from './data-plane-process.ts';
+import type { RuntimeDirectory } from './runtime-directory.ts';
+
+/** From the start of the process until it listens and says `ready`. */
+const START_TIMEOUT_MS = 15_000;
+/** A running data plane that does not say `ready` in this time is not adopted but replaced. */
+const ADOPT_TIMEOUT_MS = 1_000;
+const CONNECT_RETRY_MS = 20;
+const STOP_TIMEOUT_MS = 2_000;
+const HEARTBEAT_CHECK_MS = 100;
+/** Between the end of the connection and the news of the process's end. */
+const EXIT_GRACE_MS = 50;
+/** A run that lasted so long ends a series of failures. */
+const STABLE_MS = 10_000;
+/** Pause before the n-th start in a series of failures; the last one for all further ones. */
+const RESTART_DELAYS_MS = [0, 0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
+
+export type DataPlaneState = 'stopped' | 'starting' | 'running' | 'forwarding' | 'waiting';
+
+export interface DataPlaneReport {
+  readonly state: DataPlaneState;
+  readonly pid: number | null;
+  /** Starts after the first one or the adoption. */
+  readonly restarts: number;
+  /** Why it was last started anew. */
+  readonly lastFailure: string | null;
+}
+
+/** The data plane did not take a plan; the former one goes on. */
+export class PlanRefusedError extends Error {
+  override readonly name = 'PlanRefusedError';
+  readonly code = 'plan_refused';
+}
+
+/** The data plane is not there to be asked, or went away before it answered. */
+export class DataPlaneGoneError extends Error {
+  override readonly name = 'DataPlaneGoneError';
+  readonly code = 'data_plane_gone';
+}
+
+interface SupervisorEvents {
+  state: [report: DataPlaneReport];
+  /** The data plane ended or had to be ended. */
+  failure: [reason: string];
+  log: [message: LogMessage];
+  /** After a restart the data plane refused the plan that it ran before. */
+  'plan-refused': [error: string];
+}
+
+interface PendingReply {
+  resolve(message: DataPlaneMessage): void;
+  reject(error: Error): void;
+}
+
+export interface SupervisorOptions {
+  /** Program of the data plane; default {@link dataPlaneMain}. */
+  readonly main?: string;
+}
+
+export class Supervisor extends EventEmitter<SupervisorEvents> {
+  readonly #runtime: RuntimeDirectory;
+  readonly #main: string;
+  #state: DataPlaneState = 'stopped';
+  #restarts = 0;
+  #adopted = false;
+  #lastFailure: string | null = null;
+  #process: ProcessIdentity | undefined;
+  #link: DataPlaneLink | undefined;
+  #plan: Plan | undefined;
+  #planReply: (PendingReply & { readonly generation: number }) | undefined;
+  #replies: PendingReply[] = [];
+  #lastHeard = 0;
+  #startedAt = 0;
+  #failuresInARow = 0;
+  #checks: NodeJS.Timeout | undefined;
+  #restartTimer: NodeJS.Timeout | undefined;
+  /** Set by `stop` and `leave`: what ends from now on is not started again. */
+  #ending = true;
+
+  constructor(runtime: RuntimeDirectory, options: SupervisorOptions = {}) {
+    super();
+    this.#runtime = runtime;
+    this.#main = options.main ?? dataPlaneMain();
+  }
+
+  get report(): DataPlaneReport {
+    return {
+      state: this.#state,
+      pid: this.#process?.pid ?? null,
+      restarts: this.#restarts,
+      lastFailure: this.#lastFailure,
+    };
+  }
+
+  /** Whether the data plane is one that an earlier control process started. */
+  get adopted(): boolean {
+    return this.#adopted;
+  }
+
+  /**
+   * Adopts the data plane that runs, or starts one. Resolves when it is ready for a plan.
+   *
+   * @throws Error if the first start fails; no data plane is left then.
+   */
+  async start(): Promise<void> {
+    this.#ending = false;
+    try {
+      if (await this.#adopt()) return;
+      await this.#launch();
+    } catch (error) {
+      this.#ending = true;
+      this.#setState('stopped');
+      throw error;
+    }
+  }
+
+  /**
+   * Gives the data plane a plan; a restarted one gets it again.
+   *
+   * @throws PlanRefusedError: the former plan stays the one that a restarted data plane gets.
+   * @throws DataPlaneGoneError if it ended meanwhile: it gets the new plan when it is back.
+   */
+  async apply(plan: Plan): Promise<void> {
+    const former = this.#plan;
+    this.#plan = plan;
+    try {
+      await this.#sendPlan(plan);
+    } catch (error) {
+      if (error instanceof PlanRefusedError && this.#plan === plan) this.#plan = former;
+      throw error;
+    }
+  }
+
+  /** @throws DataPlaneGoneError */
+  async status(): Promise<DataPlaneStatus> {
+    const reply = await this.#request({ type: 'status' });
+    if (reply.type !== 'status') throw new DataPlaneGoneError('the data plane mixed up its answers');
+    return reply.status;
+  }
+
+  /**
+   * Ends flows; resolves to their number.
+   *
+   * @throws DataPlaneGoneError
+   */
+  async flush(conditions: Omit<FlushRequest, 'type'>): Promise<number> {
+    const reply = await this.#request({ ...conditions, type: 'flush' });
+    if (reply.type !== 'flushed') throw new DataPlaneGoneError('the data plane mixed up its answers');
+    return reply.flows;
+  }
+
+  /** Ends the data plane; resolves when its process is gone. Flow memory stays. */
+  async stop(): Promise<void> {
+    this.#end();
+    const running = this.#process;
+    this.#link?.send({ type: 'stop' });
+    if (running !== undefined && !(await waitForEnd(running, STOP_TIMEOUT_MS))) await killProcess(running);
+    this.#disconnect('the data plane was stopped');
+    this.#process = undefined;
+    forgetProcess(this.#runtime);
+    this.#setState('stopped');
+  }
+
+  /** Lets go of the data plane, which goes on forwarding. */
+  leave(): void {
+    this.#end();
+    this.#disconnect('control has let go of the data plane');
+    this.#setState('stopped');
+  }
+
+  async #adopt(): Promise<boolean> {
+    const running = findDataPlane(this.#runtime);
+    if (running === undefined) return false;
+    try {
+      const link = await DataPlaneLink.open(this.#runtime.dataPlaneSocketPath, ADOPT_TIMEOUT_MS);
+      if (link.ready.pid === running.pid) {
+        this.#adopted = true;
+        this.#use(link, running);
+        return true;
+      }
+      link.close();
+    } catch {
+      // It does not listen or does not answer.
+    }
+    await killProcess(running);
+    return false;
+  }
+
+  async #launch(): Promise<void> {
+    this.#setState('starting');
+    this.#adopted = false;
+    this.#startedAt = performance.now();
+    const child = spawnDataPlane(this.#runtime, this.#main);
+    const ended = new Promise<string>((resolve) => {
+      child.once('error', (error) => resolve(`the data plane cannot be started: ${error.message}`));
+      child.once('exit', (status, signal) => resolve(exitReason(status, signal)));
+    });
+    this.#process = child.pid === undefined ? undefined : identify(child.pid);
+    let failure: string | undefined;
+    void ended.then((reason) => {
+      failure = reason;
+    });
+    const link = await this.#connect(() => failure).catch(async (error: Error) => {
+      await endChild(child);
+      this.#process = undefined;
+      throw error;
+    });
+    if (this.#ending || this.#process === undefined) {
+      link.close();
+      await endChild(child);
+      throw new DataPlaneGoneError('the data plane was stopped while it started');
+    }
+    this.#use(link, this.#process);
+    void ended.then((reason) => this.#failed(link, reason));
+  }
+
+  /** Tries until it listens, or has failed, or takes too long. */
+  async #connect(failure: () => string | undefined): Promise<DataPlaneLink> {
+    const deadline = performance.now() + START_TIMEOUT_MS;
+    for (;;) {
+      const reason = failure();
+      if (reason !== undefined) throw new Error(`${reason}; see ${this.#runtime.dataPlaneLogPath}`);
+      const left = deadline - performance.now();
+      if (left <= 0) throw new Error(`the data plane did not get ready within ${START_TIMEOUT_MS / 1000} s`);
+      try {
+        const link = await DataPlaneLink.open(this.#runtime.dataPlaneSocketPath, left);
+        if (link.ready.pid === this.#process?.pid) return link;
+        link.close();
+      } catch (error) {
+        const code = (error as NodeJS.ErrnoException).code;
+        if (code !== 'ENOENT' && code !== 'ECONNREFUSED' && code !== 'ECONNRESET') throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
+    }
+  }
+
+  #use(link: DataPlaneLink, identity: ProcessIdentity): void {
+    this.#link = link;
+    this.#process = identity;
+    this.#startedAt = performance.now();
+    this.#lastHeard = performance.now();
+    link.on('message', (message) => this.#receive(message));
+    link.on('close', (reason) => {
+      // If the process has ended, its exit status, which comes a moment later, says more.
+      const why = reason === '' ? 'the data plane closed the connection' : reason;
+      setTimeout(() => this.#failed(link, why), EXIT_GRACE_MS).unref();
+    });
+    this.#watchHeartbeat(link);
+    this.#setState('running');
+  }
+
+  #watchHeartbeat(link: DataPlaneLink): void {
+    let lastCheck = performance.now();
+    clearInterval(this.#checks);
+    this.#checks = setInterval(() => {
+      const now = performance.now();
+      // If it was us who stood still, what it said meanwhile is yet to be read.
+      if (now - lastCheck > HEARTBEAT_TIMEOUT_MS / 2) this.#lastHeard = now;
+      lastCheck = now;
+      if (now - this.#lastHeard <= HEARTBEAT_TIMEOUT_MS) return;
+      this.#failed(link, `the data plane was silent for ${HEARTBEAT_TIMEOUT_MS} ms`);
+    }, HEARTBEAT_CHECK_MS);
+  }
+
+  #receive(message: DataPlaneMessage): void {
+    this.#lastHeard = performance.now();
+    switch (message.type) {
+      case 'plan-applied':
+        if (this.#planReply?.generation !== message.generation) return;
+        this.#setState('forwarding');
+        this.#planReply.resolve(message);
+        this.#planReply = undefined;
+        return;
+      case 'plan-refused':
+        if (this.#planReply?.generation !== message.generation) return;
+        this.#planReply.reject(new PlanRefusedError(message.error));
+        this.#planReply = undefined;
+        return;
+      case 'status':
+      case 'flushed':
+        this.#replies.shift()?.resolve(message);
+        return;
+      case 'log':
+        this.emit('log', message);
+        return;
+      default:
+        return;
+    }
+  }
+
+  /** The connection `link` is of no use any more: the process behind it is ended and another one started. */
+  #failed(link: DataPlaneLink, reason: string): void {
+    if (this.#link !== link || this.#ending) return;
+    const failed = this.#process;
+    this.#disconnect(reason);
+    this.#process = undefined;
+    this.#failuresInARow = performance.now() - this.#startedAt >= STABLE_MS ? 0 : this.#failuresInARow + 1;
+    this.#setState('waiting');
+    void (async () => {
+      if (failed !== undefined) await killProcess(failed);
+      this.#reportFailure(reason);
+      this.#restartLater();
+    })();
+  }
+
+  #restartLater(): void {
+    if (this.#ending) return;
+    const delay = RESTART_DELAYS_MS[Math.min(this.#failuresInARow, RESTART_DELAYS_MS.length - 1)]!;
+    this.#setState('waiting');
+    this.#restartTimer = setTimeout(() => void this.#restart(), delay);
+  }
+
+  async #restart(): Promise<void> {
+    this.#restarts++;
+    try {
+      await this.#launch();
+    } catch (error) {
+      this.#failuresInARow++;
+      this.#reportFailure((error as Error).message);
+      this.#restartLater();
+      return;
+    }
+    if (this.#plan === undefined) return;
+    try {
+      await this.#sendPlan(this.#plan);
+    } catch (error) {
+      if (error instanceof PlanRefusedError) this.emit('plan-refused', error.message);
+    }
+  }
+
+  #reportFailure(reason: string): void {
+    if (this.#ending) return;
+    this.#lastFailure = reason;
+    this.emit('failure', reason);
+  }
+
+  #sendPlan(plan: Plan): Promise<DataPlaneMessage> {
+    const link = this.#link;
+    if (link === undefined) return Promise.reject(new DataPlaneGoneError('no data plane runs'));
+    this.#planReply?.reject(new DataPlaneGoneError('a newer plan has taken the place of this one'));
+    return new Promise((resolve, reject) => {
+      this.#planReply = { generation: plan.generation, resolve, reject };
+      link.send({ type: 'plan', plan });
+    });
+  }
+
+  #request(message: FlushRequest | { readonly type: 'status' }): Promise<DataPlaneMessage> {
+    const link = this.#link;
+    if (link === undefined) return Promise.reject(new DataPlaneGoneError('no data plane runs'));
+    return new Promise((resolve, reject) => {
+      this.#replies.push({ resolve, reject });
+      link.send(message);
+    });
+  }
+
+  #end(): void {
+    this.#ending = true;
+    clearTimeout(this.#restartTimer);
+  }
+
+  #disconnect(reason: string): void {
+    clearInterval(this.#checks);
+    const link = this.#link;
+    this.#link = undefined;
+    link?.removeAllListeners();
+    link?.close();
+    const waiting = [...(this.#planReply === undefined ? [] : [this.#planReply]), ...this.#replies];
+    this.#planReply = undefined;
+    this.#replies = [];
+    for (const { reject } of waiting) reject(new DataPlaneGoneError(reason));
+  }
+
+  #setState(state: DataPlaneState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.emit('state', this.report);
+  }
+}
+
+function exitReason(status: number | null, signal: NodeJS.Signals | null): string {
+  return `the data plane ended with ${signal === null ? `status ${status}` : signal}`;
+}
+
+async function endChild(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await gone;
+}
