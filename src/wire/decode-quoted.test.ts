@@ -115,7 +115,11 @@ test('quoted queries give their identifier, quoted errors are marked', () => {
 
 test('quoted fragments', () => {
   for (const addresses of [V4, V6]) {
-    const fragments = buildFragments(buildPacket({ ...addresses, transport: TCP }), addresses === V4 ? 60 : 88, 7);
+    const fragments = buildFragments(
+      buildPacket({ ...addresses, transport: TCP }),
+      addresses === V4 ? 60 : 88,
+      7,
+    );
     assert.equal(decodeError(addresses, fragments[0] as Uint8Array), DECODE_OK);
     assert.deepEqual([quoted.fragment, quoted.fragmentOffset, quoted.destinationPort], [1, 0, 443]);
     const last = fragments[1] as Uint8Array;
