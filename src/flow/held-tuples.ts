@@ -26,9 +26,9 @@
  *
  * Neighbours: `hold-time.ts`; `pipeline` asks when a flow between sites is set up and tells when one ends.
  */
+import { finishHash, hash10 } from './hash.ts';
 import { holdEnd, holdRuns, laterHoldEnd } from './hold-time.ts';
 import type { FlowKey } from './layout.ts';
-import { finishHash, mixWord } from './mapping-index.ts';
 
 const HELD_LAYOUT = 0x48544c31;
 const HEADER_LAYOUT = 0;
@@ -57,6 +57,7 @@ export function heldTupleWords(entries: number): number {
 export class HeldTuples {
   private readonly words: Int32Array;
   private readonly seed: number;
+  private readonly multiplier: number;
   private readonly mask: number;
   private swept: number;
 
@@ -77,6 +78,7 @@ export class HeldTuples {
     }
     this.words = section;
     this.seed = section[HEADER_SEED]!;
+    this.multiplier = finishHash(this.seed) | 1;
     this.mask = buckets - 1;
     this.swept = 0;
   }
@@ -170,17 +172,20 @@ export class HeldTuples {
   }
 
   private hash(key: FlowKey): number {
-    let hash = mixWord(this.seed, key.meta);
-    hash = mixWord(hash, key.src3);
-    hash = mixWord(hash, key.dst3);
-    hash = mixWord(hash, key.ports);
-    hash = mixWord(hash, key.src0);
-    hash = mixWord(hash, key.src1);
-    hash = mixWord(hash, key.src2);
-    hash = mixWord(hash, key.dst0);
-    hash = mixWord(hash, key.dst1);
-    hash = mixWord(hash, key.dst2);
-    return finishHash(hash);
+    return hash10(
+      this.seed,
+      this.multiplier,
+      key.src0,
+      key.src1,
+      key.src2,
+      key.src3,
+      key.dst0,
+      key.dst1,
+      key.dst2,
+      key.dst3,
+      key.ports,
+      key.meta,
+    );
   }
 }
 

@@ -7,6 +7,7 @@
  *
  * Neighbours: `translation-layout.ts` (where a slot's key stands), `translation.ts`.
  */
+import { finishHash, mixWord } from './hash.ts';
 import {
   chunkOfSlot,
   classOfSlot,
@@ -19,23 +20,11 @@ import {
 
 const NONE = -1;
 
-/** Folds one more word into a hash. */
-export function mixWord(hash: number, word: number): number {
-  const h = Math.imul(hash ^ word, 0x9e3779b1 | 0);
-  return (h ^ (h >>> 15)) | 0;
-}
-
-/** Last step: makes every bit of the result depend on every bit of the hash. */
-export function finishHash(hash: number): number {
-  let h = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b | 0);
-  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35 | 0);
-  return (h ^ (h >>> 16)) | 0;
-}
-
 export class MappingIndex {
   private readonly words: Int32Array;
   private readonly firstSlotAt: number;
   private readonly seed: number;
+  private readonly multiplier: number;
   private readonly heads: Int32Array;
   private readonly next: Int32Array;
   private readonly mask: number;
@@ -47,6 +36,7 @@ export class MappingIndex {
     this.words = words;
     this.firstSlotAt = firstSlotAt;
     this.seed = seed | 0;
+    this.multiplier = finishHash(seed) | 1;
     this.heads = new Int32Array(buckets).fill(NONE);
     this.next = new Int32Array(slots).fill(NONE);
     this.mask = buckets - 1;
@@ -145,13 +135,14 @@ export class MappingIndex {
     a2: number,
     a3: number,
   ): number {
-    let hash = mixWord(this.seed, (egress << 8) | (family << 4) | protocolClass);
-    hash = mixWord(hash, owner);
-    hash = mixWord(hash, a3);
+    const multiplier = this.multiplier;
+    let hash = mixWord(this.seed, (egress << 8) | (family << 4) | protocolClass, multiplier);
+    hash = mixWord(hash, owner, multiplier);
+    hash = mixWord(hash, a3, multiplier);
     if (family !== 4) {
-      hash = mixWord(hash, a2);
-      hash = mixWord(hash, a1);
-      hash = mixWord(hash, a0);
+      hash = mixWord(hash, a2, multiplier);
+      hash = mixWord(hash, a1, multiplier);
+      hash = mixWord(hash, a0, multiplier);
     }
     return finishHash(hash) & this.mask;
   }

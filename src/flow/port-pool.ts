@@ -9,7 +9,7 @@
  *
  * Neighbours: `translation.ts`.
  */
-import { finishHash, mixWord } from './mapping-index.ts';
+import { finishHash, mixWord } from './hash.ts';
 import { CHUNKS_PER_ADDRESS } from './translation-layout.ts';
 
 /** Four words, wire order as a little-endian load gives them; IPv4 in the last, the others 0. */
@@ -73,6 +73,8 @@ export class PortPool {
   }
 }
 
+/** Multiplier of the hash of external addresses, which nobody but the configuration chooses. */
+const EXTERNAL_MULTIPLIER = 0x9e3779b1;
 /** Pools at most: their number and a protocol class share 15 bits of an account's key. */
 const MAX_POOLS = 8192;
 
@@ -141,7 +143,6 @@ export class PoolSet {
 /** Place in the group of the pool that this host prefers; `hostHash` depends on site and address only. */
 export function preferredPool(group: readonly PortPool[], hostHash: number): number {
   let best = 0;
-  if (group.length === 1) return best;
   let bestScore = 0;
   for (let i = 0; i < group.length; i++) {
     const score = finishHash(hostHash ^ group[i]!.hash);
@@ -161,10 +162,10 @@ function externalHash(
   a2: number,
   a3: number,
 ): number {
-  let hash = mixWord(a3, (egress << 4) | family);
-  hash = mixWord(hash, a2);
-  hash = mixWord(hash, a1);
-  return finishHash(mixWord(hash, a0));
+  let hash = mixWord(a3, (egress << 4) | family, EXTERNAL_MULTIPLIER);
+  hash = mixWord(hash, a2, EXTERNAL_MULTIPLIER);
+  hash = mixWord(hash, a1, EXTERNAL_MULTIPLIER);
+  return finishHash(mixWord(hash, a0, EXTERNAL_MULTIPLIER));
 }
 
 function checkPool(pool: TranslationPool): void {

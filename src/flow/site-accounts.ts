@@ -6,7 +6,7 @@
  *
  * Neighbours: `translation.ts`, which alone decides what an account may do.
  */
-import { finishHash } from './mapping-index.ts';
+import { finishHash } from './hash.ts';
 import { SlotLists } from './slot-lists.ts';
 
 const INITIAL_TABLE = 256;

@@ -13,9 +13,10 @@
  * Neighbours: `translation.ts`, its only user.
  */
 
+import { finishHash } from './hash.ts';
 import { holdRuns } from './hold-time.ts';
 import { HoldWheel, WHEEL_LISTS } from './hold-wheel.ts';
-import { finishHash, MappingIndex, mixWord } from './mapping-index.ts';
+import { MappingIndex } from './mapping-index.ts';
 import { PoolSet, type PortPool, type ReservedPort, type TranslationPool } from './port-pool.ts';
 import { protocolClass } from './protocol-class.ts';
 import { SiteAccounts } from './site-accounts.ts';
@@ -50,8 +51,10 @@ import {
   translationChunks,
 } from './translation-layout.ts';
 
-/** Most chunks of a section that are used: slot numbers then fit 24 bits, which sorting counts on. */
-const MAX_CHUNKS = 5461;
+/** Above every slot number: 24 bits, which leave 29 of a float64 for a time to sort slots by. */
+const SLOT_LIMIT = 2 ** 24;
+/** Most chunks of a section that are used. */
+const MAX_CHUNKS = Math.floor(SLOT_LIMIT / CHUNK_SLOTS);
 
 /** Number of chunks used in a section of so many words. */
 export function chunkCapacity(section: Int32Array): number {
@@ -261,8 +264,10 @@ export class TranslationHeap {
   /** Puts every slot where its state says. */
   private sortSlots(nowMs: number): void {
     const words = this.words;
-    const held: number[] = [];
-    const used: number[] = [];
+    const held = new Float64Array(this.poolOf.length);
+    const used = new Float64Array(this.poolOf.length);
+    let heldCount = 0;
+    let usedCount = 0;
     for (let chunk = 0; chunk < this.chunks; chunk++) {
       if (words[directoryAt(chunk) + DIRECTORY_FAMILY] === 0) continue;
       for (let slot = chunk * CHUNK_SLOTS; slot < (chunk + 1) * CHUNK_SLOTS; slot++) {
@@ -280,19 +285,21 @@ export class TranslationHeap {
             this.indexIfFirst(slot);
           }
         } else if (state === SLOT_HELD) {
-          held.push(slot);
+          held[heldCount++] = this.holdEndKey(slot, nowMs);
         } else if (state === SLOT_FREE && words[at + SLOT_OWNER] !== 0 && this.poolOf[slot]! >= 0) {
-          used.push(slot);
+          used[usedCount++] = this.holdEndKey(slot, nowMs);
         }
       }
     }
     // Live slots first: where an endpoint has a live and a held one, the live one is its mapping.
-    for (const slot of this.byHoldEnd(held, nowMs)) {
+    for (const key of held.subarray(0, heldCount).sort()) {
+      const slot = slotOfKey(key);
       this.enterHeld(slot);
       if (this.poolOf[slot]! >= 0) this.indexIfFirst(slot);
     }
     for (const pool of this.pools.pools) this.appendNeverUsed(pool);
-    for (const slot of this.byHoldEnd(used, nowMs)) {
+    for (const key of used.subarray(0, usedCount).sort()) {
+      const slot = slotOfKey(key);
       this.queues.append(freeList(this.poolOf[slot]!, classOfSlot(slot)), slot);
     }
   }
@@ -318,13 +325,10 @@ export class TranslationHeap {
     if (known < 0) this.index.insert(slot);
   }
 
-  /** Slots sorted by the end of their hold, to 8 ms: one number each, time above 24 bits of slot. */
-  private byHoldEnd(slots: readonly number[], nowMs: number): number[] {
-    const keys = Float64Array.from(slots, (slot) => {
-      const left = (this.words[this.firstSlotAt + slot * SLOT_WORDS + SLOT_UNTIL]! - nowMs) | 0;
-      return ((left >> 3) + 2 ** 28) * 2 ** 24 + slot;
-    }).sort();
-    return Array.from(keys, (key) => key % 2 ** 24);
+  /** What slots are sorted by: the end of the hold, to 8 ms, above 24 bits of slot number. */
+  private holdEndKey(slot: number, nowMs: number): number {
+    const left = (this.words[this.firstSlotAt + slot * SLOT_WORDS + SLOT_UNTIL]! - nowMs) | 0;
+    return ((left >> 3) + 2 ** 28) * SLOT_LIMIT + slot;
   }
 
   /** Appends a pool's never used slots to its free lists, in an order that depends on the seed alone. */
@@ -333,7 +337,7 @@ export class TranslationHeap {
     const ports = new Int32Array(pool.portMax - pool.portMin + 1);
     for (let c = 0; c < CLASSES; c++) {
       for (let i = 0; i < ports.length; i++) ports[i] = pool.portMin + i;
-      let random = finishHash(mixWord(mixWord(words[HEADER_SEED]!, pool.hash), c));
+      let random = finishHash(finishHash(words[HEADER_SEED]! ^ pool.hash) + c);
       for (let i = ports.length - 1; i > 0; i--) {
         random = (random + 0x6d2b79f5) | 0;
         const other = (finishHash(random) >>> 0) % (i + 1);
@@ -352,6 +356,11 @@ export class TranslationHeap {
       }
     }
   }
+}
+
+/** The reverse of `holdEndKey`. */
+function slotOfKey(key: number): number {
+  return (key - Math.floor(key / SLOT_LIMIT) * SLOT_LIMIT) | 0;
 }
 
 function checkReserved({ family, protocol, port }: ReservedPort): void {

@@ -26,8 +26,9 @@
  * Neighbours: `translation-layout.ts`, `translation-heap.ts`, `port-pool.ts`, `mapping-index.ts`,
  * `hold-wheel.ts`, `site-accounts.ts`; `pipeline` calls this when flows are set up and end.
  */
+
+import { finishHash, mixWord } from './hash.ts';
 import { holdEnd, laterHoldEnd } from './hold-time.ts';
-import { finishHash, mixWord } from './mapping-index.ts';
 import { preferredPool, type ReservedPort, type TranslationPool } from './port-pool.ts';
 import { protocolClass } from './protocol-class.ts';
 import { chunkCapacity, freeList, openSection, TranslationHeap } from './translation-heap.ts';
@@ -78,7 +79,11 @@ export interface TranslationChange {
    * reserved. The caller ends their flows; each port is held from the release of its last flow.
    */
   readonly ended: readonly number[];
-  /** Configured ports for which the section has no room; they are never allocated. */
+  /**
+   * Configured ports for which the section has no room, and which are not allocated: chunks of addresses that
+   * are gone wait for their holds. The caller may configure the same again later. A section with
+   * room for twice the configured ports takes any change of addresses at once.
+   */
   readonly unplacedPorts: number;
 }
 
@@ -86,6 +91,7 @@ export class Translation {
   /** The mapped section; `translation-layout.ts` says what stands where. Others only read it. */
   readonly words: Int32Array;
   private readonly seed: number;
+  private readonly multiplier: number;
   private readonly firstSlotAt: number;
   private readonly slots: number;
   private heap: TranslationHeap;
@@ -101,6 +107,7 @@ export class Translation {
     openSection(section, seed);
     this.words = section;
     this.seed = section[HEADER_SEED]!;
+    this.multiplier = finishHash(this.seed) | 1;
     this.firstSlotAt = firstSlotAt(chunkCapacity(section));
     this.slots = chunkCapacity(section) * CHUNK_SLOTS;
     this.heap = new TranslationHeap(section, [], [], nowMs);
@@ -120,7 +127,8 @@ export class Translation {
     nowMs: number,
   ): TranslationChange {
     const configured = JSON.stringify([pools, reserved]);
-    if (configured === this.configured) return { ended: [], unplacedPorts: this.heap.unplacedPorts };
+    if (configured === this.configured && this.heap.unplacedPorts === 0)
+      return { ended: [], unplacedPorts: 0 };
     this.heap = new TranslationHeap(this.words, pools, reserved, nowMs);
     this.configured = configured;
     return { ended: this.heap.ended, unplacedPorts: this.heap.unplacedPorts };
@@ -160,17 +168,14 @@ export class Translation {
       if (words[this.slotAt(known) + SLOT_STATE] === SLOT_LIVE) return known;
       const pool = heap.poolOf[known]!;
       const account = heap.accounts.open(pool * CLASSES + kind, space);
-      if (heap.accounts.live[account]! >= heap.pools.pools[pool]!.quotaPerSite) return TRANSLATION_QUOTA;
-      this.revive(known);
-      return known;
+      if (heap.accounts.live[account]! < heap.pools.pools[pool]!.quotaPerSite) {
+        this.revive(known);
+        return known;
+      }
     }
     const group = heap.pools.group(egress, family);
     if (group === undefined) return TRANSLATION_NO_ADDRESS;
-    let host = mixWord(this.seed, space);
-    host = mixWord(host, a0);
-    host = mixWord(host, a1);
-    host = mixWord(host, a2);
-    const preferred = preferredPool(group, finishHash(mixWord(host, a3)));
+    const preferred = group.length === 1 ? 0 : preferredPool(group, this.hostHash(space, a0, a1, a2, a3));
     let slot = this.take(group[preferred]!.index, kind, space, nowMs);
     let answer = slot;
     for (let i = 1; slot < 0 && i < group.length; i++) {
@@ -179,6 +184,8 @@ export class Translation {
       if (slot > answer) answer = slot;
     }
     if (slot < 0) return answer;
+    // Held where the quota has been lowered meanwhile: the endpoint's mapping is the new one.
+    if (known >= 0) heap.index.remove(known);
     const at = this.slotAt(slot);
     words[at + SLOT_ADDRESS] = a0;
     words[at + SLOT_ADDRESS + 1] = a1;
@@ -331,6 +338,14 @@ export class Translation {
   /** Address space of the site that owns a slot. */
   siteSpace(slot: number): number {
     return this.words[this.slotAt(slot) + SLOT_OWNER]! >>> 16;
+  }
+
+  private hostHash(space: number, a0: number, a1: number, a2: number, a3: number): number {
+    let hash = mixWord(this.seed, space, this.multiplier);
+    hash = mixWord(hash, a0, this.multiplier);
+    hash = mixWord(hash, a1, this.multiplier);
+    hash = mixWord(hash, a2, this.multiplier);
+    return finishHash(mixWord(hash, a3, this.multiplier));
   }
 
   private slotAt(slot: number): number {

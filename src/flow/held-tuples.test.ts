@@ -1,0 +1,196 @@
+/** Held tuples: never a false "free", few false "held", through merging, time, restarts and half-written entries. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { HeldTuples, heldTupleWords, proposePort } from './held-tuples.ts';
+import { FlowKey, keyMeta } from './layout.ts';
+
+function keyOf(number: number): FlowKey {
+  const key = new FlowKey();
+  key.src3 = number;
+  key.dst3 = 0x0a000001;
+  key.ports = 0x50005000;
+  key.meta = keyMeta(3, 6, 4);
+  return key;
+}
+
+test('held for others and not for the owner, until the hold ends', () => {
+  const held = new HeldTuples(new Int32Array(heldTupleWords(64)), 1);
+  const key = keyOf(1);
+  assert.equal(held.heldByAnother(key, 2, 0), false);
+  held.hold(key, 1, 240_000, 0);
+  assert.equal(held.heldByAnother(key, 1, 0), false);
+  assert.equal(held.heldByAnother(key, 2, 0), true);
+  assert.equal(held.heldByAnother(key, 2, 239_999), true);
+  assert.equal(held.heldByAnother(key, 2, 240_000), false);
+});
+
+test('a tuple of two owners is held for everybody until the later end', () => {
+  for (const [first, second] of [
+    [1000, 9000],
+    [9000, 1000],
+  ] as const) {
+    const held = new HeldTuples(new Int32Array(heldTupleWords(64)), 1);
+    held.hold(keyOf(1), 1, first, 0);
+    held.hold(keyOf(1), 2, second, 0);
+    for (const space of [1, 2, 3]) {
+      assert.equal(held.heldByAnother(keyOf(1), space, 8999), true);
+      assert.equal(held.heldByAnother(keyOf(1), space, 9000), false);
+    }
+  }
+});
+
+test('every word of the key tells tuples apart', () => {
+  const held = new HeldTuples(new Int32Array(heldTupleWords(4096)), 1);
+  const key = keyOf(1);
+  held.hold(key, 1, 1000, 0);
+  for (const word of Object.keys(key) as (keyof FlowKey)[]) {
+    const other = keyOf(1);
+    other[word] = (other[word] + 1) | 0;
+    assert.equal(held.heldByAnother(other, 2, 0), false, word);
+  }
+  assert.equal(held.heldByAnother(keyOf(1), 2, 0), true);
+});
+
+const step = fc.record({
+  kind: fc.nat({ max: 9 }),
+  key: fc.nat({ max: 40 }),
+  space: fc.integer({ min: 1, max: 4 }),
+  amount: fc.nat({ max: 5 }),
+});
+const AMOUNTS_MS = [0, 1, 1000, 240_000, 7_440_000, 90_000_000];
+
+test('never a false "free": a small table against a plain model', () => {
+  let running = 0;
+  fc.assert(
+    fc.property(
+      fc.array(step, { minLength: 10, maxLength: 150 }),
+      fc.constantFrom(0, 0x7fff_ffff - 300_000, -2000),
+      fc.constantFrom(4, 16),
+      (steps, offset, entries) => {
+        let memory = new Int32Array(heldTupleWords(entries));
+        let held = new HeldTuples(memory, 11);
+        const model = new Map<string, number>();
+        let passed = 0;
+        for (const { kind, key, space, amount } of steps) {
+          const now = (offset + passed) | 0;
+          if (kind < 6) {
+            held.hold(keyOf(key), space, AMOUNTS_MS[amount]!, now);
+            const name = `${key} ${space}`;
+            model.set(name, Math.max(model.get(name) ?? 0, passed + AMOUNTS_MS[amount]!));
+          } else if (kind < 8) {
+            passed += AMOUNTS_MS[amount]!;
+          } else if (kind === 8) {
+            held.sweep(now);
+          } else {
+            memory = memory.slice();
+            held = new HeldTuples(memory, 12);
+          }
+          for (const [name, until] of model) {
+            if (until <= passed) continue;
+            running++;
+            const [heldKey, owner] = name.split(' ').map(Number);
+            for (let other = 1; other <= 4; other++) {
+              if (other === owner) continue;
+              assert.equal(held.heldByAnother(keyOf(heldKey!), other, (offset + passed) | 0), true, name);
+            }
+          }
+        }
+      },
+    ),
+    { seed: 4711, numRuns: 300 },
+  );
+  assert.ok(running > 10_000);
+});
+
+test('few false "held": a table half full answers others free', () => {
+  const held = new HeldTuples(new Int32Array(heldTupleWords(8192)), 3);
+  for (let i = 0; i < 4096; i++) held.hold(keyOf(i), 1, 240_000, 0);
+  let wrong = 0;
+  for (let i = 0; i < 10_000; i++) if (held.heldByAnother(keyOf(100_000 + i), 2, 1)) wrong++;
+  assert.ok(wrong < 1500, `${wrong} of 10000`);
+  for (let i = 0; i < 10_000; i++) assert.equal(held.heldByAnother(keyOf(100_000 + i), 2, 240_000), false);
+});
+
+test('an end in the past never comes back as one in the future', () => {
+  const held = new HeldTuples(new Int32Array(heldTupleWords(4)), 3);
+  held.hold(keyOf(1), 1, 1000, 0);
+  const day = 86_400_000;
+  for (let passed = day; passed < 120 * day; passed += day) {
+    assert.equal(held.heldByAnother(keyOf(1), 2, passed | 0), false);
+    held.sweep(passed | 0);
+  }
+});
+
+test('a section keeps its seed, and one of another size begins anew', () => {
+  const memory = new Int32Array(heldTupleWords(64));
+  new HeldTuples(memory, 1).hold(keyOf(1), 1, 1000, 0);
+  assert.equal(new HeldTuples(memory, 2).heldByAnother(keyOf(1), 2, 0), true);
+  const larger = new Int32Array(heldTupleWords(128));
+  larger.set(memory);
+  assert.equal(new HeldTuples(larger, 2).heldByAnother(keyOf(1), 2, 0), false);
+  assert.throws(() => new HeldTuples(new Int32Array(16), 1), RangeError);
+});
+
+test('killed between any two stores of a hold, the others still stand', () => {
+  const memory = new Int32Array(heldTupleWords(4));
+  const before = new HeldTuples(memory, 5);
+  // One ended, three running: the next four go to the free entry and into the others.
+  before.hold(keyOf(0), 1, 10, 0);
+  for (const key of [1, 2, 3]) before.hold(keyOf(key), key, 100_000, 0);
+  const stores: [number, number][] = [];
+  const section = new Proxy(memory.slice(), {
+    get: (target, property) => Reflect.get(target, property, target) as unknown,
+    set(target, property, value: number) {
+      stores.push([Number(property), value]);
+      target[Number(property)] = value;
+      return true;
+    },
+  });
+  const subject = new HeldTuples(section, 5);
+  for (const key of [4, 5, 6, 7, 1]) subject.hold(keyOf(key), 4, 200_000, 1000);
+  assert.ok(stores.length >= 10);
+  for (let killed = 0; killed <= stores.length; killed++) {
+    const after = memory.slice();
+    for (const [at, value] of stores.slice(0, killed)) after[at] = value;
+    const next = new HeldTuples(after, 6);
+    for (const key of [1, 2, 3]) assert.equal(next.heldByAnother(keyOf(key), 9, 99_999), true);
+  }
+});
+
+test('proposed ports are all of 1024..65535 once, in an order of the seed', () => {
+  for (const seed of [0, 1, -5, 0x7fff_ffff]) {
+    const seen = new Uint8Array(65_536);
+    for (let attempt = 0; attempt < 64_512; attempt++) {
+      const port = proposePort(seed, attempt);
+      assert.ok(Number.isInteger(port) && port >= 1024 && port <= 65_535);
+      seen[port] = 1;
+    }
+    assert.equal(
+      seen.reduce((sum, one) => sum + one, 0),
+      64_512,
+    );
+  }
+  const first = (seed: number) => [0, 1, 2, 3].map((attempt) => proposePort(seed, attempt));
+  assert.deepEqual(first(1), first(1));
+  assert.notDeepEqual(first(1), first(2));
+});
+
+test('hold and heldByAnother allocate nothing', () => {
+  const held = new HeldTuples(new Int32Array(heldTupleWords(1024)), 3);
+  const key = keyOf(0);
+  let found = 0;
+  const run = (rounds: number) => {
+    for (let i = 0; i < rounds; i++) {
+      key.src3 = i & 8191;
+      held.hold(key, 1 + (i & 3), 5000, i);
+      if (held.heldByAnother(key, 2, i)) found++;
+    }
+  };
+  run(200_000);
+  const before = process.memoryUsage().heapUsed;
+  run(100_000);
+  const grown = process.memoryUsage().heapUsed - before;
+  assert.ok(grown < 200_000, `${grown} bytes in 100000 rounds`);
+  assert.ok(found > 0);
+});
