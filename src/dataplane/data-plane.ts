@@ -31,7 +31,7 @@ import {
   SHARED_ID,
   SHARED_INGRESS,
 } from '../flow/layout.ts';
-import { CHUNK_PORTS, translationWords } from '../flow/translation-layout.ts';
+import { CHUNK_PORTS, chunksOfRange, translationWords } from '../flow/translation-layout.ts';
 import { Assembly } from '../pipeline/assembly.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
 import { portIndex } from '../pipeline/port-table.ts';
@@ -316,7 +316,8 @@ function flowMemoryOptions(plan: Plan): FlowMemoryOptions {
   let asked = 0;
   for (const port of plan.ports) {
     if (port.role !== 'egress') continue;
-    for (const pool of port.pools) asked += Math.ceil((pool.portMax - pool.portMin + 1) / CHUNK_PORTS) + 1;
+    // Twice: an address that was replaced keeps its place until its holds have ended.
+    for (const pool of port.pools) asked += 2 * chunksOfRange(pool.portMin, pool.portMax);
   }
   if (asked > chunks) chunks = asked;
   return {

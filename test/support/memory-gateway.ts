@@ -70,6 +70,8 @@ export interface MemoryGatewayOptions {
   readonly gatewayAddresses?: readonly string[];
   /** Flow memory to go on with: as after a restart. */
   readonly memory?: ArrayBuffer;
+  /** Time at the start, milliseconds since boot. */
+  readonly nowMs?: number;
 }
 
 const BOOT_ID = '00000000-0000-4000-8000-000000000000';
@@ -181,12 +183,13 @@ export class MemoryGateway {
   readonly buffer: ArrayBuffer;
   readonly failures: { plugin: string; error: unknown }[] = [];
   plan: Plan;
-  nowMs = 1_000_000;
+  nowMs: number;
   private readonly options: MemoryGatewayOptions;
   private readonly flowMemory: FlowMemory;
 
   constructor(options: MemoryGatewayOptions) {
     this.options = options;
+    this.nowMs = options.nowMs ?? 1_000_000;
     this.plan = memoryPlan(options);
     this.io = new MemoryIo({ scratchBytes: 8 * 1024 * 1024 });
     for (const device of this.plan.devices) this.io.addDevice(device.index);
