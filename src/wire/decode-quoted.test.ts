@@ -139,6 +139,14 @@ test('other protocols need no bytes of transport', () => {
   }
 });
 
+test('a quote that ends within its options is malformed, whatever its protocol', () => {
+  const transport: TransportSpec = { kind: 'raw', protocol: PROTOCOL_ESP, payload: new Uint8Array(3) };
+  const packet = buildPacket({ ...V4, transport, options: new Uint8Array(40).fill(1) });
+  assert.equal(decodeError(V4, packet, 60), DECODE_OK);
+  assert.deepEqual([quoted.l4Offset, quoted.payloadLength], [quoted.offset + 60, 0]);
+  assert.equal(decodeError(V4, packet, 59), DECODE_MALFORMED);
+});
+
 test('extensions behind the quote are not part of it (RFC 4884)', () => {
   const big: TransportSpec = { ...TCP, payload: new Uint8Array(200) } as TransportSpec;
   for (const [addresses, rest] of [

@@ -166,6 +166,7 @@ test('wrong checksums, short packets, other packets', () => {
       `${length} bytes`,
     );
   }
+  assert.equal(parse(packet, packet.length - 1), NDP_MALFORMED, 'all there, but not all ours');
   const short = Uint8Array.from(packet);
   writeUint16(short, 4, 23);
   assert.equal(parse(short), NDP_MALFORMED);
