@@ -3,7 +3,7 @@
  * running gateway.
  */
 import { request } from 'node:http';
-import type { GatewayStatus } from '../control/gateway-status.ts';
+import { downSchema, errorSchema, type StatusBody, statusSchema } from './schemas.ts';
 
 /** Answers are bounded: a status of a thousand tunnels is far below. */
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
@@ -43,10 +43,10 @@ export class ApiClient {
   }
 
   /** @throws ApiError */
-  async status(): Promise<GatewayStatus> {
-    const answer = await this.#send('GET', '/v1/status');
-    if (!isStatus(answer)) throw this.#badAnswer('no status');
-    return answer;
+  async status(): Promise<StatusBody> {
+    const answer = statusSchema.safeParse(await this.#send('GET', '/v1/status'));
+    if (!answer.success) throw this.#badAnswer('no status');
+    return answer.data;
   }
 
   /**
@@ -55,7 +55,8 @@ export class ApiClient {
    * @throws ApiError
    */
   async down(): Promise<void> {
-    await this.#send('POST', '/v1/down');
+    const answer = downSchema.safeParse(await this.#send('POST', '/v1/down'));
+    if (!answer.success) throw this.#badAnswer('no word of what was done');
   }
 
   #send(method: 'GET' | 'POST', path: string): Promise<unknown> {
@@ -123,18 +124,6 @@ export class ApiClient {
 }
 
 function errorMessage(answer: unknown): string {
-  const error = (answer as { error?: { message?: unknown } } | null | undefined)?.error;
-  return typeof error?.message === 'string' ? error.message : 'no reason given';
-}
-
-function isStatus(answer: unknown): answer is GatewayStatus {
-  if (answer === null || typeof answer !== 'object') return false;
-  const { gateway, pid, dataPlane, tunnels } = answer as Record<string, unknown>;
-  return (
-    typeof gateway === 'string' &&
-    typeof pid === 'number' &&
-    dataPlane !== null &&
-    typeof dataPlane === 'object' &&
-    Array.isArray(tunnels)
-  );
+  const body = errorSchema.safeParse(answer);
+  return body.success ? body.data.error.message : 'no reason given';
 }

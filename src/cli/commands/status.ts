@@ -1,4 +1,4 @@
-import type { GatewayStatus } from '../../control/gateway-status.ts';
+import type { StatusBody } from '../../api/schemas.ts';
 import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
 import { table } from '../table.ts';
 
@@ -7,7 +7,7 @@ export default class Status extends HomewardCommand {
   static override examples = ['<%= config.bin %> status', '<%= config.bin %> status --json'];
   static override flags = CONNECTION_FLAGS;
 
-  async run(): Promise<GatewayStatus> {
+  async run(): Promise<StatusBody> {
     const { flags } = await this.parse(Status);
     const client = await this.connect(flags);
     const status = await client.status();
@@ -17,7 +17,7 @@ export default class Status extends HomewardCommand {
 }
 
 /** The status for people. */
-function describe(status: GatewayStatus): string {
+function describe(status: StatusBody): string {
   const { gateway, pid, dataPlane, flows, tunnels, egresses, notices } = status;
   const head = table([
     ['gateway', `${gateway} (pid ${pid})`],
@@ -35,7 +35,7 @@ function describe(status: GatewayStatus): string {
 }
 
 /** State, flows, packets in and out, packets dropped. */
-function portCells(port: GatewayStatus['egresses'][number]): string[] {
+function portCells(port: StatusBody['egresses'][number]): string[] {
   const dropped = Object.values(port.drops).reduce((sum, count) => sum + count, 0);
   return [port.state, ...[port.flows, port.rxPackets, port.txPackets, dropped].map(String)];
 }

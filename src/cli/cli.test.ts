@@ -1,0 +1,142 @@
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, before, test } from 'node:test';
+import { EXAMPLE_CONFIG } from '../../test/fixtures/example-gateway.ts';
+import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
+import { serveApi } from '../api/server.ts';
+import type { ApiHandle } from '../control/daemon.ts';
+
+const MAIN = resolve(import.meta.dirname, '../main.ts');
+const directory = mkdtempSync(join(tmpdir(), 'homeward-cli-'));
+const socket = join(directory, 'api.sock');
+const good = join(directory, 'good.yaml');
+const bad = join(directory, 'bad.yaml');
+let server: ApiHandle;
+let downs = 0;
+
+before(async () => {
+  writeFileSync(good, EXAMPLE_CONFIG.replace('/run/homeward/api.sock', socket));
+  writeFileSync(
+    bad,
+    EXAMPLE_CONFIG.replace('10.50.0.0/16', '10.50.1.0/16').replace('device: wg0', 'devise: wg0'),
+  );
+  const down = async (): Promise<void> => {
+    downs++;
+  };
+  server = await serveApi({ status: async () => EXAMPLE_STATUS, down }, socket);
+});
+after(async () => {
+  await server.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+interface Outcome {
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the executable; its runtime directory is the test's own. */
+function homeward(...args: string[]): Promise<Outcome> {
+  const env = { ...process.env, HOMEWARD_RUNTIME_DIR: directory, NO_COLOR: '1', FORCE_COLOR: undefined };
+  return new Promise((done) => {
+    execFile(process.execPath, [MAIN, ...args], { env }, (error, stdout, stderr) => {
+      done({ status: error ? Number(error.code) : 0, stdout, stderr });
+    });
+  });
+}
+
+test('config check: a good file', async () => {
+  const { status, stdout } = await homeward('config', 'check', good);
+  assert.equal(status, 0);
+  assert.match(stdout, /^.*good\.yaml:19:16: sites\.lyon\.prefixes\[0\]: .* ambiguous .*\n/);
+  assert.match(stdout, /good\.yaml is right: 3 sites, 3 tunnels, 1 egresses\.\n$/);
+});
+
+test('config check: a bad file, as lines and as JSON', async () => {
+  const lines = [
+    `${bad}:23:16: sites.datacenter.prefixes[0]: 10.50.1.0/16 has bits set behind its length; write 10.50.0.0/16`,
+    `${bad}:25:9: sites.datacenter.tunnels.dc-wg.device: is missing; write a name as \`ip link\` shows it, such as eth0`,
+    `${bad}:25:38: sites.datacenter.tunnels.dc-wg: devise is not a known key; did you mean device?`,
+  ];
+  const plain = await homeward('config', 'check', bad);
+  assert.deepEqual(plain, { status: 2, stdout: '', stderr: `${lines.join('\n')}\n` });
+  const json = await homeward('config', 'check', bad, '--json');
+  assert.equal(json.status, 2);
+  const { error } = JSON.parse(json.stdout);
+  assert.equal(error.code, 'config_invalid');
+  assert.equal(error.message, lines.join('\n'));
+  assert.equal(error.problems.length, 3);
+});
+
+test('status: for people, and as JSON', async () => {
+  const plain = await homeward('status');
+  assert.deepEqual(plain, {
+    status: 0,
+    stderr: '',
+    stdout: `gateway     gw1 (pid 100)
+data plane  forwarding (pid 101, restarts 1)
+flows       12 of 262144
+
+PORT       TYPE    SITE   STATE  FLOWS  IN    OUT   DROPPED
+paris-gre  gre     paris  up     12     3000  2900  4
+internet   egress  -      down   0      2900  3000  0
+
+homeward.yaml:7:3: sites.a: something worth knowing
+`,
+  });
+  const json = await homeward('status', '--json', '--config', good);
+  assert.equal(json.status, 0);
+  assert.deepEqual(JSON.parse(json.stdout), EXAMPLE_STATUS);
+});
+
+test('status: nobody there', async () => {
+  const { status, stderr } = await homeward('status', '--socket', join(directory, 'nobody.sock'));
+  assert.equal(status, 1);
+  assert.match(stderr, /^no gateway listens on .*nobody\.sock\n$/);
+  const json = await homeward('status', '--json', '--socket', join(directory, 'nobody.sock'));
+  assert.equal(json.status, 1);
+  assert.equal(JSON.parse(json.stdout).error.code, 'not_running');
+});
+
+test('down: asks the running gateway', async () => {
+  const { status, stdout } = await homeward('down', '--json');
+  assert.equal(status, 0);
+  assert.deepEqual(JSON.parse(stdout), { taken_down: 'running' });
+  assert.equal(downs, 1);
+});
+
+test('run: a wrong configuration is told before anything is done', async () => {
+  const { status, stderr } = await homeward('run', '--config', bad);
+  assert.equal(status, 2);
+  assert.match(stderr, /bad\.yaml:23:16: sites\.datacenter\.prefixes\[0\]: 10\.50\.1\.0\/16 has bits set/);
+});
+
+test('wrong usage ends with 2', async () => {
+  const wrong = [
+    ['bogus'],
+    ['config', 'check'],
+    ['status', '--bogus'],
+    ['down', 'now'],
+    ['status', '--timeout', '3'],
+  ];
+  const outcomes = await Promise.all(wrong.map((args) => homeward(...args)));
+  outcomes.forEach(({ status, stdout }, at) => {
+    assert.deepEqual([status, stdout], [2, ''], wrong[at]!.join(' '));
+  });
+  const json = await homeward('status', '--json', '--bogus');
+  assert.equal(json.status, 2);
+  assert.equal(JSON.parse(json.stdout).error.code, 'wrong_usage');
+});
+
+test('every command has help with an example', async () => {
+  for (const command of [['run'], ['down'], ['status'], ['config', 'check']]) {
+    const { status, stdout } = await homeward(...command, '--help');
+    assert.equal(status, 0);
+    assert.match(stdout, new RegExp(`EXAMPLES\\n  \\$ homeward ${command.join(' ')}`));
+    assert.match(stdout, /--json/);
+  }
+});

@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+/**
+ * The executable: puts the command line and the control process together. The control process is loaded only by
+ * the commands that need it.
+ */
+import { join, resolve } from 'node:path';
+import { runCli } from './cli/cli.ts';
+import type { CheckedConfig } from './cli/services.ts';
+
+async function runDaemon(configPath: string): Promise<void> {
+  const [{ runDaemon: run }, { createLogger }, { serveApi }] = await Promise.all([
+    import('./control/daemon.ts'),
+    import('./control/runtime/logger.ts'),
+    import('./api/server.ts'),
+  ]);
+  await run({ configPath, logger: createLogger(), serveApi });
+}
+
+async function takeDownLeftovers(): Promise<boolean> {
+  const { takeDown } = await import('./control/daemon.ts');
+  return takeDown();
+}
+
+async function checkConfig(path: string): Promise<CheckedConfig> {
+  const [{ loadConfig }, { formatProblem }] = await Promise.all([
+    import('./control/config/load.ts'),
+    import('./control/config/errors.ts'),
+  ]);
+  const config = loadConfig(path);
+  return {
+    notices: config.notices.map(formatProblem),
+    sites: config.sites.length,
+    tunnels: config.sites.reduce((sum, site) => sum + site.tunnels.length, 0),
+    egresses: config.egress.length,
+  };
+}
+
+async function apiSocketPath(configPath: string | undefined): Promise<string> {
+  if (configPath !== undefined) {
+    const { loadConfig } = await import('./control/config/load.ts');
+    const { socket } = loadConfig(configPath).api;
+    if (socket !== null) return socket;
+  }
+  const { networkNamespaceInode } = await import('./control/runtime/runtime-directory.ts');
+  const directory = process.env.HOMEWARD_RUNTIME_DIR || `/run/homeward/${networkNamespaceInode()}`;
+  return join(resolve(directory), 'api.sock');
+}
+
+await runCli({ runDaemon, takeDownLeftovers, checkConfig, apiSocketPath }, process.argv.slice(2));
