@@ -33,7 +33,9 @@ import {
   TIMEOUT_UDP_ANSWERED,
 } from '../flow/timeouts.ts';
 import { Translation } from '../flow/translation.ts';
+import { DROP } from '../plugin/drop-reasons.ts';
 import { swap16 } from '../wire/byte-order.ts';
+import { decode } from '../wire/decode.ts';
 import type { FrameList, FrameMemory } from '../wire/frame.ts';
 import { IPV4, IPV6, PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/packet.ts';
 import { Departure } from './departure.ts';
@@ -61,6 +63,8 @@ import { TcpResets } from './tcp-reset.ts';
 /** Packet memory for fragments that wait and datagrams that are whole. */
 const REASSEMBLY_BYTES = 4 * 1024 * 1024;
 const REASSEMBLY_DATAGRAMS = 1024;
+/** Above all address spaces. */
+const OUTER_SPACE = 0x10000;
 /** A data plane that was away for longer no longer vouches for its flows: originators must speak first. */
 const VOUCHED_ABSENCE_MS = 60_000;
 
@@ -122,6 +126,7 @@ export class Assembly {
       new KeyedHash(random(), random()),
       (space, reason, fragments) => this.countFragments(space, reason, fragments),
     );
+    this.reassembleTunnelPackets(memory);
     const identifications = new Identifications(random(), random());
     const errors = new OwnErrors(
       view,
@@ -269,6 +274,17 @@ export class Assembly {
         !spaces.has(words[base + DIRECTION_WORDS + KEY_META] >>> 16);
       if (orphaned) this.end.flush(record, nowMs);
     }
+  }
+
+  /** Fragments of tunnel packets: the same mechanism, in a space of their own for each device. */
+  private reassembleTunnelPackets(memory: FrameMemory): void {
+    const outer = new PacketView(memory);
+    this.link.onOuterFragment = (packetOffset, availableBytes, device, nowMs) => {
+      const code = decode(outer, packetOffset, availableBytes);
+      if (code !== 0) return -code;
+      if (outer.fragment === 0) return -DROP.fragment_malformed;
+      return this.reassembler.add(outer, OUTER_SPACE + device, nowMs);
+    };
   }
 
   private reserve(bytes: number): number {
