@@ -36,7 +36,7 @@ import { setTimeoutClass } from '../flow/timeouts.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
-import { GSO_NONE, ICMP_ERROR, ICMP_OTHER, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+import { GSO_NONE, ICMP_ERROR, ICMP_OTHER, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { Departure } from './departure.ts';
 import type { FlowEnd } from './flow-end.ts';
@@ -105,6 +105,9 @@ export class Pipeline {
     if (port < 0) return;
     const view = this.view;
     let reason = decode(view, link.packetOffset, link.packetLength);
+    if (reason === DROP.bad_source || reason === DROP.bad_destination)
+      reason = this.linkLocal(reason, port, nowMs);
+    if (reason < 0) return;
     if (reason === 0) reason = readVirtioNetHeader(view, link.frameOffset, link.checksumBase);
     if (reason === 0 && this.policy.ports.wordOf[port] === 0) reason = DROP.port_down;
     this.counters.countIn(port, view.length);
@@ -115,6 +118,21 @@ export class Pipeline {
     if (reason !== 0) this.counters.countDrop(port, reason);
   }
 
+  /**
+   * Packets with link-local addresses are never forwarded (RFC 3927, 7), with one exception: an error from a
+   * tunnel endpoint that has only such an address goes on to whom it is for. Between the two ends of a tunnel,
+   * ping is answered. Returns -1 if that was done, 0 if the packet goes on, else the reason to drop it.
+   */
+  private linkLocal(reason: number, port: number, nowMs: number): number {
+    const view = this.view;
+    if (!isLinkLocal(view.family, view.src0, view.src3)) return reason;
+    if (reason === DROP.bad_source && view.icmpKind === ICMP_ERROR) {
+      return isLinkLocal(view.family, view.dst0, view.dst3) ? reason : 0;
+    }
+    if (!isLinkLocal(view.family, view.dst0, view.dst3)) return reason;
+    return this.errors.deliver(view, port, nowMs) === 0 ? -1 : reason;
+  }
+
   /** A fragment: held until its datagram is whole, which then goes on like any packet. */
   private fragment(port: number, nowMs: number): number {
     const reassembler = this.reassembler;
@@ -122,7 +140,7 @@ export class Pipeline {
     if (whole <= 0) return -whole;
     const reason = decode(this.view, whole, reassembler.length);
     if (reason !== 0) return reason;
-    if (reassembler.dontFragment === 0 && this.view.family === 4) this.view.dontFragment = 0;
+    if (reassembler.dontFragment === 0 && this.view.family === IPV4) this.view.dontFragment = 0;
     this.fragmentLimit = reassembler.largestFragment;
     return this.packet(port, nowMs);
   }
@@ -311,6 +329,11 @@ export class Pipeline {
 
 function segmentsOf(view: PacketView): number {
   return Math.max(1, Math.ceil(view.payloadLength / view.gsoSize));
+}
+
+/** 169.254.0.0/16 and fe80::/10, by the first and the last word of an address. */
+function isLinkLocal(family: number, word0: number, word3: number): boolean {
+  return family === IPV4 ? (word3 & 0xffff) === 0xfea9 : (word0 & 0xc0ff) === 0x80fe;
 }
 
 /** An error must go to whom the quoted packet came from, or it could be aimed at somebody else. */

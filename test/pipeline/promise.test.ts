@@ -407,6 +407,25 @@ describe('where packets may go', () => {
     assert.equal(gateway.flows, 0);
   });
 
+  it('link-local tunnel addresses: ping is answered, nothing is forwarded', () => {
+    const inner = {
+      ...lab,
+      sites: lab.sites.map((site) => ({
+        ...site,
+        tunnels: [{ name: site.name, addresses: ['169.254.240.0'] }],
+      })),
+    };
+    const gateway = new MemoryGateway(inner);
+    assert.equal(gateway.send('lyon', echo('169.254.240.1', '169.254.240.0', 8, 5))[0].port, 'lyon');
+    assert.equal(gateway.send('lyon', echo('169.254.240.1', '169.254.240.9', 8, 5)).length, 0);
+    assert.equal(gateway.send('lyon', udp('169.254.240.1 5', `${SERVER} 53`)).length, 0);
+    assert.equal(gateway.send('lyon', udp(`${HOST} 5`, '169.254.240.1 53')).length, 0);
+    const [out] = gateway.send('lyon', udp(`${HOST} 5`, `${PRIVATE_SERVER} 53`));
+    const [error] = gateway.send('datacenter', icmpError('169.254.240.1', HOST, 11, 0, out.packet));
+    assert.equal(error.port, 'lyon');
+    assert.equal(error.source, '169.254.240.1');
+  });
+
   it('hairpins within a site and not to another', () => {
     const gateway = new MemoryGateway(lab);
     const [out] = gateway.send('paris', udp('10.0.1.20 6000', `${SERVER} 53`));
