@@ -6,6 +6,7 @@
 import { join, resolve } from 'node:path';
 import { runCli } from './cli/cli.ts';
 import type { CheckedConfig } from './cli/services.ts';
+import { readDuration } from './control/config/units.ts';
 
 async function runDaemon(configPath: string): Promise<void> {
   const [{ runDaemon: run }, { createLogger }, { serveApi }] = await Promise.all([
@@ -46,4 +47,7 @@ async function apiSocketPath(configPath: string | undefined): Promise<string> {
   return join(resolve(directory), 'api.sock');
 }
 
-await runCli({ runDaemon, takeDownLeftovers, checkConfig, apiSocketPath }, process.argv.slice(2));
+await runCli(
+  { runDaemon, takeDownLeftovers, checkConfig, apiSocketPath, readDuration },
+  process.argv.slice(2),
+);

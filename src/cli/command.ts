@@ -4,7 +4,6 @@
  */
 import { Command, Flags } from '@oclif/core';
 import { ApiClient } from '../api/client.ts';
-import { readDuration } from '../control/config/units.ts';
 import { cliServices } from './services.ts';
 
 /** Failed. */
@@ -25,7 +24,7 @@ export const CONNECTION_FLAGS = {
     summary: 'How long to wait for an answer.',
     default: '30s',
     parse: async (text) => {
-      if (readDuration(text)) return text;
+      if (cliServices().readDuration(text)) return text;
       throw Object.assign(
         new Error(`--timeout: ${text} is not a duration above zero; write one such as 30s`),
         {
@@ -52,7 +51,7 @@ export abstract class HomewardCommand extends Command {
     timeout: string;
   }): Promise<ApiClient> {
     const path = flags.socket ?? (await cliServices().apiSocketPath(flags.config));
-    return new ApiClient(path, readDuration(flags.timeout)!);
+    return new ApiClient(path, cliServices().readDuration(flags.timeout)!);
   }
 
   protected override async catch(error: Error & { exitCode?: number }): Promise<void> {

@@ -19,6 +19,8 @@ export interface CliServices {
   takeDownLeftovers(): Promise<boolean>;
   /** @throws an error with code `config_invalid` and a `problems` list if the file is wrong */
   checkConfig(path: string): Promise<CheckedConfig>;
+  /** Milliseconds of a duration such as `30s`; undefined for anything else. */
+  readDuration(text: string): number | undefined;
   /** The API socket of this network namespace's instance; of the configuration's, if one is given. */
   apiSocketPath(configPath: string | undefined): Promise<string>;
 }
