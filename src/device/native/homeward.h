@@ -72,7 +72,7 @@ struct device {
   bool coalesce_gre;
   /* In the ready queue. */
   bool queued;
-  /* The last batch had frames that spilled: ask for fewer. */
+  /* The last batch had frames of tens of kilobytes: ask for fewer. */
   bool large_frames;
   /* First and last frame to send in this burst, as tx indices; -1: none. */
   int send_first;

@@ -28,6 +28,8 @@
 #define SOCKET_BUFFER_BYTES (4 << 20)
 /* Frames asked for at once when the last batch had large ones. */
 #define LARGE_BATCH 8
+/* What is large: not jumbo frames, but segments the kernel joined. */
+#define LARGE_BYTES 16384
 /* How long a send may wait for room in the socket's buffer, once a burst and device. */
 #define SEND_WAIT_MS 1
 
@@ -154,6 +156,7 @@ bool packet_receive(struct loop *loop, int index, int frames) {
   int first = loop->rx_count;
   size_t gap = device->kind == KIND_IP ? LINK_BYTES : 0;
   int large_used = 0;
+  bool large_frames = false;
   for (int i = 0; i < count; i++) {
     size_t length = loop->messages[i].msg_len + gap;
     if (length <= PREFIX_BYTES || (loop->messages[i].msg_hdr.msg_flags & MSG_TRUNC)) {
@@ -167,11 +170,12 @@ bool packet_receive(struct loop *loop, int index, int frames) {
       memcpy(loop->arena + large, loop->arena + offset, SMALL_BYTES);
       offset = large;
       large_used = i + 1;
+      if (length > LARGE_BYTES) large_frames = true;
     }
     rx_push(loop, index, offset, length);
   }
   loop->large_next += large_used;
-  device->large_frames = large_used > 0;
+  device->large_frames = large_frames;
   if (device->coalesce_gre) coalesce_gre(loop, first);
   return count < batch;
 }
