@@ -190,7 +190,7 @@ export function checkQuotedSequence(
   return ((quoted.sequence - oldest) | 0) >= 0 && ((words[own + END]! - quoted.sequence) | 0) >= 0;
 }
 
-/** A segment with ACK, perhaps with data or FIN: all but opening and reset. */
+/** A segment with ACK, perhaps with data or FIN; also a SYN-ACK that opens nothing any more. */
 function trackSegment(words: Int32Array, base: number, direction: number, view: PacketView): number {
   const own = base + wordsOf(direction);
   const peer = base + wordsOf(direction ^ 1);
@@ -220,7 +220,7 @@ function trackSegment(words: Int32Array, base: number, direction: number, view: 
       setState(words, base, direction ^ 1, STATE_ESTABLISHED);
   }
   if (((end - words[own + END]!) | 0) > 0) words[own + END] = end;
-  const window = view.window << scaleOf(tcp, direction);
+  const window = view.window << ((view.tcpFlags & TCP_SYN) === 0 ? scaleOf(tcp, direction) : 0);
   if (window > ownWindow) words[own + WINDOW] = window;
   if ((view.tcpFlags & TCP_FIN) !== 0) finSent(words, base, direction);
   if (stateOf(tcp, direction ^ 1) === STATE_FIN_SENT && peerAcked === peerEnd) {
@@ -293,7 +293,8 @@ function trackSynAck(words: Int32Array, base: number, direction: number, view: P
     return TCP_OK;
   }
   if (state === STATE_NONE || peerState === STATE_NONE) return TCP_BAD_STATE;
-  if (isInWindow(words, own, peer, view.sequence, endOf(view))) return TCP_OK;
+  // Repeated, or the second answer of a simultaneous open.
+  if (trackSegment(words, base, direction, view) === TCP_OK) return TCP_OK;
   return refuseSynAck(words, base, direction);
 }
 

@@ -1,0 +1,167 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { addFlow, makeKey, makeMemory } from '../../test/support/table-flows.ts';
+import { FrameMemory } from '../wire/frame.ts';
+import { IPV4, IPV6, PacketView } from '../wire/packet.ts';
+import {
+  BUDGET_OK,
+  BUDGET_PORT_RATE,
+  BUDGET_SHARE,
+  BUDGET_SOURCE_RATE,
+  type BudgetLimits,
+  Budgets,
+} from './budgets.ts';
+import { COUNTERS_BYTES, Counters, PORT_FLOWS_CREATED } from './counters.ts';
+import { RECORD_WORDS, SHARED_INGRESS } from './layout.ts';
+import { FlowTable } from './table.ts';
+
+const NO_LIMITS: BudgetLimits = { flowsPerPort: 0, ratePerPort: 0, ratePerSource: 0 };
+
+function make(limits: Partial<BudgetLimits>): Budgets {
+  const budgets = new Budgets(new Counters(new Float64Array(COUNTERS_BYTES / 8)), 11, 12);
+  budgets.configure({ ...NO_LIMITS, ...limits });
+  return budgets;
+}
+
+function from(host: number, family = IPV4): PacketView {
+  const view = new PacketView(new FrameMemory(new ArrayBuffer(64)));
+  view.family = family;
+  view.src3 = host;
+  return view;
+}
+
+/** How many of `asked` flows are allowed at one moment. */
+function allowed(budgets: Budgets, port: number, view: PacketView, nowMs: number, asked: number): number {
+  let count = 0;
+  for (let flow = 0; flow < asked; flow++) {
+    if (budgets.mayCreate(port, 1, view, nowMs) === BUDGET_OK) count++;
+  }
+  return count;
+}
+
+test('without limits everything is allowed', () => {
+  assert.equal(allowed(make({}), 1, from(1), 0, 10_000), 10_000);
+});
+
+test('a port may have its share of flows, and again when they end or move', () => {
+  const budgets = make({ flowsPerPort: 3 });
+  for (let flow = 0; flow < 3; flow++) {
+    assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_OK);
+    budgets.flowCreated(1);
+  }
+  assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_SHARE);
+  assert.equal(budgets.mayCreate(2, 1, from(1), 0), BUDGET_OK);
+  budgets.flowEnded(1);
+  assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_OK);
+  budgets.flowCreated(1);
+  budgets.flowMoved(1, 2);
+  assert.equal(budgets.liveFlows(1), 2);
+  assert.equal(budgets.liveFlows(2), 1);
+});
+
+test('a rate allows one second at once, then as much as time earns', () => {
+  for (const nowMs of [0, 5000, 0x7fffffff - 20, -0x80000000]) {
+    const budgets = make({ ratePerPort: 100 });
+    assert.equal(allowed(budgets, 1, from(1), nowMs, 1000), 100);
+    assert.equal(budgets.mayCreate(1, 1, from(1), nowMs), BUDGET_PORT_RATE);
+    assert.equal(allowed(budgets, 1, from(1), (nowMs + 9) | 0, 10), 0);
+    assert.equal(allowed(budgets, 1, from(1), (nowMs + 10) | 0, 10), 1);
+    assert.equal(allowed(budgets, 1, from(1), (nowMs + 110) | 0, 100), 10);
+    assert.equal(allowed(budgets, 2, from(1), nowMs, 1000), 100);
+    assert.equal(allowed(budgets, 1, from(1), (nowMs + 100_000) | 0, 1000), 100);
+  }
+});
+
+test('a bucket that was left alone for weeks is full', () => {
+  const budgets = make({ ratePerPort: 5 });
+  assert.equal(allowed(budgets, 1, from(1), 0, 10), 5);
+  assert.equal(allowed(budgets, 1, from(1), -0x80000000 + 5, 10), 5);
+});
+
+test('sources are told apart by space and whole address, in both families', () => {
+  const budgets = make({ ratePerSource: 2 });
+  const take = (space: number, view: PacketView) => {
+    let count = 0;
+    while (count < 5 && budgets.mayCreate(1, space, view, 0) === BUDGET_OK) count++;
+    return count;
+  };
+  assert.equal(take(1, from(1)), 2);
+  assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_SOURCE_RATE);
+  assert.equal(budgets.mayCreate(7, 1, from(1), 0), BUDGET_SOURCE_RATE);
+  assert.equal(take(2, from(1)), 2);
+  assert.equal(take(1, from(2)), 2);
+  assert.equal(take(1, from(1, IPV6)), 2);
+  const high = from(1, IPV6);
+  high.src0 = 1;
+  assert.equal(take(1, high), 2);
+});
+
+test('a refused flow is charged to nobody', () => {
+  const budgets = make({ ratePerPort: 10, ratePerSource: 4 });
+  assert.equal(allowed(budgets, 1, from(1), 0, 1000), 4);
+  assert.equal(allowed(budgets, 1, from(2), 0, 1000), 4);
+  assert.equal(allowed(budgets, 1, from(3), 0, 1000), 2);
+  // The third was refused by its port: what it has not used it may still use at another one.
+  assert.equal(allowed(budgets, 2, from(3), 0, 1000), 2);
+});
+
+test('new limits take effect at once', () => {
+  const budgets = make({ ratePerPort: 1000 });
+  assert.equal(allowed(budgets, 1, from(1), 0, 2000), 1000);
+  budgets.configure({ ...NO_LIMITS, ratePerPort: 10 });
+  assert.equal(allowed(budgets, 1, from(1), 0, 100), 0);
+  assert.equal(allowed(budgets, 1, from(1), 1000, 100), 10);
+  budgets.configure(NO_LIMITS);
+  assert.equal(allowed(budgets, 1, from(1), 1000, 100), 100);
+  assert.throws(() => budgets.configure({ ...NO_LIMITS, ratePerPort: -1 }), RangeError);
+  assert.throws(() => budgets.configure({ ...NO_LIMITS, flowsPerPort: Number.NaN }), RangeError);
+});
+
+test('no rate lets more through than a burst and what time earns; none is starved', () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(fc.integer({ min: 1, max: 300 }), fc.constantFrom(20_000, 1_000_000, 50_000_000)),
+      fc.integer(),
+      fc.array(
+        fc.record({ waitMs: fc.integer({ min: 0, max: 1500 }), ask: fc.integer({ min: 0, max: 400 }) }),
+        {
+          maxLength: 20,
+        },
+      ),
+      (rate, start, steps) => {
+        const budgets = make({ ratePerSource: rate });
+        const held = Math.min(rate, 1_000_000);
+        let nowMs = start;
+        let credit = held * 1000;
+        for (const step of steps) {
+          nowMs = (nowMs + step.waitMs) | 0;
+          credit = Math.min(held * 1000, credit + step.waitMs * held);
+          const count = allowed(budgets, 1, from(9), nowMs, step.ask);
+          assert.equal(count, Math.min(step.ask, Math.floor(credit / 1000)));
+          credit -= count * 1000;
+        }
+      },
+    ),
+    { seed: 42, numRuns: 300 },
+  );
+});
+
+test('live flows are counted anew from the table', () => {
+  const memory = makeMemory(8);
+  const table = new FlowTable(memory);
+  const counters = new Counters(memory.counters);
+  const budgets = new Budgets(counters, 1, 2);
+  const ports = [1, 1, 700, 1023];
+  for (const [host, port] of ports.entries()) {
+    const record = addFlow(table, makeKey(1, IPV4, host, 1));
+    table.words[record * RECORD_WORDS + SHARED_INGRESS] = (0xffff << 16) | port;
+  }
+  for (let times = 0; times < 9; times++) budgets.flowCreated(5);
+  budgets.rebuild(table);
+  assert.deepEqual(
+    [0, 1, 5, 700, 1023].map((port) => budgets.liveFlows(port)),
+    [0, 2, 0, 1, 1],
+  );
+  assert.equal(counters.port(5, PORT_FLOWS_CREATED), 9);
+});
