@@ -307,8 +307,11 @@ export class Pipeline {
     }
     const record = this.setup.setUp(view, port, nowMs);
     if (record < 0) {
-      if (this.setup.reject) this.errors.refused(view, port, nowMs);
-      return this.setup.reason;
+      const { reason, reject } = this.setup;
+      if (reject) this.errors.refused(view, port, nowMs);
+      else if (ports.isEgress[port] === 0 && isUnreachable(reason))
+        this.errors.unreachable(view, port, nowMs);
+      return reason;
     }
     this.counters.add(COUNTER.flows_created, 1);
     const egress = this.state.table.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
@@ -329,6 +332,16 @@ export class Pipeline {
 
 function segmentsOf(view: PacketView): number {
   return Math.max(1, Math.ceil(view.payloadLength / view.gsoSize));
+}
+
+/** Refusals that say nothing but that there is no way: the sender may know (RFC 1812, 5.2.7.1). */
+function isUnreachable(reason: number): boolean {
+  return (
+    reason === DROP.no_route ||
+    reason === DROP.ambiguous_destination ||
+    reason === DROP.private_destination ||
+    reason === DROP.port_down
+  );
 }
 
 /** 169.254.0.0/16 and fe80::/10, by the first and the last word of an address. */

@@ -48,8 +48,12 @@ describe('flows and their ends', () => {
     assert.equal(gateway.flows, 0);
     const [moved] = gateway.send('lyon', open);
     assert.notEqual(moved.sourcePort, 7000);
-    // The late reply to paris reaches nobody.
-    assert.equal(gateway.send('datacenter', udp(`${PRIVATE_SERVER} 53`, `${HOST} 7000`, 'late')).length, 0);
+    // The late reply to paris reaches neither site; its sender is told.
+    const late = gateway.send('datacenter', udp(`${PRIVATE_SERVER} 53`, `${HOST} 7000`, 'late'));
+    assert.deepEqual(
+      late.map((sent) => [sent.port, sent.packet[9]]),
+      [['datacenter', 1]],
+    );
     for (let second = 0; second < 310; second++) gateway.pass(1000);
     assert.equal(gateway.send('lyon', udp(`${HOST} 7000`, `${PRIVATE_SERVER} 54`))[0].sourcePort, 7000);
   });
@@ -347,9 +351,11 @@ describe('fragments', () => {
 describe('where packets may go', () => {
   it('private destinations nobody declares, ambiguous ones, and the own site are refused', () => {
     const gateway = new MemoryGateway(lab);
-    gateway.send('paris', udp(`${HOST} 1`, '192.168.1.1 53'));
-    gateway.send('paris', udp(`${HOST} 1`, '10.0.1.99 53'));
-    gateway.send('datacenter', udp(`${PRIVATE_SERVER} 1`, `${HOST} 53`));
+    const [told] = gateway.send('paris', udp(`${HOST} 1`, '192.168.1.1 53'));
+    assert.deepEqual([told.port, told.packet[20], told.packet[21]], ['paris', 3, 0]);
+    assert.equal(gateway.send('paris', udp(`${HOST} 1`, '10.0.1.99 53')).length, 0);
+    const [ambiguous] = gateway.send('datacenter', udp(`${PRIVATE_SERVER} 1`, `${HOST} 53`));
+    assert.deepEqual([ambiguous.port, ambiguous.packet[20]], ['datacenter', 3]);
     assert.deepEqual(gateway.drops('paris'), { private_destination: 1, own_site_destination: 1 });
     assert.deepEqual(gateway.drops('datacenter'), { ambiguous_destination: 1 });
     assert.equal(gateway.flows, 0);
