@@ -98,6 +98,7 @@ export class Assembly {
   private readonly end: FlowEnd;
   private readonly onPluginFailure: AssemblyOptions['onPluginFailure'];
   private policy: FlowPolicy;
+  private plan: Plan;
   /** External ports that the plan asks for and the flow memory has no room for. */
   unplacedPorts = 0;
 
@@ -105,6 +106,7 @@ export class Assembly {
     const { frames, flowMemory, plan, random, nowMs } = options;
     const { memory, tx } = frames;
     this.onPluginFailure = options.onPluginFailure;
+    this.plan = plan;
     this.counters = new Counters(flowMemory.counters);
     this.scratch = new Scratch(memory, frames.scratchOffset, frames.scratchBytes);
     const table = new FlowTable(flowMemory);
@@ -172,14 +174,21 @@ export class Assembly {
    */
   apply(plan: Plan, plugins: readonly LoadedPlugin[], nowMs: number): void {
     const policy = this.compile(plan, plugins, this.policy.ports.downPorts());
+    const { translation } = this.state;
+    const change = translation.configure(translationPools(plan), reservedPorts(plan), nowMs);
+    try {
+      this.link.configure(plan, nowMs);
+    } catch (error) {
+      translation.configure(translationPools(this.plan), reservedPorts(this.plan), nowMs);
+      throw error;
+    }
     this.state.budgets.configure({
       flowsPerPort: plan.flowTable.perTunnel,
       ratePerPort: plan.flowTable.createRatePerTunnel,
       ratePerSource: plan.flowTable.createRatePerSource,
     });
-    const change = this.state.translation.configure(translationPools(plan), reservedPorts(plan), nowMs);
     this.unplacedPorts = change.unplacedPorts;
-    this.link.configure(plan, nowMs);
+    this.plan = plan;
     this.policy = policy;
     this.pipeline.setPolicy(policy);
     this.endOrphans(new Set(change.ended), nowMs);

@@ -71,19 +71,23 @@ export class Departure {
     flows: Int32Array,
     record: number,
     direction: number,
+    ingress: number,
     egress: number,
     fragmentLimit: number,
     nowMs: number,
   ): number {
     translatePacket(view, flows, record, direction);
-    return this.depart(view, egress, fragmentLimit, nowMs);
+    return this.depart(view, ingress, egress, fragmentLimit, nowMs);
   }
 
   /** The same for a packet that is translated already. */
-  depart(view: PacketView, egress: number, fragmentLimit: number, nowMs: number): number {
+  depart(view: PacketView, ingress: number, egress: number, fragmentLimit: number, nowMs: number): number {
     const mtu = this.link.portMtu(egress);
     decrementTtl(view);
-    if (view.protocol === PROTOCOL_TCP && (view.tcpFlags & TCP_SYN) !== 0) clampMss(view, mtu);
+    if (view.protocol === PROTOCOL_TCP && (view.tcpFlags & TCP_SYN) !== 0) {
+      // What a SYN announces comes back: the way it came counts as much as the way it goes.
+      clampMss(view, Math.min(mtu, this.link.portMtu(ingress)));
+    }
     const limit = fragmentLimit !== 0 && fragmentLimit < mtu ? fragmentLimit : mtu;
     if (view.gsoType === GSO_NONE && view.length > limit) {
       this.egress = egress;

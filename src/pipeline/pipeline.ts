@@ -110,7 +110,7 @@ export class Pipeline {
     if (reason < 0) return;
     if (reason === 0) reason = readVirtioNetHeader(view, link.frameOffset, link.checksumBase);
     if (reason === 0 && this.policy.ports.wordOf[port] === 0) reason = DROP.port_down;
-    this.counters.countIn(port, view.length);
+    this.counters.countIn(port, link.packetLength);
     if (reason === 0) {
       this.fragmentLimit = 0;
       reason = view.fragment !== 0 ? this.fragment(port, nowMs) : this.packet(port, nowMs);
@@ -190,14 +190,23 @@ export class Pipeline {
       if (inspected !== 0) return inspected;
     }
     this.count(base + direction * DIRECTION_WORDS);
-    return this.leave(record, direction, egress, nowMs);
+    return this.leave(record, direction, port, egress, nowMs);
   }
 
-  private leave(record: number, direction: number, egress: number, nowMs: number): number {
+  private leave(record: number, direction: number, port: number, egress: number, nowMs: number): number {
     const view = this.view;
     const lengthBytes = view.length;
     const words = this.state.table.words;
-    const reason = this.departure.leave(view, words, record, direction, egress, this.fragmentLimit, nowMs);
+    const reason = this.departure.leave(
+      view,
+      words,
+      record,
+      direction,
+      port,
+      egress,
+      this.fragmentLimit,
+      nowMs,
+    );
     if (reason === 0) this.counters.countOut(egress, lengthBytes);
     return reason;
   }
@@ -286,7 +295,7 @@ export class Pipeline {
     translateIcmpError(view, quote, words, record, direction);
     fillTransportChecksum(view);
     const lengthBytes = view.length;
-    const reason = this.departure.depart(view, egress, this.fragmentLimit, nowMs);
+    const reason = this.departure.depart(view, port, egress, this.fragmentLimit, nowMs);
     if (reason === 0) this.counters.countOut(egress, lengthBytes);
     return reason;
   }
@@ -318,7 +327,7 @@ export class Pipeline {
     const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
     if (refused !== 0) return refused;
     this.count(record * RECORD_WORDS);
-    return this.leave(record, ORIGINATOR, egress, nowMs);
+    return this.leave(record, ORIGINATOR, port, egress, nowMs);
   }
 
   /** Housekeeping, to be called now and then: sweeps, neighbour timers, fragment timers. */

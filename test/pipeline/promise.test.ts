@@ -1,7 +1,7 @@
 /** "No packet of one site ever reaches another site by accident": what can be shown of it in memory. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { buildFragments, buildPacket } from '../../src/wire/build.ts';
+import { buildFragments, buildPacket, buildTcpOptions } from '../../src/wire/build.ts';
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
 import { echo, icmpError, tcp, text, udp, utf8 } from '../support/packets.ts';
@@ -310,6 +310,24 @@ describe('ICMP errors', () => {
     assert.equal(error.destination, SERVER);
     assert.deepEqual([error.packet[20], error.packet[21]], [3, 4]);
     assert.equal((error.packet[26] << 8) | error.packet[27], 1400);
+  });
+});
+
+describe('MTU', () => {
+  it('of both ways bounds the MSS that a SYN announces', () => {
+    const gateway = new MemoryGateway({
+      ...lab,
+      sites: lab.sites.map((site) => ({ ...site, mtu: site.name === 'paris' ? 1400 : 1500 })),
+    });
+    const options = buildTcpOptions({ mss: 1460 });
+    const mss = (packet: Uint8Array): number => (packet[42] << 8) | packet[43];
+    const [syn] = gateway.send('paris', tcp(`${HOST} 1`, `${SERVER} 80`, TCP_SYN, { sequence: 1, options }));
+    assert.equal(mss(syn.packet), 1360);
+    const answer = { sequence: 7, acknowledgment: 2, options };
+    const back = tcp(`${SERVER} 80`, `${EXTERNAL} ${syn.sourcePort}`, TCP_SYN | TCP_ACK, answer);
+    assert.equal(mss(gateway.send('internet', back)[0].packet), 1360);
+    const [other] = gateway.send('lyon', tcp(`${HOST} 1`, `${SERVER} 80`, TCP_SYN, { sequence: 1, options }));
+    assert.equal(mss(other.packet), 1460);
   });
 });
 
