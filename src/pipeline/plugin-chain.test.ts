@@ -1,0 +1,155 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import {
+  type DataHalf,
+  type FlowSetup,
+  PACKET_DONE,
+  PACKET_DROP,
+  PACKET_DROP_FLOW,
+  PACKET_PASS,
+  RETURN_PINNED,
+  VERDICT_ACCEPT,
+  VERDICT_CONTINUE,
+  VERDICT_DROP,
+  VERDICT_HOLD,
+  VERDICT_REJECT,
+} from '../plugin/contract.ts';
+import { DROP } from '../plugin/drop-reasons.ts';
+import { FrameMemory } from '../wire/frame.ts';
+import { PacketView } from '../wire/packet.ts';
+import { FlowDraft, LiveFlow, type LoadedPlugin, PluginChain } from './plugin-chain.ts';
+
+const view = new PacketView(new FrameMemory(new ArrayBuffer(64)));
+
+function plugin(
+  name: string,
+  setUp: (flow: FlowSetup) => number,
+  rest: Partial<DataHalf> & Partial<LoadedPlugin> = {},
+): LoadedPlugin {
+  const { phase = 'policy', failOpen = false, ...hooks } = rest as Partial<LoadedPlugin>;
+  return {
+    name,
+    phase,
+    failOpen,
+    half: { flowSetup: (_view, flow) => setUp(flow), ...(hooks as Partial<DataHalf>) },
+  };
+}
+
+const routing = plugin(
+  'routing',
+  (flow) => {
+    flow.returnRouting = RETURN_PINNED;
+    return VERDICT_CONTINUE;
+  },
+  { phase: 'routing' },
+);
+
+function chainOf(...plugins: LoadedPlugin[]): { chain: PluginChain; failures: string[] } {
+  const failures: string[] = [];
+  return { chain: new PluginChain(plugins, (failed) => failures.push(failed.name)), failures };
+}
+
+const boom = (): never => {
+  throw new Error('boom');
+};
+
+describe('plugin chain', () => {
+  it('runs in order and lets routing run after an accept', () => {
+    const order: string[] = [];
+    const note = (name: string, verdict: number) =>
+      plugin(name, () => {
+        order.push(name);
+        return verdict;
+      });
+    const { chain } = chainOf(
+      note('a', VERDICT_CONTINUE),
+      note('b', VERDICT_ACCEPT),
+      note('c', VERDICT_DROP),
+      routing,
+    );
+    const draft = new FlowDraft();
+    assert.equal(chain.setUpFlow(view, draft), 0);
+    assert.deepEqual(order, ['a', 'b']);
+    assert.equal(draft.returnRouting, RETURN_PINNED);
+    assert.equal(chain.decider, 2);
+  });
+
+  it('gives no flow without a decision on its replies', () => {
+    const { chain } = chainOf(plugin('a', () => VERDICT_ACCEPT));
+    assert.equal(chain.setUpFlow(view, new FlowDraft()), DROP.no_pin);
+  });
+
+  for (const [verdict, reason, told] of [
+    [VERDICT_DROP, DROP.policy, false],
+    [VERDICT_REJECT, DROP.policy_reject, true],
+    [VERDICT_HOLD, DROP.verdict_unsupported, false],
+    [99, DROP.verdict_unsupported, false],
+  ] as const) {
+    it(`verdict ${verdict} refuses`, () => {
+      const { chain } = chainOf(
+        plugin('a', () => verdict),
+        routing,
+      );
+      assert.equal(chain.setUpFlow(view, new FlowDraft()), reason);
+      assert.equal(chain.reject, told);
+    });
+  }
+
+  it('fails closed, or open where the policy says so', () => {
+    const closed = chainOf(plugin('a', boom), routing);
+    assert.equal(closed.chain.setUpFlow(view, new FlowDraft()), DROP.plugin_failed);
+    assert.deepEqual(closed.failures, ['a']);
+    const open = chainOf(plugin('a', boom, { failOpen: true }), routing);
+    assert.equal(open.chain.setUpFlow(view, new FlowDraft()), 0);
+    assert.deepEqual(open.failures, ['a']);
+  });
+
+  it('shows packets to those who asked until they are done', () => {
+    let answer = PACKET_PASS;
+    let seen = 0;
+    const wants = plugin(
+      'a',
+      (flow) => {
+        flow.wantsPackets = true;
+        return VERDICT_CONTINUE;
+      },
+      {
+        packet: () => {
+          seen++;
+          return answer;
+        },
+      },
+    );
+    const { chain } = chainOf(
+      plugin('b', () => VERDICT_CONTINUE),
+      wants,
+      routing,
+    );
+    assert.equal(chain.setUpFlow(view, new FlowDraft()), 0);
+    assert.equal(chain.wanted, 0b10);
+    const flow = new LiveFlow();
+    assert.equal(chain.inspect(view, flow, 0b10), 0b10);
+    answer = PACKET_DROP;
+    assert.equal(chain.inspect(view, flow, 0b10), -1);
+    answer = PACKET_DROP_FLOW;
+    assert.equal(chain.inspect(view, flow, 0b10), -2);
+    answer = PACKET_DONE;
+    assert.equal(chain.inspect(view, flow, 0b10), 0);
+    assert.equal(seen, 4);
+  });
+
+  it('drops the packet when a plugin throws on it', () => {
+    const { chain, failures } = chainOf(
+      plugin('a', () => VERDICT_CONTINUE, { packet: boom, flowEnd: boom }),
+      routing,
+    );
+    assert.equal(chain.inspect(view, new LiveFlow(), 1), -1);
+    chain.flowEnd(new LiveFlow(), {
+      packetsOriginator: 0,
+      bytesOriginator: 0,
+      packetsReply: 0,
+      bytesReply: 0,
+    });
+    assert.deepEqual(failures, ['a', 'a']);
+  });
+});
