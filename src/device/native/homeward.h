@@ -53,7 +53,9 @@
  * A TUN read goes to the packed area. recvmmsg must name its buffers before it knows the lengths: message i of
  * a batch gets SMALL_BYTES in the packed area and goes on in large slot i, at the place where it would be if it
  * had begun there. A frame that spilled is made whole by copying those first SMALL_BYTES in front of the rest.
- * So small frames lie close together, 64 KiB frames are copied by 3 % only, and nothing has to be guessed.
+ * So small frames lie close together, 64 KiB frames are copied by 3 % only, and nothing has to be guessed. Against
+ * slots of 64 KiB for all (16 MiB instead of 7), and against a first part of 512 bytes, no difference in time
+ * could be measured beyond the noise, but for 1500-byte frames that then spill (+6 %).
  * Strides are odd multiples of a cache line, so that headers spread over all sets of the cache.
  */
 #define SMALL_BYTES 1984
