@@ -15,20 +15,21 @@
  */
 
 import type { Plan } from '../pipeline/plan.ts';
-import { compilePlan, routeQueries } from './compile/compile.ts';
+import { type Compilation, compilePlan, routeQueries } from './compile/compile.ts';
 import type { Config } from './config/config.ts';
 import { ConfigError, formatProblem } from './config/errors.ts';
 import { loadConfig } from './config/load.ts';
+import type { HostFacts } from './facts.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
 import { collectFacts } from './host/collect-facts.ts';
 import { HostSide } from './host/host-side.ts';
 import { withSocketFilters } from './host/socket-filter.ts';
 import { HostWatch } from './host/watch-host.ts';
 import { Identities, IdentityError } from './identities.ts';
-import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
+import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
 import type { Logger } from './runtime/logger.ts';
 import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
-import { Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
+import { DataPlaneGoneError, Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
 
 export class Gateway {
   readonly config: Config;
@@ -63,7 +64,7 @@ export class Gateway {
     this.#host = host;
     this.#identities = identities;
     this.#supervisor = new Supervisor(runtime, supervisorOptions);
-    this.#watch = new HostWatch(() => this.#enqueue(() => this.#followHost()));
+    this.#watch = new HostWatch(() => void this.#followHost());
     this.#logSupervisor();
   }
 
@@ -91,7 +92,7 @@ export class Gateway {
     for (const notice of config.notices) logger.warn(formatProblem(notice));
     try {
       gateway.#watch.start();
-      await gateway.#update();
+      await gateway.#inTurn(() => gateway.#update());
     } catch (error) {
       await gateway.undo();
       throw error;
@@ -138,13 +139,11 @@ export class Gateway {
   async #update(): Promise<void> {
     const queries = routeQueries(this.config);
     let facts = await collectFacts(queries);
-    let compilation = compilePlan(this.config, facts, this.#identities);
-    this.#identities.save(this.#runtime.identitiesPath);
+    let compilation = this.#compile(facts);
     if (await this.#host.prepare(compilation.host, facts)) {
       // A device that was made or set up now has an index, addresses and routes.
       facts = await collectFacts(queries);
-      compilation = compilePlan(this.config, facts, this.#identities);
-      this.#identities.save(this.#runtime.identitiesPath);
+      compilation = this.#compile(facts);
       await this.#host.prepare(compilation.host, facts);
     }
     const plan = withSocketFilters(compilation.plan, compilation.host);
@@ -161,12 +160,23 @@ export class Gateway {
     await this.#host.finish(compilation.host, facts);
   }
 
+  /** The numbers of a new plan are on disk before anybody uses them. */
+  #compile(facts: HostFacts): Compilation {
+    const compilation = compilePlan(this.config, facts, this.#identities);
+    if (compilation.plan.generation !== this.#plan?.generation) {
+      this.#identities.save(this.#runtime.identitiesPath);
+    }
+    return compilation;
+  }
+
   /** The host has changed. What cannot be done now leaves the former plan, and is tried at the next change. */
   async #followHost(): Promise<void> {
     try {
-      await this.#update();
+      await this.#inTurn(() => this.#update());
       this.#lastProblem = '';
     } catch (error) {
+      // It gets its plan when it is back.
+      if (error instanceof DataPlaneGoneError) return;
       const problem = error instanceof ConfigError ? error.message : String(error);
       if (problem !== this.#lastProblem) {
         this.#logger.warn({ problem }, 'the host has changed and does not fit the configuration any more');
@@ -175,8 +185,11 @@ export class Gateway {
     }
   }
 
-  #enqueue(work: () => Promise<void>): void {
-    this.#work = this.#work.then(() => (this.#ended ? undefined : work()));
+  /** Runs a change behind those that are under way. */
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const done = this.#work.then(() => (this.#ended ? undefined : change()));
+    this.#work = done.catch(() => {});
+    return done;
   }
 
   async #end(): Promise<void> {
@@ -208,10 +221,14 @@ export class Gateway {
     supervisor.on('state', ({ state, pid }) => {
       this.#logger.debug({ state, pid }, 'data plane');
       // The host may have changed while there was none to take the plan.
-      if (state === 'forwarding') this.#enqueue(() => this.#followHost());
+      if (state === 'forwarding') void this.#followHost();
     });
     supervisor.on('failure', (reason) => {
-      this.#logger.error({ restarts: supervisor.report.restarts }, `${reason}; starting it anew`);
+      const output = lastOutput(this.#runtime);
+      this.#logger.error(
+        { restarts: supervisor.report.restarts, ...(output === '' ? {} : { output }) },
+        `${reason}; starting it anew`,
+      );
     });
     supervisor.on('plan-refused', (error) => {
       this.#logger.error({ error }, 'the restarted data plane refuses the plan: nothing is forwarded');

@@ -52,8 +52,8 @@ export class NetworkNamespace {
     return child;
   }
 
-  /** Ends the processes and removes the namespace with all that is in it. */
-  async remove(): Promise<void> {
+  /** Ends what {@link spawn} has started. */
+  async endProcesses(): Promise<void> {
     await Promise.all(
       this.#children.map((child) => {
         if (child.exitCode !== null || child.signalCode !== null) return undefined;
@@ -62,6 +62,11 @@ export class NetworkNamespace {
         return gone;
       }),
     );
+  }
+
+  /** Ends the processes and removes the namespace with all that is in it. */
+  async remove(): Promise<void> {
+    await this.endProcesses();
     run('ip', ['netns', 'del', this.name]);
   }
 }

@@ -12,6 +12,9 @@ import { fileURLToPath } from 'node:url';
 import { formatDataPlaneArguments } from '../../dataplane/messages.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 
+/** Of a failed data plane's output, into the log. */
+const MAX_OUTPUT_CHARACTERS = 2000;
+
 export interface ProcessIdentity {
   readonly pid: number;
   /** Field 22 of /proc/PID/stat: clock ticks since boot. */
@@ -25,7 +28,7 @@ export function dataPlaneMain(): string {
 
 /**
  * Starts a data plane in a session of its own, so that what is typed at control's terminal does not reach it.
- * What it prints goes to the log file in the runtime directory.
+ * What it prints goes to a file in the runtime directory, anew with each start.
  *
  * @throws Error if it cannot be started at all.
  */
@@ -44,11 +47,22 @@ export function spawnDataPlane(runtime: RuntimeDirectory, main: string): ChildPr
       ],
       { detached: true, stdio: ['ignore', log, log] },
     );
+    // Control may end without it.
+    child.unref();
     const identity = child.pid === undefined ? undefined : identify(child.pid);
     if (identity !== undefined) rememberProcess(runtime, identity);
     return child;
   } finally {
     closeSync(log);
+  }
+}
+
+/** The end of what the last data plane printed: nothing, unless it failed. */
+export function lastOutput(runtime: RuntimeDirectory): string {
+  try {
+    return readFileSync(runtime.dataPlaneLogPath, 'utf8').trim().slice(-MAX_OUTPUT_CHARACTERS);
+  } catch {
+    return '';
   }
 }
 

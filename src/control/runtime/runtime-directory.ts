@@ -18,8 +18,8 @@
  * run one. With HOMEWARD_RUNTIME_DIR the directory in /dev/shm carries a hash of its path too.
  */
 import { createHash } from 'node:crypto';
-import { chmodSync, lstatSync, mkdirSync, rmSync, statfsSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 
 /** Paths of one instance. */
 export interface RuntimeDirectory {
@@ -86,6 +86,10 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
   rmSync(runtime.dataPlaneLogPath, { force: true });
   rmSync(runtime.hostStatePath, { force: true });
   rmSync(runtime.defaultApiSocketPath, { force: true });
+  // Half-written files of a process that was killed.
+  for (const name of readdirSync(runtime.directory)) {
+    if (/^(identities|host-state|dataplane)\.json\..*tmp$/.test(name)) rmSync(join(runtime.directory, name));
+  }
   if (runtime.flowMemoryDirectory !== runtime.directory) {
     rmSync(runtime.flowMemoryDirectory, { recursive: true, force: true });
   }
@@ -93,6 +97,8 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
 
 /** In /dev/shm anyone may make directories: one that is not ours, or a link, is refused. */
 function makePrivate(directory: string): void {
+  // The directory above may hold an API socket that others are let in by.
+  mkdirSync(dirname(directory), { recursive: true, mode: 0o755 });
   mkdirSync(directory, { recursive: true, mode: 0o700 });
   const status = lstatSync(directory);
   if (!status.isDirectory() || status.uid !== process.getuid?.()) {

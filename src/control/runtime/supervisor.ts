@@ -260,6 +260,7 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     for (;;) {
       const reason = failure();
       if (reason !== undefined) throw new Error(`${reason}; see ${this.#runtime.dataPlaneLogPath}`);
+      if (this.#ending) throw new DataPlaneGoneError('the data plane was stopped while it started');
       const left = deadline - performance.now();
       if (left <= 0) throw new Error(`the data plane did not get ready within ${START_TIMEOUT_MS / 1000} s`);
       try {
@@ -423,6 +424,7 @@ function exitReason(status: number | null, signal: NodeJS.Signals | null): strin
 
 async function endChild(child: ChildProcess): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  child.ref();
   const gone = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGKILL');
   await gone;

@@ -1,0 +1,64 @@
+/** The control process with the real data plane, in a namespace: it does not end with either's death. */
+import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { DaemonHost, isRunning } from '../../test/support/daemon-host.ts';
+import { eventually } from '../../test/support/network-namespace.ts';
+
+test('a whole life: start, crashes of either process, restart, down', async (t) => {
+  const host = new DaemonHost(t);
+  const before = host.picture();
+
+  const first = host.start();
+  const started = await host.forwarding();
+  assert.deepEqual(
+    started.tunnels.map(({ name, site, type, state }) => [name, site, type, state]),
+    [
+      ['lyon-ic', 'lyon', 'interconnect', 'up'],
+      ['lyon-gre', 'lyon', 'gre', 'up'],
+      ['dc-tun', 'dc', 'device', 'up'],
+    ],
+  );
+  assert.match(host.picture(), /^ic0 NOARP,UP/m);
+  assert.match(host.picture(), /^tun-dc NOARP,UP $/m);
+  assert.equal(host.sysctl('net.ipv6.conf.ic0.disable_ipv6'), '1');
+  assert.equal(host.sysctl('net.ipv4.ip_local_reserved_ports'), '8080,61000-65535');
+  assert.match(host.namespace.exec('nft', ['list', 'tables']), /netdev homeward\n.*inet homeward/);
+
+  // The data plane is killed: it comes back with its plan.
+  process.kill(started.dataPlane.pid!, 'SIGKILL');
+  const again = await eventually('the data plane is back', async () => {
+    const status = await host.status();
+    return status.dataPlane.restarts === 1 && status.dataPlane.state === 'forwarding' ? status : undefined;
+  });
+  assert.notEqual(again.dataPlane.pid, started.dataPlane.pid);
+
+  // Control is killed: the data plane goes on, and the next control adopts it.
+  await host.end(first, 'SIGKILL');
+  assert.ok(isRunning(again.dataPlane.pid!));
+  const second = host.start();
+  const adopted = await host.forwarding();
+  assert.equal(adopted.dataPlane.pid, again.dataPlane.pid);
+  assert.equal(adopted.dataPlane.restarts, 0);
+  assert.equal(adopted.planGeneration, started.planGeneration);
+
+  // SIGTERM: nothing is forwarded, but everything stays in place.
+  const guard = host.namespace.exec('nft', ['list', 'table', 'inet', 'homeward']);
+  assert.equal(await host.end(second, 'SIGTERM'), 0);
+  assert.equal(isRunning(adopted.dataPlane.pid!), false);
+  assert.equal(host.namespace.exec('nft', ['list', 'table', 'inet', 'homeward']), guard);
+  assert.match(host.picture(), /^tun-dc NOARP,UP/m);
+  assert.ok(existsSync(join(host.runtimeDirectory, 'identities.json')));
+
+  // The next start takes that over; down leaves nothing.
+  const third = host.start();
+  const status = await host.forwarding();
+  const ended = new Promise((resolve) => third.once('close', resolve));
+  await host.api.down();
+  assert.equal(await ended, 0);
+  assert.equal(isRunning(status.dataPlane.pid!), false);
+  assert.equal(host.picture(), before);
+  assert.deepEqual(host.files(), []);
+  assert.equal(existsSync(host.runtimeDirectory), false);
+});

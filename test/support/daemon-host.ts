@@ -1,0 +1,137 @@
+/**
+ * A host for tests of the whole control process: a namespace with an uplink, a line to a site, a configuration
+ * and files of its own.
+ */
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { ApiClient } from '../../src/api/client.ts';
+import { type StatusBody, statusSchema } from '../../src/api/schemas.ts';
+import { eventually, NetworkNamespace } from './network-namespace.ts';
+
+const DAEMON_END = join(import.meta.dirname, 'daemon-end.ts');
+
+export const CONFIG = `
+version: 1
+gateway: { name: gw1 }
+sites:
+  - name: lyon
+    prefixes: [10.0.1.0/24]
+    tunnels:
+      - { name: lyon-ic, type: interconnect, device: ic0, interface_address: 172.20.0.1/30, next_hop: 172.20.0.2 }
+      - { name: lyon-gre, type: gre, local: 192.0.2.1, remote: 192.0.2.9 }
+  - name: dc
+    prefixes: [10.0.2.0/24]
+    tunnels:
+      - { name: dc-tun, type: device, device: tun-dc, driver: tun }
+egress:
+  - { name: internet, type: internet, device: up0 }
+flow_table: { max_flows: 4096 }
+`;
+
+export class DaemonHost {
+  readonly directory = mkdtempSync(join(tmpdir(), 'homeward-test-'));
+  readonly namespace = new NetworkNamespace();
+  readonly runtimeDirectory = join(this.directory, 'run');
+  readonly configPath = join(this.directory, 'homeward.yaml');
+  readonly environment = { ...process.env, HOMEWARD_RUNTIME_DIR: this.runtimeDirectory };
+  readonly api = new ApiClient(join(this.runtimeDirectory, 'api.sock'), 5000);
+
+  /** Removed again when the test ends, however it ends. */
+  constructor(t: TestContext) {
+    t.after(() => this.#remove());
+    writeFileSync(this.configPath, CONFIG);
+    this.namespace.ip(
+      'link set lo up',
+      'link add up0 type veth peer name up1',
+      'link add ic0 type veth peer name ic1',
+      'address add 192.0.2.1/24 dev up0',
+      'link set up0 up',
+      'link set up1 up',
+      'link set ic1 up',
+      'route add default via 192.0.2.254',
+    );
+    this.namespace.exec('sysctl', ['-qw', 'net.ipv4.ip_local_reserved_ports=8080,61010-61020']);
+  }
+
+  start(): ChildProcessWithoutNullStreams {
+    return this.namespace.spawn(process.execPath, [DAEMON_END, 'run', this.configPath], this.environment);
+  }
+
+  async status(): Promise<StatusBody> {
+    return statusSchema.parse(await this.api.status());
+  }
+
+  forwarding(): Promise<StatusBody> {
+    return eventually('the gateway forwards', async () => {
+      const status = await this.status().catch(() => undefined);
+      return status?.dataPlane.state === 'forwarding' ? status : undefined;
+    });
+  }
+
+  /** Whatever homeward may change on a host, as text. */
+  picture(): string {
+    const links = JSON.parse(this.namespace.exec('ip', ['-json', 'address'])) as {
+      ifname: string;
+      flags: string[];
+      addr_info: { local: string }[];
+    }[];
+    const shown = links.map(({ ifname, flags, addr_info }) => {
+      // Carrier comes and goes with the other end.
+      const own = flags.filter((flag) => ['UP', 'NOARP'].includes(flag));
+      return `${ifname} ${own} ${addr_info.map(({ local }) => local).filter((address) => !address.startsWith('fe80'))}`;
+    });
+    return [
+      ...shown.sort(),
+      ...links.map(({ ifname }) => this.sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`)),
+      this.sysctl('net.ipv4.ip_local_reserved_ports'),
+      this.namespace.exec('nft', ['list', 'ruleset']),
+    ].join('\n');
+  }
+
+  /** Files of the instance; none if its directory is gone. */
+  files(): string[] {
+    return existsSync(this.runtimeDirectory) ? readdirSync(this.runtimeDirectory) : [];
+  }
+
+  sysctl(name: string): string {
+    return this.namespace.exec('sysctl', ['-n', name]).trim();
+  }
+
+  /** The program that a test starts is `ip netns exec`, which has become the daemon itself. */
+  async end(child: ChildProcessWithoutNullStreams, signal: NodeJS.Signals): Promise<number | null> {
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+    child.kill(signal);
+    return await ended;
+  }
+
+  /** Runs `daemon-end.ts` to its end; what it prints. */
+  async run(...what: string[]): Promise<Record<string, unknown>> {
+    const { stdout, stderr } = await this.namespace.attempt('env', [
+      `HOMEWARD_RUNTIME_DIR=${this.runtimeDirectory}`,
+      process.execPath,
+      DAEMON_END,
+      ...what,
+    ]);
+    const last = stdout.trim().split('\n').at(-1)!;
+    if (last === '') throw new Error(stderr);
+    return JSON.parse(last) as Record<string, unknown>;
+  }
+
+  async #remove(): Promise<void> {
+    await this.namespace.endProcesses();
+    await this.run('take-down');
+    await this.namespace.remove();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+export function isRunning(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    return false;
+  }
+}
