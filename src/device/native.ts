@@ -56,6 +56,7 @@ export interface NativeBinding {
   unixRead(fd: number, bytes: Uint8Array): number;
   unixWrite(fd: number, bytes: Uint8Array, offset: number, length: number): number;
   closeFd(fd: number): number;
+  networkNamespaceCookie(): bigint | number;
   lastStep(): string;
 }
 
@@ -182,4 +183,12 @@ export function unixWrite(fd: number, bytes: Uint8Array, offset: number, length:
 /** Closes a descriptor that one of these functions gave. */
 export function closeFd(fd: number): void {
   checked(native().closeFd(fd), `close descriptor ${fd}`);
+}
+
+/**
+ * A number that no other network namespace of this boot has, had or will have, unlike its inode. Throws
+ * {@link NativeError}: `ENOPROTOOPT` before Linux 5.14.
+ */
+export function networkNamespaceCookie(): bigint {
+  return checked(native().networkNamespaceCookie(), 'identify the network namespace') as bigint;
 }

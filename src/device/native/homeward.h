@@ -195,6 +195,7 @@ uint64_t checksum_pseudo(const uint8_t *ip, uint8_t protocol, size_t transport_b
 
 /* host-file.c */
 int file_map(const char *path, size_t bytes, bool create, bool read_only, void **address);
+int network_namespace_cookie(uint64_t *cookie);
 int file_lock(const char *path);
 
 /* unix-socket.c */

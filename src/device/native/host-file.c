@@ -1,5 +1,5 @@
 /*
- * Mapped files (flow memory on tmpfs) and file locks (one instance a namespace).
+ * Mapped files (flow memory on tmpfs), file locks (one instance a namespace), and which namespace this is.
  */
 #include "homeward.h"
 
@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,4 +59,20 @@ int file_lock(const char *path) {
     return -error;
   }
   return fd;
+}
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+/* Inode numbers of namespaces are used again at once; cookies (Linux 5.14) never are. */
+int network_namespace_cookie(uint64_t *cookie) {
+  last_step = "socket";
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  socklen_t bytes = sizeof *cookie;
+  last_step = "getsockopt SO_NETNS_COOKIE";
+  int result = getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &bytes) < 0 ? -errno : 0;
+  close(fd);
+  return result;
 }

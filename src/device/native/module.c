@@ -349,6 +349,17 @@ static napi_value write_unix(napi_env env, napi_callback_info info) {
   return number(env, result < 0 ? -errno : (int32_t)result);
 }
 
+/* networkNamespaceCookie(): a number that no other namespace of this boot has, had or will have */
+static napi_value namespace_cookie(napi_env env, napi_callback_info info) {
+  (void)info;
+  uint64_t cookie;
+  int result = network_namespace_cookie(&cookie);
+  if (result < 0) return number(env, result);
+  napi_value value = NULL;
+  napi_create_bigint_uint64(env, cookie, &value);
+  return value;
+}
+
 /* closeFd(fd) */
 static napi_value close_fd(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
@@ -376,7 +387,7 @@ NAPI_MODULE_INIT() {
       {"watch", watch},           {"unwatch", unwatch},       {"wake", wake},
       {"burst", burst},           {"unixListen", listen_unix}, {"unixAccept", accept_unix},
       {"unixRead", read_unix},    {"unixWrite", write_unix},  {"closeFd", close_fd},
-      {"lastStep", step},
+      {"lastStep", step},         {"networkNamespaceCookie", namespace_cookie},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;
