@@ -2,7 +2,8 @@
  * Sets and removes the guard: the rules (`guard-rules.ts`) that keep the host and the data plane out of each
  * other's packets. Each change is one transaction of nftables: there is no moment without rules.
  *
- * The guard outlives both processes. It is set before any device is opened and removed last.
+ * The guard outlives both processes. It is set before any device is opened and removed last. Others change the
+ * host's rules, too, and a `flush ruleset` takes the guard along: what stands is compared with what was set.
  */
 
 import type { HostSetup } from '../compile/host-setup.ts';
@@ -10,13 +11,23 @@ import type { HostFacts } from '../facts.ts';
 import { runCommand } from './command.ts';
 import { GUARD_TABLE, guardRules, removeGuardRules } from './guard-rules.ts';
 
+/** How often in a row the guard is set while somebody changes it all the time. */
+const MAX_ATTEMPTS = 5;
+
 export class Guard {
   readonly #mark: string;
+  readonly #onDamage: () => void;
   #applied = '';
+  /** As the kernel listed it after it was set. */
+  #listing = '';
 
-  /** @param mark comes back from {@link guardMark}: it ties the guard to what is kept on disk. */
-  constructor(mark: string) {
+  /**
+   * @param mark comes back from {@link guardMark}: it ties the guard to what is kept on disk.
+   * @param onDamage called when somebody else has changed or removed the guard, before it is set again.
+   */
+  constructor(mark: string, onDamage: () => void = () => {}) {
     this.#mark = mark;
+    this.#onDamage = onDamage;
   }
 
   /**
@@ -30,11 +41,40 @@ export class Guard {
     const rules = guardRules(setup, new Set(present), this.#mark);
     // A device that was made anew has lost its hook: its index tells.
     const wanted = `${rules}\n${present.map((name) => `${name}=${links[name]!.ifindex}`).join(' ')}`;
-    if (wanted === this.#applied) return false;
-    await runCommand('nft', ['-f', '-'], { input: rules });
+    if (wanted === this.#applied) {
+      if ((await listGuard()) === this.#listing) return false;
+      this.#onDamage();
+    }
+    this.#listing = await setAndList(rules);
     this.#applied = wanted;
     return true;
   }
+}
+
+/**
+ * Sets the guard; how the kernel lists it then. Damage done between setting and listing must not pass for the
+ * guard: it is set until it has been listed twice the same.
+ */
+async function setAndList(rules: string): Promise<string> {
+  let listing = '';
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    await runCommand('nft', ['-f', '-'], { input: rules });
+    const former = listing;
+    listing = await listGuard();
+    if (listing === former) return listing;
+  }
+  // Somebody keeps changing it: what stands is not known, so that the next look sets it again.
+  return '';
+}
+
+/** The guard that stands; empty if there is none. */
+async function listGuard(): Promise<string> {
+  const tables = await Promise.all(
+    ['netdev', 'inet'].map((family) =>
+      runCommand('nft', ['list', 'table', family, GUARD_TABLE], { mayFail: true }),
+    ),
+  );
+  return tables.join('');
 }
 
 /** Removes the guard, whoever set it. */

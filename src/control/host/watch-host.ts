@@ -1,8 +1,11 @@
 /**
- * Follows changes of interfaces, addresses and routes by one subscription: an `ip monitor` child for as long as
- * control runs. What changed is not read from it; the facts are collected anew, at most every half second.
+ * Follows changes of the host by two subscriptions: an `ip monitor` child for interfaces, addresses and routes, an
+ * `nft monitor` child for the guard, both for as long as control runs. What changed is not read from them; the
+ * facts are collected anew, at most every half second.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { GUARD_TABLE } from './guard-rules.ts';
 
 /** Changes come in swarms (one command, many messages): wait until they have settled. */
 const SETTLE_MS = 100;
@@ -10,10 +13,12 @@ const SETTLE_MS = 100;
 const INTERVAL_MS = 500;
 /** A subscription that ended is made anew. */
 const RESTART_MS = 1000;
+/** A line of `nft monitor` about the guard: `delete table inet homeward`, `add rule netdev homeward ...`. */
+const NAMES_GUARD = new RegExp(`\\b(inet|netdev) ${GUARD_TABLE}\\b`);
 
 export class HostWatch {
   readonly #onChange: () => void;
-  #child: ChildProcess | undefined;
+  readonly #children = new Set<ChildProcess>();
   #timer: NodeJS.Timeout | undefined;
   #lastReport = 0;
   #stopped = false;
@@ -24,26 +29,33 @@ export class HostWatch {
   }
 
   start(): void {
-    const child = spawn('ip', ['monitor', 'link', 'address', 'route'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
-    this.#child = child;
-    child.stdout.on('data', () => this.#report());
-    child.on('error', () => {});
-    child.on('close', () => {
-      if (this.#stopped) return;
-      setTimeout(() => {
-        if (this.#stopped) return;
-        this.start();
-        this.#report();
-      }, RESTART_MS).unref();
-    });
+    this.#follow('ip', ['monitor', 'link', 'address', 'route'], () => true);
+    // Others' rules may change all the time: only a line that names our tables counts.
+    this.#follow('nft', ['monitor'], (line) => NAMES_GUARD.test(line));
   }
 
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    this.#child?.kill();
+    for (const child of this.#children) child.kill();
+  }
+
+  #follow(command: string, args: readonly string[], concernsUs: (line: string) => boolean): void {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
+    this.#children.add(child);
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (concernsUs(line)) this.#report();
+    });
+    child.on('error', () => {});
+    child.on('close', () => {
+      this.#children.delete(child);
+      if (this.#stopped) return;
+      setTimeout(() => {
+        if (this.#stopped) return;
+        this.#follow(command, args, concernsUs);
+        this.#report();
+      }, RESTART_MS).unref();
+    });
   }
 
   #report(): void {
