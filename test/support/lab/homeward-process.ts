@@ -1,0 +1,138 @@
+/**
+ * homeward itself in a namespace of the lab: `src/main.ts run`, as a user starts it, with ways to end either of
+ * its two processes well or badly.
+ */
+import type { ChildProcess } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { ApiClient, ApiError } from '../../../src/api/client.ts';
+import type { StatusBody } from '../../../src/api/schemas.ts';
+import { type CommandResult, eventually, type Lab } from '../lab.ts';
+
+const PROJECT = join(import.meta.dirname, '../../..');
+const STATUS_TIMEOUT_MS = 2000;
+
+/** A configuration as the YAML file has it. */
+export type Configuration = Readonly<Record<string, unknown>>;
+
+export interface HomewardOptions {
+  /** Where `src/` is; default: this project. */
+  readonly project?: string;
+}
+
+export class HomewardProcess {
+  readonly configPath: string;
+  readonly #lab: Lab;
+  readonly #label: string;
+  readonly #project: string;
+  readonly #environment: NodeJS.ProcessEnv;
+  readonly #client: ApiClient;
+  #child: ChildProcess | undefined;
+  #ended: Promise<number | null> = Promise.resolve(null);
+  #output = '';
+
+  constructor(lab: Lab, label: string, configuration: Configuration, options: HomewardOptions = {}) {
+    const runtimeDirectory = join(lab.directory, `run-${label}`);
+    this.#lab = lab;
+    this.#label = label;
+    this.#project = options.project ?? PROJECT;
+    this.configPath = join(lab.directory, `${label}.yaml`);
+    this.#environment = { ...process.env, HOMEWARD_RUNTIME_DIR: runtimeDirectory };
+    this.#client = new ApiClient(join(runtimeDirectory, 'api.sock'), STATUS_TIMEOUT_MS);
+    this.configure(configuration);
+  }
+
+  /** What control has logged and printed so far, of all its lives. */
+  get output(): string {
+    return this.#output;
+  }
+
+  /** Pid of the control process that was started last. */
+  get controlPid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  /** Writes the configuration file; a running gateway reads it at its next start. */
+  configure(configuration: Configuration): void {
+    writeFileSync(this.configPath, stringify(configuration));
+  }
+
+  /** Starts control and waits until every device is open and packets are forwarded. */
+  async start(): Promise<void> {
+    const child = this.#lab.spawn(
+      this.#label,
+      process.execPath,
+      [join(this.#project, 'src/main.ts'), 'run', '--config', this.configPath],
+      this.#environment,
+    );
+    this.#child = child;
+    this.#ended = new Promise((resolve) => child.once('close', resolve));
+    const keep = (data: Buffer): void => {
+      this.#output += data.toString();
+    };
+    child.stdout?.on('data', keep);
+    child.stderr?.on('data', keep);
+    await this.forwarding();
+  }
+
+  /** Waits until the gateway forwards; throws, with its log, if it ends instead. */
+  async forwarding(): Promise<StatusBody> {
+    return eventually(
+      `${this.#label} forwards: ${this.#output}`,
+      async () => {
+        if (this.#child?.exitCode !== null) {
+          throw new Error(`homeward in ${this.#label} has ended:\n${this.#output}`);
+        }
+        const status = await this.status();
+        const ready =
+          status?.dataPlane.state === 'forwarding' && status.devices.every(({ state }) => state === 'open');
+        return ready ? status : undefined;
+      },
+      30_000,
+    );
+  }
+
+  /** The API's answer; undefined while nobody answers. */
+  async status(): Promise<StatusBody | undefined> {
+    try {
+      return await this.#client.status();
+    } catch (error) {
+      if (error instanceof ApiError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Pid of the data plane, which must run. */
+  async dataPlanePid(): Promise<number> {
+    const pid = (await this.status())?.dataPlane.pid;
+    if (!pid) throw new Error(`no data plane runs in ${this.#label}`);
+    return pid;
+  }
+
+  /** SIGKILL, and nothing more. */
+  async kill(what: 'control' | 'dataPlane' | 'both'): Promise<void> {
+    const dataPlane = what === 'control' ? undefined : await this.dataPlanePid();
+    if (what !== 'dataPlane') process.kill(this.controlPid, 'SIGKILL');
+    if (dataPlane !== undefined) process.kill(dataPlane, 'SIGKILL');
+    if (what !== 'dataPlane') await this.#ended;
+  }
+
+  /** Sends a signal to control and waits for its end. Resolves to the exit status. */
+  async end(signal: 'SIGTERM' | 'SIGINT'): Promise<number | null> {
+    this.#child?.kill(signal);
+    return this.#ended;
+  }
+
+  /** Runs a command line of homeward in the gateway's namespace. */
+  command(...args: readonly string[]): Promise<CommandResult> {
+    const main = join(this.#project, 'src/main.ts');
+    const environment = Object.entries(this.#environment).filter(([name]) => name.startsWith('HOMEWARD_'));
+    return this.#lab.attempt(this.#label, 'env', [
+      ...environment.map(([name, value]) => `${name}=${value}`),
+      process.execPath,
+      main,
+      ...args,
+    ]);
+  }
+}

@@ -1,0 +1,507 @@
+/**
+ * The lab's network: sites that all have the same addresses, a data centre, an internet, and the gateway.
+ *
+ * ```
+ *  on link    host ──────────────────────── icN ┐
+ *  next hop   host ── router (172.20.0.2) ── icN ┤                ┌ dc0 ── dc    10.50.0.10, fd00:50::10
+ *  device     host ── TUN ─ wire ─ TUN ──── tnN ┼─ gw (gateway) ─┤
+ *  gre        host ── homeward ──┐               │                └ up0 ── net ── server
+ *  gre peer   host with peer ────┴─ net ── up0 ──┘   198.51.100.1          203.0.113.10, 2001:db8:113::10
+ *
+ *  host: 10.0.1.10/24 and fd00:1::10/64, gateway 10.0.1.1 and fd00:1::1, in every site
+ * ```
+ *
+ * `gre`: the site's own gateway is homeward too. `gre-peer`: the host itself has the tunnel's end, by another
+ * program ({@link NetworkSpec.grePeer}), which shares no code with homeward.
+ */
+import { once } from 'node:events';
+import type { Lab, LinkEnd } from '../lab.ts';
+import type { CaptureJob, FlowJob, SeenClient, ServerJob } from './agent.ts';
+import { type Configuration, HomewardProcess } from './homeward-process.ts';
+
+export type Attachment = 'on-link' | 'next-hop' | 'gre' | 'gre-peer' | 'device';
+
+export interface SiteSpec {
+  /** Lower case letters and digits, at most 11. */
+  readonly name: string;
+  readonly attachment: Attachment;
+}
+
+export interface NetworkSpec {
+  readonly sites: readonly SiteSpec[];
+  /** `net.ipv4.ip_forward` and IPv6 forwarding in the gateway's namespace: the worst case. Default true. */
+  readonly hostForwards?: boolean;
+  /** External addresses: the uplink's own, with reserved ports, or these. */
+  readonly externalAddresses?: 'auto' | readonly string[];
+  readonly portForwards?: readonly object[];
+  /** Merged over the gateway's configuration. */
+  readonly configuration?: Configuration;
+  /** Options of every GRE tunnel, at both ends. */
+  readonly gre?: { readonly checksum?: boolean; readonly sequence?: boolean };
+  /** Path of `gre-raw` (test/bench/native), for sites of kind `gre-peer`. */
+  readonly grePeer?: string;
+  /** Where homeward's `src/` is; default: this project. */
+  readonly project?: string;
+}
+
+/** A host that traffic comes from or goes to. */
+export interface Host {
+  readonly name: string;
+  /** Label of its namespace. */
+  readonly label: string;
+  readonly device: string;
+  readonly addresses: readonly [ipv4: string, ipv6: string];
+  readonly link: 'ethernet' | 'ip';
+  /** Its gateway's addresses. */
+  readonly gateway: readonly string[];
+}
+
+export const SITE_ADDRESSES = ['10.0.1.10', 'fd00:1::10'] as const;
+export const SITE_GATEWAY = ['10.0.1.1', 'fd00:1::1'] as const;
+const SITE_PREFIXED = ['10.0.1.10/24', 'fd00:1::10/64'] as const;
+export const SITE_PREFIXES = ['10.0.1.0/24', 'fd00:1::/64'] as const;
+export const DATA_CENTER_ADDRESSES = ['10.50.0.10', 'fd00:50::10'] as const;
+export const SERVER_ADDRESSES = ['203.0.113.10', '2001:db8:113::10'] as const;
+export const UPLINK_ADDRESSES = ['198.51.100.1', '2001:db8:100::1'] as const;
+/** Where the echo servers listen, on all hosts with servers. */
+export const ECHO_PORT = 7;
+const HTTP_PORT = 80;
+
+const GRE_INNER = ['169.254.240.0/31', 'fd00:a::/127'] as const;
+const GRE_INNER_SITE = ['169.254.240.1/31', 'fd00:a::1/127'] as const;
+
+export class Network {
+  readonly lab: Lab;
+  readonly spec: NetworkSpec;
+  readonly gateway: HomewardProcess;
+  /** homeward at the sites' ends of GRE tunnels, by site. */
+  readonly siteGateways: ReadonlyMap<string, HomewardProcess>;
+  readonly hosts: ReadonlyMap<string, Host>;
+  readonly #serverNumbers = new Map<string, number>();
+
+  private constructor(lab: Lab, spec: NetworkSpec) {
+    this.lab = lab;
+    this.spec = spec;
+    const options = spec.project === undefined ? {} : { project: spec.project };
+    this.gateway = new HomewardProcess(lab, 'gw', gatewayConfiguration(spec), options);
+    this.siteGateways = new Map(
+      spec.sites.flatMap((site, at) =>
+        site.attachment === 'gre'
+          ? [[site.name, new HomewardProcess(lab, `${site.name}-gw`, siteConfiguration(spec, at), options)]]
+          : [],
+      ),
+    );
+    const host = (
+      name: string,
+      addresses: Host['addresses'],
+      gateway: readonly string[],
+      link: Host['link'] = 'ethernet',
+    ): [string, Host] => [name, { name, label: name, device: 'eth0', addresses, link, gateway }];
+    this.hosts = new Map([
+      ...spec.sites.map(({ name, attachment }) =>
+        host(name, SITE_ADDRESSES, SITE_GATEWAY, isLayer3(attachment) ? 'ip' : 'ethernet'),
+      ),
+      host('datacenter', DATA_CENTER_ADDRESSES, ['10.50.0.1', 'fd00:50::1']),
+      host('internet', SERVER_ADDRESSES, ['203.0.113.1', '2001:db8:113::1']),
+    ]);
+  }
+
+  /** Makes namespaces, links, addresses and servers; starts nothing of homeward. */
+  static async create(lab: Lab, spec: NetworkSpec): Promise<Network> {
+    const network = new Network(lab, spec);
+    await network.#build();
+    return network;
+  }
+
+  /** Starts the gateway and the sites' own ones. */
+  async start(): Promise<void> {
+    await Promise.all([this.gateway, ...this.siteGateways.values()].map((homeward) => homeward.start()));
+  }
+
+  host(name: string): Host {
+    const host = this.hosts.get(name);
+    if (!host) throw new Error(`no host ${name}`);
+    return host;
+  }
+
+  /** `tcp ADDRESS PORT` of the TCP servers that run on a host. */
+  serversOf(host: string): ReadonlySet<string> {
+    return new Set(
+      [...this.#serverNumbers.keys()]
+        .map((key) => key.split(' '))
+        .filter(([name, kind]) => name === host && kind !== 'udp')
+        .map(([, , address, port]) => `tcp ${address} ${port}`),
+    );
+  }
+
+  /** Whom a server has seen. */
+  async seen(host: string, kind: ServerJob['kind'], address: string, port: number): Promise<SeenClient[]> {
+    const number = this.#serverNumbers.get(`${host} ${kind} ${address} ${port}`);
+    if (number === undefined) throw new Error(`no ${kind} server on ${host} at ${address} port ${port}`);
+    return this.lab.agent().seen(number);
+  }
+
+  /** The key of a GRE site's tunnel; undefined for other sites. */
+  greKeyOf(site: string): number | undefined {
+    const at = this.spec.sites.findIndex(({ name }) => name === site);
+    return this.spec.sites[at]?.attachment.startsWith('gre') ? greKey(at) : undefined;
+  }
+
+  /** The ends of a flow from one host to another, as {@link FlowJob} wants them. */
+  ends(
+    from: string,
+    to: string,
+    family: 4 | 6,
+  ): Pick<FlowJob, 'namespace' | 'source' | 'destination' | 'family'> {
+    const at = family === 4 ? 0 : 1;
+    const source = this.host(from);
+    return {
+      namespace: this.lab.name(source.label),
+      source: source.addresses[at],
+      destination: this.host(to).addresses[at],
+      family,
+    };
+  }
+
+  /** Starts a server on a host, on both its addresses. */
+  async serve(host: string, kind: ServerJob['kind'], port: number): Promise<void> {
+    const { name, label, addresses } = this.host(host);
+    for (const address of addresses) {
+      const number = await this.lab
+        .agent()
+        .serve({ kind, name, namespace: this.lab.name(label), address, port });
+      this.#serverNumbers.set(`${host} ${kind} ${address} ${port}`, number);
+    }
+  }
+
+  /** Captures of what hosts' devices receive and send, and of the gateway's devices. */
+  captureJobs(): CaptureJob[] {
+    const job = (name: string, label: string, device: string, link: CaptureJob['link']): CaptureJob => ({
+      path: `${this.lab.directory}/${name}`,
+      namespace: this.lab.name(label),
+      device,
+      link,
+    });
+    return [
+      ...[...this.hosts.values()].map(({ name, label, device, link }) =>
+        job(`host-${name}`, label, device, link),
+      ),
+      ...this.spec.sites.flatMap(({ name, attachment }) =>
+        attachment === 'gre' || attachment === 'gre-peer'
+          ? [job(`wan-${name}`, attachment === 'gre' ? `${name}-gw` : name, 'wan', 'ethernet')]
+          : [],
+      ),
+      ...this.gatewayDevices().map(({ device, link }) => job(`gw-${device}`, 'gw', device, link)),
+    ];
+  }
+
+  /** The gateway's devices, and whose they are. */
+  gatewayDevices(): { device: string; link: 'ethernet' | 'ip'; owner: string }[] {
+    return [
+      ...this.spec.sites.flatMap((site, at) => {
+        const device = siteDevice(site, at);
+        return device === undefined
+          ? []
+          : [
+              {
+                device,
+                link: site.attachment === 'device' ? ('ip' as const) : ('ethernet' as const),
+                owner: site.name,
+              },
+            ];
+      }),
+      { device: 'dc0', link: 'ethernet', owner: 'datacenter' },
+      { device: 'up0', link: 'ethernet', owner: 'internet' },
+    ];
+  }
+
+  async #build(): Promise<void> {
+    const { lab, spec } = this;
+    const labels = ['gw', 'net', 'datacenter', 'internet'];
+    const links: [LinkEnd, LinkEnd][] = [
+      [end('gw', 'up0'), end('net', 'gw')],
+      [end('net', 'srv'), end('internet', 'eth0')],
+      [end('gw', 'dc0'), end('datacenter', 'eth0')],
+    ];
+    const commands = new Map<string, string[]>();
+    const add = (label: string, lines: readonly string[]): void => {
+      commands.set(label, [...(commands.get(label) ?? []), ...lines]);
+    };
+    add('gw', [
+      ...addresses('up0', ['198.51.100.1/24', '2001:db8:100::1/64']),
+      ...defaults('up0', ['198.51.100.254', '2001:db8:100::ff']),
+    ]);
+    add('net', [
+      ...addresses('gw', ['198.51.100.254/24', '2001:db8:100::ff/64']),
+      ...addresses('srv', ['203.0.113.1/24', '2001:db8:113::1/64']),
+    ]);
+    add('internet', [
+      ...addresses('eth0', ['203.0.113.10/24', '2001:db8:113::10/64']),
+      ...defaults('eth0', ['203.0.113.1', '2001:db8:113::1']),
+    ]);
+    add('datacenter', [
+      ...addresses('eth0', ['10.50.0.10/16', 'fd00:50::10/48']),
+      ...defaults('eth0', ['10.50.0.1', 'fd00:50::1']),
+    ]);
+    const routers = ['net'];
+    spec.sites.forEach((site, at) => {
+      const { name } = site;
+      labels.push(name);
+      const far = end('gw', siteDevice(site, at) ?? '');
+      switch (site.attachment) {
+        case 'on-link':
+          links.push([far, end(name, 'eth0')]);
+          break;
+        case 'next-hop':
+          labels.push(`${name}-rt`);
+          routers.push(`${name}-rt`);
+          links.push([far, end(`${name}-rt`, 'wan')], [end(`${name}-rt`, 'lan'), end(name, 'eth0')]);
+          add(`${name}-rt`, [
+            ...addresses('wan', ['172.20.0.2/30', 'fd00:172:20::2/64']),
+            ...addresses('lan', ['10.0.1.1/24', 'fd00:1::1/64']),
+            ...defaults('wan', ['172.20.0.1', 'fd00:172:20::1']),
+          ]);
+          break;
+        case 'device':
+          break;
+        case 'gre-peer':
+          links.push([end('net', `s${at}`), end(name, 'wan')]);
+          add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`]));
+          add(name, [
+            ...addresses('wan', [`${outer(at, 2)}/30`]),
+            `route add ${UPLINK_ADDRESSES[0]} via ${outer(at, 1)} dev wan`,
+          ]);
+          break;
+        case 'gre':
+          labels.push(`${name}-gw`);
+          links.push(
+            [end('net', `s${at}`), end(`${name}-gw`, 'wan')],
+            [end(`${name}-gw`, 'lan'), end(name, 'eth0')],
+          );
+          add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`]));
+          add(`${name}-gw`, [
+            ...addresses('wan', [`${outer(at, 2)}/30`]),
+            `route add 0.0.0.0/0 via ${outer(at, 1)} dev wan`,
+          ]);
+          break;
+      }
+      if (!isLayer3(site.attachment)) {
+        add(name, [...addresses('eth0', SITE_PREFIXED), ...defaults('eth0', SITE_GATEWAY)]);
+      }
+    });
+    await lab.addNamespaces(labels);
+    if (spec.hostForwards ?? true) routers.push('gw');
+    await lab.agent().sysctl(
+      routers.map((label) => lab.name(label)),
+      { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' },
+    );
+    await lab.addLinks(links);
+    await Promise.all([...commands].map(([label, lines]) => lab.ip(label, lines)));
+    await Promise.all(spec.sites.map((site, at) => this.#addLayer3(site, at)));
+    for (const host of ['datacenter', 'internet']) {
+      await this.serve(host, 'tcp', ECHO_PORT);
+      await this.serve(host, 'udp', ECHO_PORT);
+      await this.serve(host, 'http', HTTP_PORT);
+    }
+  }
+
+  /** Devices that a program holds open: a wire of two TUN devices, or the far end of a GRE tunnel. */
+  async #addLayer3({ name, attachment }: SiteSpec, at: number): Promise<void> {
+    const { lab, spec } = this;
+    if (!isLayer3(attachment)) return;
+    if (attachment === 'device') {
+      const device = `tn${at}`;
+      await lab.agent(1).wire([
+        { namespace: lab.name('gw'), device },
+        { namespace: lab.name(name), device: 'eth0' },
+      ]);
+      await lab.ip('gw', [`link set ${device} up`]);
+    } else {
+      if (spec.grePeer === undefined) throw new Error('gre-peer sites need a program');
+      // As on a real wire, checksums are complete where the peer's raw socket reads: it cannot complete them.
+      await lab.exec('net', 'ethtool', ['-K', `s${at}`, 'tx', 'off']);
+      const { checksum = false, sequence = false } = spec.gre ?? {};
+      const peer = lab.spawn(name, spec.grePeer, [
+        ...[
+          '--local',
+          outer(at, 2),
+          '--remote',
+          UPLINK_ADDRESSES[0],
+          '--tun',
+          'eth0',
+          '--key',
+          String(greKey(at)),
+        ],
+        ...(checksum ? ['--checksum'] : []),
+        ...(sequence ? ['--sequence'] : []),
+      ]);
+      await once(peer.stdout!, 'data');
+      await lab.ip(name, ['link set eth0 mtu 1460']);
+    }
+    await lab.ip(name, [
+      ...addresses('eth0', SITE_PREFIXED),
+      'link set eth0 up',
+      'route add 0.0.0.0/0 dev eth0',
+      'route add ::/0 dev eth0',
+    ]);
+  }
+}
+
+/** Whether the host's device is no Ethernet. */
+function isLayer3(attachment: Attachment): boolean {
+  return attachment === 'device' || attachment === 'gre-peer';
+}
+
+/** The gateway's own device of a site, if it has one. */
+function siteDevice({ attachment }: SiteSpec, at: number): string | undefined {
+  if (attachment === 'gre' || attachment === 'gre-peer') return undefined;
+  return attachment === 'device' ? `tn${at}` : `ic${at}`;
+}
+
+/** Outer address of a GRE site: 1 is the internet's side, 2 the site gateway's. */
+function outer(at: number, side: 1 | 2): string {
+  return `198.18.${at}.${side}`;
+}
+
+/** Key of a GRE site's tunnel. */
+function greKey(at: number): number {
+  return 1000 + at;
+}
+
+function end(namespace: string, device: string): LinkEnd {
+  return { namespace, device };
+}
+
+function addresses(device: string, prefixes: readonly string[]): string[] {
+  return prefixes.map((prefix) => `addr add ${prefix} dev ${device}${prefix.includes(':') ? ' nodad' : ''}`);
+}
+
+function defaults(device: string, hops: readonly string[]): string[] {
+  return hops.map((hop) => `route add ${hop.includes(':') ? '::/0' : '0.0.0.0/0'} via ${hop} dev ${device}`);
+}
+
+function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration {
+  const common = { name: `${site.name}-${shortName(site.attachment)}` };
+  switch (site.attachment) {
+    case 'on-link':
+      return {
+        ...common,
+        type: 'interconnect',
+        device: siteDevice(site, at),
+        interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
+      };
+    case 'next-hop':
+      return {
+        ...common,
+        type: 'interconnect',
+        device: siteDevice(site, at),
+        interface_address: ['172.20.0.1/30', 'fd00:172:20::1/64'],
+        next_hop: ['172.20.0.2', 'fd00:172:20::2'],
+      };
+    case 'device':
+      return {
+        ...common,
+        type: 'device',
+        device: siteDevice(site, at),
+        interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
+      };
+    case 'gre':
+    case 'gre-peer':
+      return {
+        ...common,
+        type: 'gre',
+        local: UPLINK_ADDRESSES[0],
+        remote: outer(at, 2),
+        key: greKey(at),
+        ...spec.gre,
+        interface_address: [...GRE_INNER],
+      };
+  }
+}
+
+function shortName(attachment: Attachment): string {
+  return attachment.startsWith('gre') ? 'gre' : attachment === 'device' ? 'dev' : 'ic';
+}
+
+function gatewayConfiguration(spec: NetworkSpec): Configuration {
+  return {
+    version: 1,
+    gateway: { name: 'gw' },
+    sites: [
+      ...spec.sites.map((site, at) => ({
+        name: site.name,
+        prefixes: [...SITE_PREFIXES],
+        tunnels: [tunnelOf(spec, site, at)],
+      })),
+      {
+        name: 'datacenter',
+        prefixes: ['10.50.0.0/16', 'fd00:50::/48'],
+        tunnels: [
+          {
+            name: 'dc-ic',
+            type: 'interconnect',
+            device: 'dc0',
+            interface_address: ['10.50.0.1/16', 'fd00:50::1/48'],
+          },
+        ],
+      },
+    ],
+    egress: [
+      {
+        name: 'internet',
+        type: 'internet',
+        device: 'up0',
+        addresses: spec.externalAddresses ?? 'auto',
+        ...(spec.portForwards === undefined ? {} : { port_forwards: spec.portForwards }),
+      },
+    ],
+    routes: [
+      { prefix: '0.0.0.0/0', via: 'internet' },
+      { prefix: '::/0', via: 'internet' },
+    ],
+    plugins: [{ name: 'return-routing' }],
+    ...spec.configuration,
+  };
+}
+
+/** The site's end of a GRE tunnel: one tunnel to the gateway, and the site's own network on link. */
+function siteConfiguration(spec: NetworkSpec, at: number): Configuration {
+  const site = spec.sites[at]!;
+  return {
+    version: 1,
+    gateway: { name: `${site.name}-gw` },
+    sites: [
+      {
+        name: site.name,
+        prefixes: [...SITE_PREFIXES],
+        tunnels: [
+          {
+            name: 'lan',
+            type: 'interconnect',
+            device: 'lan',
+            interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
+          },
+        ],
+      },
+      {
+        name: 'upstream',
+        tunnels: [
+          {
+            name: 'to-gateway',
+            type: 'gre',
+            local: outer(at, 2),
+            remote: UPLINK_ADDRESSES[0],
+            key: greKey(at),
+            ...spec.gre,
+            interface_address: [...GRE_INNER_SITE],
+          },
+        ],
+      },
+    ],
+    routes: [
+      { prefix: '0.0.0.0/0', via: 'upstream' },
+      { prefix: '::/0', via: 'upstream' },
+    ],
+    plugins: [{ name: 'return-routing' }],
+  };
+}
