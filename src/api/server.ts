@@ -77,6 +77,8 @@ async function answer(
 }
 
 function send(response: ServerResponse, status: number, body: GatewayStatus | DownBody | ErrorBody): void {
+  // One request a connection: the server's end waits for no idle ones.
+  response.shouldKeepAlive = false;
   response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
   response.end(`${JSON.stringify(body)}\n`);
 }

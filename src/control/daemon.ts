@@ -113,7 +113,7 @@ export async function takeDown(runtime: RuntimeDirectory = openRuntimeDirectory(
       orphan !== undefined ||
       readHostState(runtime.hostStatePath) !== undefined ||
       (await guardMark()) !== undefined;
-    const host = await HostSide.open(runtime.hostStatePath);
+    const host = HostSide.open(runtime.hostStatePath);
     await host.takeDown(async () => {
       if (orphan !== undefined) await killProcess(orphan);
     });

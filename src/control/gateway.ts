@@ -3,7 +3,7 @@
  *
  * ```
  *  start:    configuration -> facts -> plan -> identities saved -> host prepared -> data plane -> plan applied
- *  a change of the host (links, addresses, routes): the same from "facts" on, if the plan differs
+ *  a change of the host (links, addresses, routes, guard): the same from "facts" on, if the plan differs
  *  suspend:  the data plane ends; guard, devices and flow memory stay for the next start
  *  down:     links, data plane, ports, guard, flow memory: nothing is left
  * ```
@@ -80,9 +80,11 @@ export class Gateway {
     supervisorOptions: SupervisorOptions = {},
   ): Promise<Gateway> {
     const config = loadConfig(configPath);
-    const host = await HostSide.open(runtime.hostStatePath);
+    const host = HostSide.open(runtime.hostStatePath, () => {
+      logger.warn('somebody has changed the guard (nft table homeward): setting it again');
+    });
     if (!host.takesOver) {
-      // Without its guard nothing of an earlier run can be trusted.
+      // Written in another namespace or before the last boot: nothing of it can be trusted.
       const orphan = findDataPlane(runtime);
       if (orphan !== undefined) await killProcess(orphan);
       forgetFlows(runtime);
@@ -139,6 +141,7 @@ export class Gateway {
   async #update(): Promise<void> {
     const queries = routeQueries(this.config);
     let facts = await collectFacts(queries);
+    await this.#host.keepGuard(facts);
     let compilation = this.#compile(facts);
     if (await this.#host.prepare(compilation.host, facts)) {
       // A device that was made or set up now has an index, addresses and routes.

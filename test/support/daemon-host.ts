@@ -54,6 +54,11 @@ export class DaemonHost {
       'route add default via 192.0.2.254',
     );
     this.namespace.exec('sysctl', ['-qw', 'net.ipv4.ip_local_reserved_ports=8080,61010-61020']);
+    // A router whose administrator trusts its neighbours: what lets most through.
+    for (const name of ['all', 'default', 'up0', 'ic0']) {
+      this.namespace.exec('sysctl', ['-qw', `net.ipv4.conf.${name}.rp_filter=0`]);
+    }
+    this.namespace.exec('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
   }
 
   start(): ChildProcessWithoutNullStreams {
@@ -85,7 +90,11 @@ export class DaemonHost {
     });
     return [
       ...shown.sort(),
-      ...links.map(({ ifname }) => this.sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`)),
+      ...links.flatMap(({ ifname }) => [
+        this.sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`),
+        this.sysctl(`net.ipv4.conf.${ifname}.forwarding`),
+        this.sysctl(`net.ipv4.conf.${ifname}.rp_filter`),
+      ]),
       this.sysctl('net.ipv4.ip_local_reserved_ports'),
       this.namespace.exec('nft', ['list', 'ruleset']),
     ].join('\n');

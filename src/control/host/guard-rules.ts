@@ -20,14 +20,9 @@
  */
 import type { HostSetup, SharedDevice } from '../compile/host-setup.ts';
 import type { PortRange } from '../config/config.ts';
-import {
-  type BitsCondition,
-  type Classification,
-  type Condition,
-  classify,
-  type Rule,
-} from './classifier.ts';
+import { type Classification, classify } from './classifier.ts';
 import { formatPortRanges, mergeRanges } from './reserved-ports.ts';
+import type { BitsCondition, Condition, Rule } from './rules.ts';
 
 /** Name of both tables. */
 export const GUARD_TABLE = 'homeward';

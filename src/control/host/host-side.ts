@@ -8,10 +8,11 @@
  *
  * Neighbours: `guard.ts`, `links.ts`; `control/gateway.ts` drives it together with the supervisor.
  */
-import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { networkNamespaceCookie } from '../../device/native.ts';
 import type { HostDevice, HostSetup } from '../compile/host-setup.ts';
 import type { HostFacts } from '../facts.ts';
-import { Guard, guardMark, removeGuard } from './guard.ts';
+import { Guard, removeGuard } from './guard.ts';
 import { emptyHostState, readHostState, writeHostState } from './host-state.ts';
 import { checkConflicts, Links } from './links.ts';
 
@@ -30,12 +31,28 @@ export class HostSide {
     this.#links = links;
   }
 
-  /** Reads what an earlier run has left. Changes nothing yet. */
-  static async open(statePath: string): Promise<HostSide> {
+  /**
+   * Reads what an earlier run has left. Changes nothing yet.
+   *
+   * @param onGuardDamage called when somebody else has changed the guard, before it is set again.
+   */
+  static open(statePath: string, onGuardDamage: () => void = () => {}): HostSide {
     const state = readHostState(statePath);
-    const takesOver = state !== undefined && state.mark === (await guardMark());
-    const current = takesOver ? state : emptyHostState(`homeward ${randomBytes(8).toString('hex')}`);
-    return new HostSide(takesOver, statePath, new Guard(current.mark), new Links(statePath, current));
+    const mark = namespaceMark();
+    const takesOver = state !== undefined && state.mark === mark;
+    const current = takesOver ? state : emptyHostState(mark);
+    const guard = new Guard(current.mark, onGuardDamage);
+    return new HostSide(takesOver, statePath, guard, new Links(statePath, current));
+  }
+
+  /**
+   * The guard as it was made last, if it does not stand any more or a device was made anew. For when nothing is
+   * known yet of a new set-up, or there cannot be one.
+   *
+   * @throws CommandError
+   */
+  async keepGuard(facts: HostFacts): Promise<void> {
+    if (this.#setup.devices.length > 0) await this.#guard.apply(this.#setup, facts.links);
   }
 
   /**
@@ -80,4 +97,10 @@ function union(next: HostSetup, former: HostSetup): HostSetup {
     if (known?.role !== 'exclusive' || device.role === 'exclusive') strictest.set(device.name, device);
   }
   return { devices: [...strictest.values()].map((device, at) => ({ ...device, index: at })) };
+}
+
+/** Names this namespace for good: no other one of this boot, and none of another boot, has the same. */
+function namespaceMark(): string {
+  const boot = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return `homeward ${boot} ${networkNamespaceCookie()}`;
 }

@@ -2,8 +2,8 @@
  * What was changed on the host and how it was before, so that `down` can put it back, also after a crash: it is
  * written before a change is made.
  *
- * `mark` ties the file to the guard in the kernel. A file without that guard speaks of another network namespace
- * (inodes are given again) or of a time before the last boot, and so does the flow memory beside it.
+ * `mark` names the network namespace and the boot it was written in. A file with another mark speaks of a namespace
+ * that is gone (inodes are given again) or of a time before the last boot, and so does the flow memory beside it.
  */
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import * as z from 'zod';
@@ -15,6 +15,8 @@ const linkStateSchema = z.strictObject({
   arp: z.boolean(),
   /** null: the namespace has no IPv6. */
   disableIpv6: z.enum(['0', '1']).nullable(),
+  /** Values by name, of /proc/sys/net/ipv4/conf/NAME. */
+  ipv4: z.record(z.string(), z.string()),
 });
 
 const hostStateSchema = z.strictObject({

@@ -5,6 +5,8 @@
  *             take                                 give back
  *  as it was ------> Ethernet: the host speaks   ------> as it was
  *     (recorded)     neither ARP nor IPv6; up            (set down first if we set it up)
+ *                    all: the host takes and
+ *                    forwards no IPv4 from it
  *
  *  absent    ------> TUN: persistent, vnet_hdr,   ------> deleted
  *     (recorded)     no addresses, up
@@ -12,6 +14,9 @@
  *
  * The record is written before the change. An interface that was made anew under its name (another index) is
  * taken again, and nothing is put back on the former one. Uplinks are left as they are: they are the host's.
+ *
+ * That the host takes nothing is the guard's part; it is set here once more so that no packet of a site gets
+ * through when somebody flushes the host's rules, until the guard stands again.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as z from 'zod';
@@ -56,6 +61,12 @@ export function checkConflicts(setup: HostSetup, facts: HostFacts): void {
     );
   }
 }
+
+/**
+ * Settings of an interface that is a site's. A host without an address on it has no route back to any sender: with
+ * `rp_filter` it drops whatever comes, be it for the host or to be forwarded.
+ */
+const IPV4_SETTINGS: Readonly<Record<string, string>> = { forwarding: '0', rp_filter: '1' };
 
 /** Interfaces and reserved ports of one network namespace. */
 export class Links {
@@ -150,6 +161,7 @@ export class Links {
     });
     for (const device of changed) {
       if (isEthernet(device)) writeDisableIpv6(device.name, '1');
+      writeIpv4Settings(device.name, IPV4_SETTINGS);
     }
     await ipBatch(
       changed.map((device) => `link set dev ${device.name} ${isEthernet(device) ? 'arp off ' : ''}up`),
@@ -175,8 +187,9 @@ export class Links {
       same.map(({ name, arp, up }) => `link set dev ${name} arp ${arp ? 'on' : 'off'} ${up ? 'up' : 'down'}`),
       { mayFail: true },
     );
-    for (const { name, disableIpv6 } of same) {
+    for (const { name, disableIpv6, ipv4 } of same) {
       if (disableIpv6 !== null) writeDisableIpv6(name, disableIpv6);
+      writeIpv4Settings(name, ipv4);
     }
     await ipBatch(
       tuns.filter((name) => present.has(name)).map((name) => `tuntap del dev ${name} mode tun`),
@@ -230,6 +243,7 @@ function recordLink(link: ShownLink): LinkState {
     up: link.flags.includes('UP'),
     arp: !link.flags.includes('NOARP'),
     disableIpv6: readDisableIpv6(link.ifname),
+    ipv4: readIpv4Settings(link.ifname),
   };
 }
 
@@ -240,6 +254,8 @@ function isEthernet(device: HostDevice): boolean {
 
 function isTaken(device: HostDevice, link: ShownLink): boolean {
   if (!link.flags.includes('UP')) return false;
+  const ipv4 = readIpv4Settings(device.name);
+  if (Object.entries(IPV4_SETTINGS).some(([setting, value]) => ipv4[setting] !== value)) return false;
   if (!isEthernet(device)) return true;
   return link.flags.includes('NOARP') && readDisableIpv6(device.name) !== '0';
 }
@@ -264,4 +280,25 @@ function readDisableIpv6(name: string): '0' | '1' | null {
 
 function writeDisableIpv6(name: string, value: '0' | '1'): void {
   if (existsSync(disableIpv6Path(name))) writeFileSync(disableIpv6Path(name), `${value}\n`);
+}
+
+function ipv4SettingPath(name: string, setting: string): string {
+  return `/proc/sys/net/ipv4/conf/${name}/${setting}`;
+}
+
+/** Without those of an interface that has just gone. */
+function readIpv4Settings(name: string): Record<string, string> {
+  return Object.fromEntries(
+    Object.keys(IPV4_SETTINGS)
+      .map((setting) => [setting, ipv4SettingPath(name, setting)] as const)
+      .filter(([, path]) => existsSync(path))
+      .map(([setting, path]) => [setting, readFileSync(path, 'latin1').trim()]),
+  );
+}
+
+function writeIpv4Settings(name: string, values: Readonly<Record<string, string>>): void {
+  for (const [setting, value] of Object.entries(values)) {
+    const path = ipv4SettingPath(name, setting);
+    if (existsSync(path)) writeFileSync(path, `${value}\n`);
+  }
 }

@@ -17,14 +17,8 @@
  */
 import type { Plan, PlanDevice } from '../../pipeline/plan.ts';
 import type { HostSetup } from '../compile/host-setup.ts';
-import {
-  type AddressCondition,
-  type BitsCondition,
-  type Classification,
-  type Condition,
-  classify,
-  type LinkCondition,
-} from './classifier.ts';
+import { type Classification, classify } from './classifier.ts';
+import type { AddressCondition, BitsCondition, Condition, LinkCondition } from './rules.ts';
 
 export type SocketFilter = NonNullable<PlanDevice['filter']>;
 
