@@ -36,7 +36,7 @@ import { setTimeoutClass } from '../flow/timeouts.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
-import { GSO_NONE, ICMP_ERROR, ICMP_OTHER, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+import { GSO_NONE, ICMP_ERROR, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { Departure } from './departure.ts';
 import type { FlowEnd } from './flow-end.ts';
@@ -50,7 +50,7 @@ import { translateIcmpError } from './translate.ts';
 /** Drop reasons by what `trackTcp` answers. */
 const TCP_REASONS = [0, DROP.tcp_state, DROP.tcp_window, DROP.tcp_reset];
 
-/** The parts that a pipeline is made of; `assemble.ts` makes them. */
+/** The parts that a pipeline is made of; `assembly.ts` makes them. */
 export interface PipelineParts {
   readonly view: PacketView;
   readonly link: LinkLayer;
@@ -148,9 +148,12 @@ export class Pipeline {
   private packet(port: number, nowMs: number): number {
     const view = this.view;
     const space = this.policy.ports.spaceOf[port];
+    // Before the lookup: without ports, these would look like a ping with identifier 0.
+    if (view.icmpKind >= ICMP_ERROR) {
+      return view.icmpKind === ICMP_ERROR ? this.icmpError(space, port, nowMs) : DROP.icmp_type;
+    }
     const reference = this.state.table.find(view, space);
     if (reference >= 0) return this.hit(reference >> 1, reference & 1, port, nowMs);
-    if (view.icmpKind === ICMP_ERROR) return this.icmpError(space, port, nowMs);
     return this.miss(port, nowMs);
   }
 
@@ -304,7 +307,6 @@ export class Pipeline {
   private miss(port: number, nowMs: number): number {
     const view = this.view;
     const { gatewayAddresses, ports } = this.policy;
-    if (view.icmpKind === ICMP_OTHER) return DROP.icmp_type;
     const forGateway = gatewayAddresses.has(view.family, view.dst0, view.dst1, view.dst2, view.dst3);
     if (forGateway && ports.isEgress[port] === 0) {
       const delivered = this.errors.deliver(view, port, nowMs);

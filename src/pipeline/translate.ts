@@ -25,7 +25,6 @@ import {
   KEY_SRC1,
   KEY_SRC2,
   KEY_SRC3,
-  ORIGINATOR,
   RECORD_WORDS,
 } from '../flow/layout.ts';
 import {
@@ -114,7 +113,7 @@ export function translatePacket(
 /**
  * Translates an ICMP error that travels in `direction` of `record`: outer addresses, quoted addresses, ports or
  * identifier, and every checksum that is there. The caller has checked that the error's destination is the
- * quoted source, and completes the ICMP checksum afterwards (`completeIcmpChecksum`).
+ * quoted source, and computes the ICMP checksum afterwards (`fillTransportChecksum`).
  */
 export function translateIcmpError(
   view: PacketView,
@@ -127,14 +126,14 @@ export function translateIcmpError(
   if (flows[line + DIRECTION_DELTAS] === 0) return;
   const other = lineOf(record, direction ^ 1);
 
-  // The outer source: the responder itself is translated; a router on the way keeps its own address, unless
-  // that is an address inside the originator's site and would leave it (RFC 5508, REQ-5).
+  // The outer source: the endpoint itself is translated; a router on the way keeps its own address, unless the
+  // endpoint's is hidden, whose network the router is in (RFC 5508, REQ-5).
   const fromEndpoint =
     view.src3 === flows[line + KEY_SRC3] &&
     view.src2 === flows[line + KEY_SRC2] &&
     view.src1 === flows[line + KEY_SRC1] &&
     view.src0 === flows[line + KEY_SRC0];
-  const hidden = direction === ORIGINATOR && !sameAddress(flows, line + KEY_SRC0, other + KEY_DST0);
+  const hidden = !sameAddress(flows, line + KEY_SRC0, other + KEY_DST0);
   const before = addressSum(view);
   if (fromEndpoint || hidden) writeSource(view, flows, other + KEY_DST0);
   writeDestination(view, flows, other + KEY_SRC0);

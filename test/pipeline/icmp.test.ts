@@ -1,0 +1,69 @@
+/** ICMP on the packet's way: which messages pass, which flow they belong to, and what they give away. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { TCP_SYN } from '../../src/wire/packet.ts';
+import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
+import { echo, icmpError, tcp, udp } from '../support/packets.ts';
+
+const HOST = '10.0.1.10';
+const SERVER = '203.0.113.10';
+const PRIVATE_SERVER = '10.50.0.10';
+const EXTERNAL = '198.51.100.1';
+
+const lab: MemoryGatewayOptions = {
+  sites: [
+    { name: 'paris', prefixes: ['10.0.1.0/24', 'fd00:1::/64'] },
+    { name: 'datacenter', prefixes: ['10.50.0.0/16', 'fd00:50::/48'] },
+  ],
+  egress: [{ name: 'internet', pools: [{ address: EXTERNAL }, { address: '2001:db8:100::1' }] }],
+};
+
+describe('a ping with identifier 0, whose key has no ports', () => {
+  it('lets no redirect through', () => {
+    const gateway = new MemoryGateway(lab);
+    assert.equal(gateway.send('paris', echo(HOST, PRIVATE_SERVER, 8, 0)).length, 1);
+    const redirect = icmpError(PRIVATE_SERVER, HOST, 5, 1, new Uint8Array(28));
+    assert.equal(gateway.send('datacenter', redirect).length, 0);
+    assert.deepEqual(gateway.drops('datacenter'), { icmp_type: 1 });
+  });
+
+  it('does not keep an ICMP error between the same hosts from the flow that it quotes', () => {
+    const gateway = new MemoryGateway(lab);
+    gateway.send('paris', echo(HOST, SERVER, 8, 0));
+    const [out] = gateway.send('paris', udp(`${HOST} 9`, `${SERVER} 53`));
+    const [reply] = gateway.send('internet', udp(`${SERVER} 53`, `${EXTERNAL} ${out.sourcePort}`, 'late'));
+    const [error] = gateway.send('paris', icmpError(HOST, SERVER, 3, 3, reply.packet));
+    assert.equal(error.source, EXTERNAL);
+    // The quote is what the server sent, with nothing of the site in it.
+    assert.deepEqual([...error.packet.slice(28 + 16, 28 + 20)], [198, 51, 100, 1]);
+    assert.equal((error.packet[28 + 22] << 8) | error.packet[28 + 23], out.sourcePort);
+  });
+});
+
+describe('ICMP errors from behind a port forward', () => {
+  it('hide the routers of the site', () => {
+    const gateway = new MemoryGateway({
+      ...lab,
+      egress: [
+        {
+          name: 'internet',
+          pools: [{ address: EXTERNAL }],
+          portForwards: [
+            {
+              protocol: 'tcp',
+              address: EXTERNAL,
+              port: 8443,
+              to: { site: 'paris', address: '10.0.1.20', port: 443 },
+            },
+          ],
+        },
+      ],
+    });
+    const client = `${SERVER} 50000`;
+    const [syn] = gateway.send('internet', tcp(client, `${EXTERNAL} 8443`, TCP_SYN, { sequence: 1 }));
+    const [error] = gateway.send('paris', icmpError('10.0.1.254', SERVER, 3, 1, syn.packet));
+    assert.equal(error.port, 'internet');
+    assert.equal(error.source, EXTERNAL);
+    assert.equal(error.destination, SERVER);
+  });
+});
