@@ -29,6 +29,7 @@ test('one instance a namespace; leftovers are taken down without a control proce
 });
 
 const FAILURES: readonly [code: string, prepare: (host: DaemonHost) => void][] = [
+  ['config_invalid', (host) => writeFileSync(host.configPath, 'version: 2\n')],
   ['host_conflict', (host) => host.namespace.ip('address add 172.20.0.1/30 dev ic0')],
   ['config_invalid', (host) => host.namespace.ip('link del ic0')],
   [
@@ -42,13 +43,14 @@ const FAILURES: readonly [code: string, prepare: (host: DaemonHost) => void][] =
   ],
 ];
 
-for (const [code, prepare] of FAILURES) {
-  test(`a start that fails leaves the host as it was: ${code}`, async (t) => {
+for (const [at, [code, prepare]] of FAILURES.entries()) {
+  test(`a start that fails leaves the host as it was: ${at}, ${code}`, async (t) => {
     const host = new DaemonHost(t);
     prepare(host);
     const before = host.picture();
     const answer = await host.run('run', host.configPath);
     assert.equal(answer.code, code, JSON.stringify(answer));
+    assert.equal(existsSync(host.runtimeDirectory), false);
     assert.equal(host.picture(), before);
   });
 }

@@ -89,8 +89,13 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     }
     logger.info('homeward has ended');
   } catch (error) {
-    // The lock ends with this process at the latest; its file tells the next one nothing wrong.
-    lock.release();
+    // What an earlier run has left stays; of this one, which left nothing, not even a directory.
+    if (readHostState(runtime.hostStatePath) === undefined) {
+      clearRuntimeDirectory(runtime);
+      removeInstance(runtime, lock);
+    } else {
+      lock.release();
+    }
     throw error;
   } finally {
     process.off('SIGTERM', onTerminate).off('SIGINT', onInterrupt);
