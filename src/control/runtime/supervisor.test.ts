@@ -109,6 +109,15 @@ test('a data plane that stands still is killed and started anew', async (t) => {
   await supervisor.stop();
 });
 
+test('a data plane may stand still while it takes a plan', async (t) => {
+  const supervisor = new Bench(t).newSupervisor();
+  await supervisor.start();
+  await supervisor.apply(plan(1, 'slow'));
+  assert.deepEqual(supervisor.failures, []);
+  assert.equal((await supervisor.status()).generation, 1);
+  await supervisor.stop();
+});
+
 test('one that is stopped from outside is killed, too', async (t) => {
   const supervisor = new Bench(t).newSupervisor();
   await supervisor.start();

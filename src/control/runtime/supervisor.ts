@@ -48,6 +48,8 @@ const ADOPT_TIMEOUT_MS = 1_000;
 const CONNECT_RETRY_MS = 20;
 const STOP_TIMEOUT_MS = 2_000;
 const HEARTBEAT_CHECK_MS = 100;
+/** Taking a plan maps and searches the flow memory, in one go: a loaded machine may need this long. */
+const PLAN_TIMEOUT_MS = 15_000;
 /** Between the end of the connection and the news of the process's end. */
 const EXIT_GRACE_MS = 50;
 /** A run that lasted so long ends a series of failures. */
@@ -298,8 +300,9 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
       // If it was us who stood still, what it said meanwhile is yet to be read.
       if (now - lastCheck > HEARTBEAT_TIMEOUT_MS / 2) this.#lastHeard = now;
       lastCheck = now;
-      if (now - this.#lastHeard <= HEARTBEAT_TIMEOUT_MS) return;
-      this.#failed(link, `the data plane was silent for ${HEARTBEAT_TIMEOUT_MS} ms`);
+      const limitMs = this.#planReply === undefined ? HEARTBEAT_TIMEOUT_MS : PLAN_TIMEOUT_MS;
+      if (now - this.#lastHeard <= limitMs) return;
+      this.#failed(link, `the data plane was silent for ${limitMs} ms`);
     }, HEARTBEAT_CHECK_MS);
   }
 
