@@ -9,8 +9,11 @@
  * All paths of a run stand at the same time, so that variants can be measured in turn; those that are not measured
  * are idle. The gateway's processes: homeward's data plane, a C loop (`native/`), or none (the kernel forwards).
  */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Plan } from '../../src/pipeline/plan.ts';
 import { linesOf, NetworkNamespace } from '../support/network-namespace.ts';
-import { DataPlaneRunner } from './data-plane-runner.ts';
+import { startDataPlane } from './data-plane-start.ts';
 import {
   CLIENT_ADDRESS,
   type EthernetEnd,
@@ -95,7 +98,9 @@ const KERNEL_RULES = `table inet return_routing {
 export class Lab {
   private readonly programs: Programs;
   private readonly namespaces: NetworkNamespace[] = [];
-  private readonly runners: DataPlaneRunner[] = [];
+  /** For flow memories: they belong on tmpfs. */
+  private readonly directory = mkdtempSync('/dev/shm/hw-bench-');
+  private removed = false;
 
   constructor(programs: Programs) {
     this.programs = programs;
@@ -164,16 +169,18 @@ export class Lab {
     return this.tunPath(near, 't-site', far, 't-server', CLIENT_ADDRESS, GRE_MTU);
   }
 
-  /** Ends every process and removes every namespace. May be called at any time, and more than once. */
+  /** Ends every process and removes every namespace, also in the middle of setting up, which then fails. */
   async remove(): Promise<void> {
-    for (const runner of this.runners.splice(0)) runner.close();
+    this.removed = true;
     const removed = await Promise.allSettled(
       this.namespaces.splice(0).map((namespace) => namespace.remove()),
     );
+    rmSync(this.directory, { recursive: true, force: true });
     for (const result of removed) if (result.status === 'rejected') throw result.reason;
   }
 
   private namespace(): NetworkNamespace {
+    if (this.removed) throw new Error('the lab is being removed');
     const namespace = new NetworkNamespace();
     this.namespaces.push(namespace);
     namespace.exec('sysctl', ['-qw', 'net.ipv6.conf.default.disable_ipv6=1']);
@@ -181,11 +188,10 @@ export class Lab {
     return namespace;
   }
 
-  private async runDataPlane(
-    gateway: NetworkNamespace,
-    plan: Parameters<typeof DataPlaneRunner.start>[1],
-  ): Promise<void> {
-    this.runners.push(await DataPlaneRunner.start(gateway, plan));
+  private runDataPlane(gateway: NetworkNamespace, plan: Plan): Promise<void> {
+    const directory = join(this.directory, gateway.name);
+    mkdirSync(directory);
+    return startDataPlane(gateway, directory, plan);
   }
 
   private async runProgram(

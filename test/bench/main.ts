@@ -76,9 +76,13 @@ if (help) {
 const directory = mkdtempSync(join(tmpdir(), 'homeward-bench-'));
 let lab: Lab | undefined;
 let interruptedBy = 0;
-const cleanUp = async (): Promise<void> => {
-  await lab?.remove();
-  rmSync(directory, { recursive: true, force: true });
+let cleaning: Promise<void> | undefined;
+/** Once, whoever calls it: an error and a signal may come together. */
+const cleanUp = (): Promise<void> => {
+  cleaning ??= (lab?.remove() ?? Promise.resolve()).finally(() =>
+    rmSync(directory, { recursive: true, force: true }),
+  );
+  return cleaning;
 };
 for (const [signal, number] of [
   ['SIGINT', 2],
