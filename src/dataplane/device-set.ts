@@ -48,14 +48,16 @@ export class DeviceSet {
 
   /** Notices devices that are gone and tries to open those that are closed. */
   tick(nowMs: number): void {
+    const isDue = ((nowMs - this.triedMs) | 0) >= RETRY_MS;
     for (const device of this.devices.values()) {
+      if (isDue && device.up) this.io.checkDevice(device.spec.index);
       if (!device.up || this.io.deviceState(device.spec.index) === 'open') continue;
       device.up = false;
       device.problem = 'the device is gone';
       this.io.removeDevice(device.spec.index);
       this.events.onDown(device.spec, device.problem);
     }
-    if (((nowMs - this.triedMs) | 0) < RETRY_MS) return;
+    if (!isDue) return;
     this.triedMs = nowMs;
     for (const device of this.devices.values()) if (!device.up) this.open(device);
   }

@@ -194,6 +194,22 @@ if (inOwnNamespace(import.meta.url)) {
       farIo.close();
     });
 
+    it('are found gone when the device was deleted after it had been set down', () => {
+      const { near } = makeVeth();
+      const io = new NativeIo();
+      io.addPacket(0, near, { kind: 'ethernet' });
+      io.checkDevice(0);
+      assert.equal(io.deviceState(0), 'open');
+      ip('link', 'set', near, 'down');
+      io.burst(50);
+      ip('link', 'del', near);
+      io.burst(50);
+      // The kernel has told of the device once only, when it went down.
+      io.checkDevice(0);
+      assert.equal(io.deviceState(0), 'gone');
+      io.close();
+    });
+
     it('are gone when the device is moved to another namespace', () => {
       const { near, far } = makeVeth();
       const namespace = `hw-${process.pid}-${Math.floor(Math.random() * 1e6)}`;

@@ -168,6 +168,14 @@ export class NativeIo implements BurstIo {
   }
 
   /**
+   * Looks whether the device at this index is still there. A burst notices what it sends to or receives from;
+   * one that was deleted while it was idle may go unnoticed without this. A system call: not for every burst.
+   */
+  checkDevice(index: number): void {
+    this.#binding.checkDevice(this.#loop, index);
+  }
+
+  /**
    * Ends bursts when a descriptor becomes readable (or writable, if asked for): `id` is then in
    * {@link readyIds}, in every burst until it was read. Calling again changes `id` and `writable`. The caller
    * keeps owning the descriptor, and unwatches it before closing.

@@ -47,6 +47,7 @@ export interface NativeBinding {
     coalesceGre: number,
   ): number;
   removeDevice(loop: NativeLoop, index: number): void;
+  checkDevice(loop: NativeLoop, index: number): void;
   watch(loop: NativeLoop, fd: number, id: number, writable: number): number;
   unwatch(loop: NativeLoop, fd: number): number;
   wake(loop: NativeLoop): number;

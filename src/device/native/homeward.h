@@ -164,6 +164,8 @@ struct packet_options {
   int filter_length;
 };
 int packet_open(const char *name, const struct packet_options *options, int *ifindex);
+/* Notices a device that is gone although nothing was sent or received since. */
+void packet_check(struct loop *loop, int index);
 bool packet_receive(struct loop *loop, int index, int frames);
 void packet_send(struct loop *loop, int index);
 

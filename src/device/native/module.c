@@ -278,6 +278,17 @@ static napi_value remove_device(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/* checkDevice(loop, index) */
+static napi_value check_device(napi_env env, napi_callback_info info) {
+  struct arguments arguments = read_arguments(env, info);
+  struct loop *loop = loop_at(&arguments, 0);
+  int index = index_at(&arguments, 1);
+  if (arguments.failed) return NULL;
+  const struct device *device = &loop->devices[index];
+  if (device->fd >= 0 && device->kind != KIND_TUN) packet_check(loop, index);
+  return NULL;
+}
+
 /* watch(loop, fd, id, writable) */
 static napi_value watch(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
@@ -384,6 +395,7 @@ NAPI_MODULE_INIT() {
       {"allocate", allocate},     {"mapFile", map_file},      {"lockFile", lock_file},
       {"rxAreaBytes", rx_area},   {"loopCreate", loop_create}, {"loopClose", close_loop},
       {"addTun", add_tun},        {"addPacket", add_packet},  {"removeDevice", remove_device},
+      {"checkDevice", check_device},
       {"watch", watch},           {"unwatch", unwatch},       {"wake", wake},
       {"burst", burst},           {"unixListen", listen_unix}, {"unixAccept", accept_unix},
       {"unixRead", read_unix},    {"unixWrite", write_unix},  {"closeFd", close_fd},

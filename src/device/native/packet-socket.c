@@ -104,16 +104,25 @@ int packet_open(const char *name, const struct packet_options *options, int *ifi
   return fd;
 }
 
-/*
- * The kernel says ENETDOWN both when a device is set down, after which the socket goes on working as soon as it
- * is up again, and when it is deleted or moved away: then the socket has lost its index.
- */
-static bool is_gone(int fd, int error) {
-  if (error == ENXIO || error == ENODEV) return true;
-  if (error != ENETDOWN) return false;
+/* A socket whose device was deleted or moved away has lost its index. */
+static bool has_lost_device(int fd) {
   struct sockaddr_ll address;
   socklen_t bytes = sizeof address;
   return getsockname(fd, (struct sockaddr *)&address, &bytes) < 0 || address.sll_ifindex <= 0;
+}
+
+/*
+ * The kernel says ENETDOWN both when a device is set down, after which the socket goes on working as soon as it
+ * is up again, and when it is deleted or moved away.
+ */
+static bool is_gone(int fd, int error) {
+  if (error == ENXIO || error == ENODEV) return true;
+  return error == ENETDOWN && has_lost_device(fd);
+}
+
+/* ENETDOWN comes once, when the device goes down: on its way out it may still have its index then. */
+void packet_check(struct loop *loop, int index) {
+  if (has_lost_device(loop->devices[index].fd)) loop_remove(loop, index, STATE_GONE);
 }
 
 /* Names the buffers of a batch: see homeward.h for the two places a message is received to. */
