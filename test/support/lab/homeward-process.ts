@@ -23,6 +23,7 @@ export interface HomewardOptions {
 
 export class HomewardProcess {
   readonly configPath: string;
+  readonly runtimeDirectory: string;
   readonly #lab: Lab;
   readonly #label: string;
   readonly #project: string;
@@ -33,13 +34,13 @@ export class HomewardProcess {
   #output = '';
 
   constructor(lab: Lab, label: string, configuration: Configuration, options: HomewardOptions = {}) {
-    const runtimeDirectory = join(lab.directory, `run-${label}`);
+    this.runtimeDirectory = join(lab.directory, `run-${label}`);
     this.#lab = lab;
     this.#label = label;
     this.#project = options.project ?? PROJECT;
     this.configPath = join(lab.directory, `${label}.yaml`);
-    this.#environment = { ...process.env, HOMEWARD_RUNTIME_DIR: runtimeDirectory };
-    this.#client = new ApiClient(join(runtimeDirectory, 'api.sock'), STATUS_TIMEOUT_MS);
+    this.#environment = { ...process.env, HOMEWARD_RUNTIME_DIR: this.runtimeDirectory };
+    this.#client = new ApiClient(join(this.runtimeDirectory, 'api.sock'), STATUS_TIMEOUT_MS);
     this.configure(configuration);
   }
 

@@ -147,6 +147,13 @@ export class Network {
     return this.spec.sites[at]?.attachment.startsWith('gre') ? greKey(at) : undefined;
   }
 
+  /** Name of a site's tunnel. */
+  tunnelName(site: string): string {
+    const attachment = this.spec.sites.find(({ name }) => name === site)?.attachment;
+    if (attachment === undefined) throw new Error(`no site ${site}`);
+    return tunnelName(site, attachment);
+  }
+
   /** The ends of a flow from one host to another, as {@link FlowJob} wants them. */
   ends(
     from: string,
@@ -381,7 +388,7 @@ function defaults(device: string, hops: readonly string[]): string[] {
 }
 
 function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration {
-  const common = { name: `${site.name}-${shortName(site.attachment)}` };
+  const common = { name: tunnelName(site.name, site.attachment) };
   switch (site.attachment) {
     case 'on-link':
       return {
@@ -419,8 +426,9 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
   }
 }
 
-function shortName(attachment: Attachment): string {
-  return attachment.startsWith('gre') ? 'gre' : attachment === 'device' ? 'dev' : 'ic';
+function tunnelName(site: string, attachment: Attachment): string {
+  if (attachment.startsWith('gre')) return `${site}-gre`;
+  return attachment === 'device' ? `${site}-dev` : `${site}-ic`;
 }
 
 function gatewayConfiguration(spec: NetworkSpec): Configuration {
