@@ -105,9 +105,11 @@ export interface PlanGreLink {
   readonly checksum: boolean;
   readonly sequence: boolean;
   readonly ttl: number;
-  /** The Ethernet device the outer packets use, and the neighbour they go to. */
+  /** The device the outer packets use. */
   readonly device: number;
-  readonly nextHop: AddressText;
+  /** The neighbour they go to, of the family of `remote`. Required on `ethernet` devices, unused on others. */
+  readonly nextHop?: AddressText;
+  /** Source addresses for asking for that neighbour; empty on devices that are not Ethernet. */
   readonly sourceAddresses: readonly AddressText[];
 }
 

@@ -27,7 +27,7 @@ import { DROP } from '../../plugin/drop-reasons.ts';
 import { readHalf } from '../../wire/byte-order.ts';
 import { addSums, sumMemory } from '../../wire/checksum.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
-import { type FrameMemory, VIRTIO_NET_HEADER_BYTES } from '../../wire/frame.ts';
+import type { FrameMemory } from '../../wire/frame.ts';
 import { GRE_OK, GreHeader, parseGre, verifyGreChecksum } from '../../wire/gre.ts';
 import {
   IPV4_FRAGMENT_OFFSET_MASK,
@@ -76,11 +76,12 @@ export class GreDecapsulation {
    * `packetOffset`, `packetLength`. Returns 0, a DROP number, or {@link GRE_KEEPALIVE}.
    *
    * @param frame the frame the packet came in, whose virtio-net header says what is partial or merged
+   * @param checksumBase from where that header's `csum_start` counts
    */
-  open(tunnel: GreTunnel, outer: OuterHeader, frame: number, nowMs: number): number {
+  open(tunnel: GreTunnel, outer: OuterHeader, frame: number, checksumBase: number, nowMs: number): number {
     const header = this.header;
     if (header.hasChecksum !== 0) {
-      if (!this.isChecksumRight(outer, frame)) return DROP.gre_checksum;
+      if (!this.isChecksumRight(outer, frame, checksumBase)) return DROP.gre_checksum;
     } else if (tunnel.hasChecksum !== 0) {
       return DROP.gre_checksum;
     }
@@ -117,7 +118,7 @@ export class GreDecapsulation {
     return this.packetLength >= headerBytes && this.memory.bytes[this.packetOffset] >>> 4 === version;
   }
 
-  private isChecksumRight(outer: OuterHeader, frame: number): boolean {
+  private isChecksumRight(outer: OuterHeader, frame: number, checksumBase: number): boolean {
     const memory = this.memory;
     const bytes = memory.bytes;
     const offset = outer.payloadOffset;
@@ -126,7 +127,7 @@ export class GreDecapsulation {
     if ((bytes[frame] & 1) === 0) return verifyGreChecksum(memory, offset, length);
     // The sender's kernel left the inner transport checksum to the device: once completed, all that it covers
     // would sum up to the complement of what stands in its field now (the pseudo-header's sum).
-    const start = (frame + VIRTIO_NET_HEADER_BYTES + readHalf(bytes, frame + 6)) | 0;
+    const start = (checksumBase + readHalf(bytes, frame + 6)) | 0;
     const field = (start + readHalf(bytes, frame + 8)) | 0;
     if (start < offset || field + 2 > offset + length || ((start - offset) & 1) !== 0) return false;
     const covered = ~readHalf(bytes, field) & 0xffff;

@@ -2,8 +2,8 @@
  * Puts a packet into GRE: RFC 2784, RFC 2890; over IPv6 RFC 7676.
  *
  * ```
- *   frame                                                    packet.offset
- *   | virtio | Ethernet | outer IPv4 / IPv6 | GRE, 4..16     | inner packet, not moved
+ *   frame                                                           packet.offset
+ *   | virtio | Ethernet, or gap | outer IPv4 / IPv6 | GRE, 4..16     | inner packet, not moved
  * ```
  *
  * The headers are written into the free room in front of the packet. The outer DSCP and ECN are the inner ones

@@ -70,7 +70,7 @@ export class GreInput {
   }
 
   /**
-   * Takes the IP packet of an Ethernet frame that was sent to our MAC. `protocol`: what its fixed header says.
+   * Takes the IP packet of a frame, on Ethernet of one that was sent to our MAC. `protocol`: what its fixed header says.
    * Returns the index of the tunnel's port, with the inner packet at `packetOffset`, or one of `GRE_...`.
    */
   receive(device: LinkDevice, frame: number, available: number, protocol: number, nowMs: number): number {
@@ -142,7 +142,8 @@ export class GreInput {
     );
     if (port?.tunnel === undefined) return this.dropped(device.port, DROP.unknown_tunnel);
     if (port.enabled === 0) return this.dropped(port.index, DROP.port_down);
-    const result = decapsulation.open(port.tunnel, outer, frame, nowMs);
+    const checksumBase = (frame + device.checksumBaseBytes) | 0;
+    const result = decapsulation.open(port.tunnel, outer, frame, checksumBase, nowMs);
     this.packetOffset = decapsulation.packetOffset;
     this.packetLength = decapsulation.packetLength;
     if (result === GRE_KEEPALIVE) {

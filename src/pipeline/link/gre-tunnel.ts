@@ -53,7 +53,8 @@ export class GreTunnel {
   constructor(link: PlanGreLink, mtu: number, previous: GreTunnel | undefined) {
     const local = addressWords(link.local);
     const remote = addressWords(link.remote);
-    if (local.family !== remote.family || local.family !== addressWords(link.nextHop).family) {
+    const hop = link.nextHop === undefined ? local : addressWords(link.nextHop);
+    if (local.family !== remote.family || local.family !== hop.family) {
       throw new Error(
         `plan: tunnel ${link.local} - ${link.remote}: endpoints and next hop differ in their address family`,
       );

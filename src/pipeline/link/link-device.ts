@@ -18,6 +18,7 @@
 import { type Address, parseAddress, parseInterfaceAddress, prefixMaskWord } from '../../wire/address.ts';
 import { readHalf, readWord } from '../../wire/byte-order.ts';
 import { parseMac } from '../../wire/ethernet.ts';
+import { FRAME_PREFIX_BYTES, VIRTIO_NET_HEADER_BYTES } from '../../wire/frame.ts';
 import { IPV4, IPV6 } from '../../wire/packet.ts';
 import type { AddressText, Plan, PlanDevice, PlanPort } from '../plan.ts';
 
@@ -118,6 +119,8 @@ export class LinkDevice {
   readonly signature: string;
   /** 1: frames with an Ethernet header; 0: IP packets. */
   readonly isEthernet: number;
+  /** From a frame's virtio-net header to where its `csum_start` counts from, bytes: see `device/native-io.ts`. */
+  readonly checksumBaseBytes: number;
   /** Own MAC, six bytes. */
   readonly mac: Uint8Array;
   /** Own MAC as it stands in a destination field. */
@@ -152,6 +155,7 @@ export class LinkDevice {
     const ethernet = whole?.link.kind === 'ethernet' ? whole.link : undefined;
     this.index = device.index;
     this.isEthernet = device.kind === 'ethernet' ? 1 : 0;
+    this.checksumBaseBytes = this.isEthernet !== 0 ? VIRTIO_NET_HEADER_BYTES : FRAME_PREFIX_BYTES;
     const { name, kind, mac } = device;
     this.signature = JSON.stringify([name, kind, mac, whole?.index, whole?.generation, ethernet]);
     this.mac = ownMac(device);
@@ -230,7 +234,7 @@ function ownMac(device: PlanDevice): Uint8Array {
 
 function nextHopsOf(port: PlanPort): AddressText[] {
   const link = port.link;
-  if (link.kind === 'gre') return [link.nextHop];
+  if (link.kind === 'gre') return link.nextHop === undefined ? [] : [link.nextHop];
   if (link.kind === 'ip') return [];
   return [link.nextHop.ipv4, link.nextHop.ipv6].filter((address) => address !== undefined);
 }

@@ -4,13 +4,15 @@
  * ```
  *  receive                                                                  send
  *    frame of a device                                                        port, packet
- *      ├─ TUN, layer-3 device ───────────────────────────► the device's port ───► in place
- *      └─ Ethernet
- *           ├─ not to our MAC, no IP, no ARP ── foreign_frame
- *           ├─ ARP, neighbour discovery ── neighbor-input.ts
- *           ├─ GRE to a tunnel's own end ── gre-input.ts ──► the tunnel's port ───► GRE, Ethernet
- *           ├─ ICMP error about GRE of ours ── gre-input.ts (path MTU)
- *           └─ everything else ──────────────────────────► the device's port ───► Ethernet
+ *      ├─ Ethernet only
+ *      │    ├─ not to our MAC, no IP, no ARP ── foreign_frame
+ *      │    └─ ARP, neighbour discovery ── neighbor-input.ts
+ *      ├─ GRE to a tunnel's own end ── gre-input.ts ──► the tunnel's port ───► GRE, (Ethernet)
+ *      ├─ ICMP error about GRE of ours ── gre-input.ts (path MTU)
+ *      └─ everything else ──────────────────────────► the device's port ───► (Ethernet)
+ *
+ * The Ethernet header is written, and a neighbour asked for, where the device is Ethernet; on TUN and layer-3
+ * devices the packet leaves as it stands behind the gap.
  * ```
  *
  * No I/O and no clock: frames are in packet memory, the time is an argument, what leaves is in the output list.
@@ -156,15 +158,17 @@ export class LinkLayer {
     if (device === undefined) return this.dropped(NONE, DROP.foreign_frame);
     const available = (lengthBytes - FRAME_PREFIX_BYTES) | 0;
     if (available <= 0) return this.dropped(device.port, DROP.malformed);
+    this.checksumBase = (frame + device.checksumBaseBytes) | 0;
     if (device.isEthernet === 0) {
-      this.checksumBase = (frame + FRAME_PREFIX_BYTES) | 0;
+      const version = this.bytes[frame + FRAME_PREFIX_BYTES] >>> 4;
+      if (version === IPV4) return this.receiveIpv4(device, frame, available, nowMs);
+      if (version === IPV6) return this.receiveIpv6(device, frame, available, nowMs);
       return this.deliver(device, frame, available);
     }
     const words = this.words;
     const head = words[(frame + 8) >> 2] >>> 16;
     const toUs = head === device.macHead && words[(frame + 12) >> 2] === device.macTail;
     const type = words[(frame + 20) >> 2] >>> 16;
-    this.checksumBase = (frame + VIRTIO_NET_HEADER_BYTES) | 0;
     if (!toUs) {
       // Not for us alone: of what is sent to groups, only what neighbours ask.
       const isAsked = (head & 1) !== 0 && (type === WIRE_ARP || type === WIRE_IPV6);
@@ -306,7 +310,7 @@ export class LinkLayer {
     const input = this.greInput;
     if (answer >= 0) {
       this.frameOffset = input.frameOffset;
-      this.checksumBase = (input.frameOffset + VIRTIO_NET_HEADER_BYTES) | 0;
+      this.checksumBase = (input.frameOffset + device.checksumBaseBytes) | 0;
       this.packetOffset = input.packetOffset;
       this.packetLength = input.packetLength;
       this.outerTrafficClass = input.outerTrafficClass;
@@ -330,13 +334,13 @@ export class LinkLayer {
     if (neighbor < 0) return -neighbor;
     const frame = this.encapsulation.encapsulate(tunnel, packet);
     if (frame < 0) return DROP.unsupported_segmentation;
-    writeVirtioNetHeader(this.memory, frame, packet, frame + VIRTIO_NET_HEADER_BYTES);
+    writeVirtioNetHeader(this.memory, frame, packet, frame + device.checksumBaseBytes);
     const end = (packet.offset + packet.length) | 0;
     const flags = packet.gsoType === GSO_NONE ? 0 : FRAME_SEGMENT_GRE;
     return this.sendFrame(port, device, neighbor, frame, end, tunnel.family, flags);
   }
 
-  /** Writes the Ethernet header and sends the frame, or lets it wait for the neighbour. 0 or a DROP number. */
+  /** Writes the Ethernet header, if any, and sends the frame, or lets it wait for the neighbour. 0 or a DROP number. */
   private sendFrame(
     port: LinkPort,
     device: LinkDevice,
@@ -349,6 +353,9 @@ export class LinkLayer {
     const table = this.neighbors.table;
     const type = family === IPV4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
     const length = (end - frame) | 0;
+    if (device.isEthernet === 0) {
+      return this.tx.push(frame, length, device.index, flags) ? DROP.none : DROP.output_full;
+    }
     writeLinkHeader(this.words, frame, table.macHead[neighbor], table.macTail[neighbor], device, type);
     if (!this.neighbors.isUsable(neighbor)) return this.neighbors.hold(neighbor, frame, length, flags, port);
     return this.tx.push(frame, length, device.index, flags) ? DROP.none : DROP.output_full;
@@ -363,8 +370,9 @@ export class LinkLayer {
     return this.neighbors.resolve(device, dst0, dst1, dst2, dst3, nowMs);
   }
 
-  /** The neighbour that is the port's next hop for a family, or -DROP. */
+  /** The neighbour that is the port's next hop for a family, or -DROP; 0 where a device has no neighbours. */
   private nextHop(port: LinkPort, device: LinkDevice, family: number, nowMs: number): number {
+    if (device.isEthernet === 0) return 0;
     let word0 = 0;
     let word1 = 0;
     let word2 = 0;

@@ -11,7 +11,7 @@ import type { Plan, PlanPort } from '../plan.ts';
 import { GreTunnel } from './gre-tunnel.ts';
 import { addressWords } from './link-device.ts';
 
-/** Kinds of links: the packet as it is, behind an Ethernet header, or inside GRE behind one. */
+/** Kinds of links: the packet as it is; behind an Ethernet header; inside GRE, behind one or not, as the device is. */
 export const LINK_IP = 1;
 export const LINK_ETHERNET = 2;
 export const LINK_GRE = 3;
@@ -61,7 +61,14 @@ export function compilePorts(
   previous: readonly (LinkPort | undefined)[],
 ): (LinkPort | undefined)[] {
   const ports: (LinkPort | undefined)[] = [];
-  for (const port of plan.ports) ports[port.index] = new LinkPort(port, previous[port.index]);
+  const ethernet = new Set(plan.devices.flatMap(({ kind, index }) => (kind === 'ethernet' ? [index] : [])));
+  for (const port of plan.ports) {
+    const { name, link } = port;
+    if (link.kind === 'gre' && link.nextHop === undefined && ethernet.has(link.device)) {
+      throw new Error(`plan: tunnel ${name}: its Ethernet device needs a next hop`);
+    }
+    ports[port.index] = new LinkPort(port, previous[port.index]);
+  }
   // No holes: an absent port is an element like any other.
   for (let index = 0; index < ports.length; index++) ports[index] ??= undefined;
   return ports;
