@@ -64,7 +64,7 @@ function virtioFields(fields: {
   gsoSize: number;
   start: number;
   offset: number;
-}): Uint8Array {
+}): Uint8Array<ArrayBuffer> {
   const virtio = new Uint8Array(10);
   const view = new DataView(virtio.buffer);
   virtio[0] = 1;
