@@ -1,23 +1,27 @@
 /**
- * Held tuples: which tuples towards private sites still belong to the site that used them last.
+ * Held tuples: which tuples between private sites still belong to the two sites that used them last.
  *
  * Flows between sites usually pass untranslated, so two sites may send the same tuple to a third, one after
- * the other. A late reply to the first would then reach the second. When a flow ends, what the responder saw of it is
- * held for its originator's site; until the hold ends, another site's flow with the same tuple is translated.
+ * the other. A late reply to the first would then reach the second; and so would a late packet of a third's flow to
+ * the first. When a flow ends, its tuple is held for its two sites; until the hold ends, a flow of another site with
+ * either of them is translated, or refused where its first packet may be such a late one.
+ *
+ * A tuple means the same in either direction and in whatever space it is seen, so one entry does for both kinds
+ * of late packets. Two sites which have nothing to do with the holders are free to use it.
  *
  * The table is fixed and remembers a hash, not the tuple. It errs to one side only:
  * **a held tuple is never reported free.** A free one may be reported held; that costs a translation that was
- * not needed. 4 entries of 8 bytes make a bucket:
+ * not needed, or the first try of a flow. 4 entries of 12 bytes make a bucket:
  *
  * ```
- *   31   30 ......... 16   15 ........... 0     31 ................ 0
- *  +----+----------------+-----------------+   +--------------------+
- *  | 1  |  tag, 0: any   |  owner, 0: many |   | end, int32 ms      |
- *  +----+----------------+-----------------+   +--------------------+
- *   mark; all 0: never used
+ *   31   30 .......... 0     31 ....... 16 15 ....... 0     31 ................ 0
+ *  +----+---------------+   +-------------+------------+   +--------------------+
+ *  | 1  | tag, 0: any   |   | lower space | higher     |   | end, int32 ms      |
+ *  +----+---------------+   +-------------+------------+   +--------------------+
+ *   mark; all 0: never used  pair; all 0: many
  * ```
  *
- * The seeded hash of the tuple gives bucket and tag. Two owners that meet in one entry make it held for
+ * The seeded hash of the tuple gives bucket and tag. Two pairs of sites that meet in one entry make it held for
  * everybody, until the later end. When all entries of a bucket run and none has the tag, one becomes held for
  * any tag: it still says `held`, just for more than it should.
  *
@@ -30,19 +34,23 @@ import { finishHash, hash10 } from './hash.ts';
 import { holdEnd, holdRuns, laterHoldEnd } from './hold-time.ts';
 import type { FlowKey } from './layout.ts';
 
-const HELD_LAYOUT = 0x48544c31;
+const HELD_LAYOUT = 0x48544c32;
 const HEADER_LAYOUT = 0;
 const HEADER_SEED = 1;
 const HEADER_BUCKETS = 2;
 const HEADER_WORDS = 16;
 
+/** Words of an entry. */
+const MARK = 0;
+const PAIR = 1;
+const UNTIL = 2;
+const ENTRY_WORDS = 3;
 const BUCKET_ENTRIES = 4;
-const ENTRY_WORDS = 2;
 const BUCKET_WORDS = BUCKET_ENTRIES * ENTRY_WORDS;
 
 const USED = 1 << 31;
-const TAG_BITS = 0x7fff0000;
-const OWNER_BITS = 0xffff;
+const TAG_BITS = 0x7fffffff;
+const MANY = 0;
 
 /** Buckets that one `sweep` looks at. */
 const SWEPT_BUCKETS = 1024;
@@ -84,61 +92,66 @@ export class HeldTuples {
   }
 
   /**
-   * Holds a tuple for a site. Call it before the flow's record is freed.
+   * Holds a tuple for two sites: the one whose space is in the key, and `otherSpace`. Call it before the flow's
+   * record is freed.
    *
-   * @param key the reply direction's key: responder's space, as the responder sees the flow
-   * @param ownerSpace space of the originator's site, 1..65535
+   * @param key a direction's key
+   * @param otherSpace space of the other end, 1..65535
    * @param holdMs how long late packets may still come
    */
-  hold(key: FlowKey, ownerSpace: number, holdMs: number, nowMs: number): void {
+  hold(key: FlowKey, otherSpace: number, holdMs: number, nowMs: number): void {
     const words = this.words;
     const hash = this.hash(key);
     const tag = tagOf(hash);
+    const pair = pairOf(key.meta >>> 16, otherSpace);
     const first = this.bucketAt(hash);
     const until = holdEnd(nowMs, holdMs);
     let free = -1;
     let victim = first;
     let victimRank = -1;
     for (let at = first; at < first + BUCKET_WORDS; at += ENTRY_WORDS) {
-      const mark = words[at]!;
-      if (mark === 0 || !holdRuns(words[at + 1]!, nowMs)) {
+      const mark = words[at + MARK]!;
+      if (mark === 0 || !holdRuns(words[at + UNTIL]!, nowMs)) {
         if (free < 0) free = at;
         continue;
       }
       if ((mark & TAG_BITS) === tag) {
-        this.widen(at, tag, ownerSpace, until, nowMs);
+        this.widen(at, tag, pair, until, nowMs);
         return;
       }
-      // What costs least to widen: an entry for any tag, then one of the same owner.
-      const rank = ((mark & TAG_BITS) === 0 ? 2 : 0) + ((mark & OWNER_BITS) === ownerSpace ? 1 : 0);
+      // What costs least to widen: an entry of the same sites, and best one for any tag.
+      const rank = (words[at + PAIR] === pair ? 2 : 0) + ((mark & TAG_BITS) === 0 ? 1 : 0);
       if (rank > victimRank) {
         victim = at;
         victimRank = rank;
       }
     }
     if (free < 0) {
-      this.widen(victim, 0, ownerSpace, until, nowMs);
+      this.widen(victim, 0, pair, until, nowMs);
       return;
     }
-    words[free] = 0;
-    words[free + 1] = until;
-    words[free] = USED | tag | ownerSpace;
+    words[free + MARK] = 0;
+    words[free + PAIR] = pair;
+    words[free + UNTIL] = until;
+    words[free + MARK] = USED | tag;
   }
 
   /**
-   * Whether another site than this one may still get late packets of this tuple. Never false while a hold of
-   * another site runs.
+   * Whether late packets with this key - so from the site whose space is in it - may come that are for another
+   * site than the one of `otherSpace`. Never false while such a hold runs.
    */
-  heldByAnother(key: FlowKey, space: number, nowMs: number): boolean {
+  heldByAnother(key: FlowKey, otherSpace: number, nowMs: number): boolean {
     const words = this.words;
     const hash = this.hash(key);
     const tag = tagOf(hash);
+    const space = key.meta >>> 16;
     const first = this.bucketAt(hash);
     for (let at = first; at < first + BUCKET_WORDS; at += ENTRY_WORDS) {
-      const mark = words[at]!;
-      if (mark === 0 || (mark & OWNER_BITS) === space) continue;
+      const mark = words[at + MARK]!;
+      if (mark === 0) continue;
       const entryTag = mark & TAG_BITS;
-      if ((entryTag === tag || entryTag === 0) && holdRuns(words[at + 1]!, nowMs)) return true;
+      if (entryTag !== tag && entryTag !== 0) continue;
+      if (isForeign(words[at + PAIR]!, space, otherSpace) && holdRuns(words[at + UNTIL]!, nowMs)) return true;
     }
     return false;
   }
@@ -153,46 +166,61 @@ export class HeldTuples {
     for (let i = 0; i < buckets; i++) {
       const first = HEADER_WORDS + this.swept * BUCKET_WORDS;
       for (let at = first; at < first + BUCKET_WORDS; at += ENTRY_WORDS) {
-        if (words[at] !== 0 && !holdRuns(words[at + 1]!, nowMs)) words[at] = 0;
+        if (words[at + MARK] !== 0 && !holdRuns(words[at + UNTIL]!, nowMs)) words[at + MARK] = 0;
       }
       this.swept = (this.swept + 1) & this.mask;
     }
   }
 
-  /** Makes a running entry also hold for this owner, under this tag (its own, or 0 for any). */
-  private widen(at: number, tag: number, ownerSpace: number, until: number, nowMs: number): void {
+  /** Makes a running entry also hold for these sites, under this tag (its own, or 0 for any). */
+  private widen(at: number, tag: number, pair: number, until: number, nowMs: number): void {
     const words = this.words;
-    const owner = words[at]! & OWNER_BITS;
-    words[at + 1] = laterHoldEnd(words[at + 1]!, until, nowMs);
-    words[at] = USED | tag | (owner === ownerSpace ? owner : 0);
+    words[at + UNTIL] = laterHoldEnd(words[at + UNTIL]!, until, nowMs);
+    if (words[at + PAIR] !== pair) words[at + PAIR] = MANY;
+    words[at + MARK] = USED | tag;
   }
 
   private bucketAt(hash: number): number {
     return HEADER_WORDS + (hash & this.mask) * BUCKET_WORDS;
   }
 
+  /** The same for both directions and in every space. */
   private hash(key: FlowKey): number {
-    return hash10(
-      this.seed,
-      this.multiplier,
-      key.src0,
-      key.src1,
-      key.src2,
-      key.src3,
-      key.dst0,
-      key.dst1,
-      key.dst2,
-      key.dst3,
-      key.ports,
-      key.meta,
-    );
+    const { seed, multiplier } = this;
+    const { src0, src1, src2, src3, dst0, dst1, dst2, dst3, ports } = key;
+    const meta = key.meta & 0xffff;
+    if (isReversed(key)) {
+      const reversed = (ports << 16) | (ports >>> 16);
+      return hash10(seed, multiplier, dst0, dst1, dst2, dst3, src0, src1, src2, src3, reversed, meta);
+    }
+    return hash10(seed, multiplier, src0, src1, src2, src3, dst0, dst1, dst2, dst3, ports, meta);
   }
+}
+
+/** Of the two directions of a tuple one is reversed and one is not: which, does not matter. */
+function isReversed(key: FlowKey): boolean {
+  if (key.src3 !== key.dst3) return key.src3 > key.dst3;
+  if (key.src2 !== key.dst2) return key.src2 > key.dst2;
+  if (key.src1 !== key.dst1) return key.src1 > key.dst1;
+  if (key.src0 !== key.dst0) return key.src0 > key.dst0;
+  return (key.ports & 0xffff) > key.ports >>> 16;
+}
+
+function pairOf(one: number, other: number): number {
+  return one < other ? (one << 16) | other : (other << 16) | one;
+}
+
+/** Whether a pair that holds a tuple has this site in it, and not this other one beside it. */
+function isForeign(pair: number, space: number, otherSpace: number): boolean {
+  if (pair === MANY) return true;
+  if (pair >>> 16 !== space && (pair & 0xffff) !== space) return false;
+  return pair !== pairOf(space, otherSpace);
 }
 
 /** Tag of a hash, in place, never 0. Of other bits than the bucket, as far as there are any. */
 function tagOf(hash: number): number {
   const tag = finishHash(hash ^ 0x5bd1e995) & TAG_BITS;
-  return tag === 0 ? 1 << 16 : tag;
+  return tag === 0 ? 1 : tag;
 }
 
 const LOWEST_PROPOSED = 1024;

@@ -2,17 +2,19 @@
  * The end of flows: by time-out, by flush, by a plan that took their tunnel away, by reuse of their tuple. And
  * what is done to a record beside forwarding: marking it answered, describing it to plugins.
  *
- * Whatever ends a flow, its external port or its tuple is held for as long as late packets of it may come, so
- * that no other site gets it meanwhile (docs/promise.md).
+ * Whatever ends a flow, its external port or its tuples are held for as long as late packets of it may come, so
+ * that no other site gets them meanwhile (docs/promise.md).
  */
 import { COUNTER, type Counters } from '../flow/counters.ts';
 import {
   DIRECTION_BYTES,
+  DIRECTION_DELTAS,
   DIRECTION_PACKETS,
   DIRECTION_WORDS,
   FLOW_ANSWERED,
   FlowKey,
   KEY_META,
+  ORIGINATOR,
   RECORD_WORDS,
   REPLY,
   SHARED_ID,
@@ -42,7 +44,7 @@ const SWEEP_ROUND_MS = 2000;
 export class FlowEnd {
   private readonly state: FlowState;
   private readonly counters: Counters;
-  private readonly replyKey = new FlowKey();
+  private readonly key = new FlowKey();
   private readonly ended = new LiveFlow();
   private readonly statistics = new Statistics();
   private readonly onExpired: (record: number) => void;
@@ -124,8 +126,15 @@ export class FlowEnd {
     this.chain.flowEnd(this.describe(this.ended, record, REPLY), this.statistics.read(table.floats, base));
     const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
     const slot = words[base + SHARED_TRANSLATION] - 1;
-    readKey(words, record, REPLY, this.replyKey);
-    held.hold(this.replyKey, this.ended.originatorSpace, lateMs, nowMs);
+    if (slot < 0) {
+      readKey(words, record, REPLY, this.key);
+      held.hold(this.key, this.ended.originatorSpace, lateMs, nowMs);
+      // Untranslated, both directions have the same tuple.
+      if (words[base + DIRECTION_DELTAS] !== 0) {
+        readKey(words, record, ORIGINATOR, this.key);
+        held.hold(this.key, this.ended.responderSpace, lateMs, nowMs);
+      }
+    }
     budgets.flowEnded(this.ended.ingressPort);
     table.remove(record);
     // Last: a process killed in between leaves a mapping without a flow, which the next one holds.

@@ -123,6 +123,7 @@ export class FlowSetupStage {
     writeKey(this.originator, view, space);
     const refused = ports.isEgress[port] !== 0 ? this.routeInbound(view) : this.routeOutbound(view, space);
     if (refused !== 0) return this.refuse(refused);
+    if (this.isLate(view, port, nowMs)) return this.refuse(DROP.tuple_collision);
 
     const draft = this.draft;
     const egress = ports.select(
@@ -165,6 +166,16 @@ export class FlowSetupStage {
       default:
         return this.policy.otherProtocols[view.protocol] !== 0;
     }
+  }
+
+  /**
+   * Whether the packet may be a late one of a flow that has ended and led to another site than the route would now.
+   * Of TCP and ICMP only what asks for something begins a flow; a late answer does not.
+   */
+  private isLate(view: PacketView, port: number, nowMs: number): boolean {
+    if (view.protocol === PROTOCOL_TCP || view.icmpKind === ICMP_QUERY) return false;
+    if (this.policy.ports.isEgress[port] !== 0) return false;
+    return this.state.held.heldByAnother(this.originator, this.draft.responderSpace, nowMs);
   }
 
   /** From a site: by route, or back into the same site by an external address (RFC 4787, REQ-9). */
