@@ -50,12 +50,7 @@ function behindGap(packet: Uint8Array): Uint8Array {
   return frame;
 }
 
-function receive(
-  bench: LinkBench,
-  packet: Uint8Array,
-  virtio: Uint8Array = new Uint8Array(10),
-  device = 0,
-): number {
+function receive(bench: LinkBench, packet: Uint8Array, virtio = new Uint8Array(10), device = 0): number {
   return bench.receive(device, behindGap(packet), virtio);
 }
 
