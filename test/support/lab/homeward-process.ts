@@ -125,6 +125,11 @@ export class HomewardProcess {
     return this.#ended;
   }
 
+  /** Waits for the end of control, whatever ends it. Resolves to the exit status. */
+  ended(): Promise<number | null> {
+    return this.#ended;
+  }
+
   /** Runs a command line of homeward in the gateway's namespace. */
   command(...args: readonly string[]): Promise<CommandResult> {
     const main = join(this.#project, 'src/main.ts');

@@ -18,6 +18,8 @@ from namespaces import set_sysctls
 from servers import Server
 from wires import Wire
 
+STOP_GRACE_SECONDS = 1.0
+
 
 class Agent:
     def __init__(self) -> None:
@@ -74,9 +76,11 @@ class Agent:
         return [flow.result() for flow in self.flows[command["run"]]]
 
     def op_stop(self, command: dict) -> None:
-        """The flows send no more, and end when they have their answers."""
+        """The flows send no more, and end when they have their answers; what was lost before is not waited for."""
         for flow in self.flows[command["run"]]:
             flow.stopping = True
+            if flow.kind != "tcp":
+                flow.grace = min(flow.grace, STOP_GRACE_SECONDS)
 
     def op_capture(self, command: dict) -> None:
         for job in command["captures"]:
