@@ -3,7 +3,7 @@
  *
  * ```
  *  site 0..6                     branch                  core                        gw
- *  10.0.1.10 ── tunN (moved) ── gre-raw ×7 ── eth0 ── br   up ── up0 ── homeward ── d0 ── dc 10.50.0.10
+ *  10.0.1.10 ── tunN (moved) ── gre-raw ×7 ── eth0 ── core1 core0 ── up0 ─ homeward ── d0 ── dc 10.50.0.10
  *                                 198.51.100.N, 2001:db8:51::N       192.0.2.1
  * ```
  *
@@ -245,7 +245,7 @@ describe('GRE with a foreign peer', labOptions(), () => {
   it('takes the word of routers on the way, and tells senders inside', async () => {
     const names = ['plain-4', 'all-4', 'plain-6', 'all-6'];
     await Promise.all([
-      lab.ip('core', [`link set br mtu ${NARROW_MTU}`]),
+      lab.ip('core', [`link set core1 mtu ${NARROW_MTU}`]),
       lab.ip('branch', [`link set eth0 mtu ${NARROW_MTU}`]),
     ]);
     for (const name of names) {
@@ -287,10 +287,10 @@ async function buildNetwork(lab: Lab): Promise<void> {
   await lab.addLinks([
     [
       { namespace: 'gw', device: 'up0' },
-      { namespace: 'core', device: 'up' },
+      { namespace: 'core', device: 'core0' },
     ],
     [
-      { namespace: 'core', device: 'br' },
+      { namespace: 'core', device: 'core1' },
       { namespace: 'branch', device: 'eth0' },
     ],
     [
@@ -307,10 +307,10 @@ async function buildNetwork(lab: Lab): Promise<void> {
     'route add default via 2001:db8:2::fe',
   ]);
   await lab.ip('core', [
-    'address add 192.0.2.254/24 dev up',
-    'address add 2001:db8:2::fe/64 dev up nodad',
-    'address add 198.51.100.1/24 dev br',
-    'address add 2001:db8:51::1/64 dev br nodad',
+    'address add 192.0.2.254/24 dev core0',
+    'address add 2001:db8:2::fe/64 dev core0 nodad',
+    'address add 198.51.100.1/24 dev core1',
+    'address add 2001:db8:51::1/64 dev core1 nodad',
   ]);
   await lab.ip('branch', [
     ...new Set(
@@ -425,7 +425,7 @@ async function capture(
 ): Promise<{ readonly up: string; readonly dc: string }> {
   const paths = { up: join(lab.directory, `${name}-up`), dc: join(lab.directory, `${name}-dc`) };
   await lab.agent(1).capture([
-    { path: paths.up, namespace: lab.name('core'), device: 'up', link: 'ethernet' },
+    { path: paths.up, namespace: lab.name('core'), device: 'core0', link: 'ethernet' },
     { path: paths.dc, namespace: lab.name('dc'), device: 'eth0', link: 'ethernet' },
   ]);
   await run();
@@ -500,7 +500,7 @@ async function inject(lab: Lab, packets: readonly Uint8Array[], times: number): 
     const text = await lab.exec(label, 'ip', ['-json', 'link', 'show', device]);
     return (JSON.parse(text) as [{ address: string }])[0].address;
   };
-  const wire = { source: await macOf('branch', 'eth0'), destination: await macOf('core', 'br') };
+  const wire = { source: await macOf('branch', 'eth0'), destination: await macOf('core', 'core1') };
   const chunks: Uint8Array[] = [];
   const writer = new PcapWriter((bytes) => chunks.push(bytes), { linkType: LINKTYPE_ETHERNET });
   for (const packet of packets) writer.write({ timestampNs: 0n, data: toGateway(wire, packet) });
