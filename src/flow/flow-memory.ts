@@ -15,7 +15,7 @@
  *    3  bytes of a record           15     id of the newest flow
  *    4  bytes of counters
  *    5  bytes of translation
- *    6  bytes of held tuples
+ *    6  bytes of held tuples         64-   names of plugins: bytes of text, then the text
  * ```
  *
  * The data plane writes; the control process may map the same file read-only ({@link FlowMemory.open} writes
@@ -51,6 +51,8 @@ const HEADER_BOOT_ID = 8;
 const HEADER_HASH_SEED = 12;
 const HEADER_LAST_ALIVE = 14;
 const HEADER_NEWEST_ID = 15;
+const HEADER_PLUGINS = 64;
+const MAX_PLUGIN_TEXT_BYTES = HEADER_BYTES - (HEADER_PLUGINS + 1) * 4;
 
 /** What a flow memory is made for. */
 export interface FlowMemoryOptions {
@@ -209,6 +211,27 @@ export class FlowMemory {
 
   set lastAliveMs(nowMs: number) {
     this.header[HEADER_LAST_ALIVE] = nowMs;
+  }
+
+  /**
+   * Names of the plugins, in the order in which the records know them (`SHARED_PLUGINS`); undefined if nobody can
+   * say, as while the records are being changed.
+   */
+  get plugins(): readonly string[] | undefined {
+    const lengthBytes = this.header[HEADER_PLUGINS]!;
+    if (lengthBytes <= 0 || lengthBytes > MAX_PLUGIN_TEXT_BYTES) return undefined;
+    const text = new Uint8Array(this.buffer, (HEADER_PLUGINS + 1) * 4, lengthBytes);
+    return new TextDecoder().decode(text).split('\n').slice(1);
+  }
+
+  set plugins(names: readonly string[] | undefined) {
+    this.header[HEADER_PLUGINS] = 0;
+    if (names === undefined) return;
+    // A word in front, so that the text of no names is not empty.
+    const text = new TextEncoder().encode(['plugins', ...names].join('\n'));
+    if (text.length > MAX_PLUGIN_TEXT_BYTES) return;
+    new Uint8Array(this.buffer, (HEADER_PLUGINS + 1) * 4).set(text);
+    this.header[HEADER_PLUGINS] = text.length;
   }
 
   /** Id of the flow created last, 0 if there was none: so that ids do not recur after a restart. */

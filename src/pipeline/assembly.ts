@@ -53,6 +53,7 @@ import { OwnErrors } from './own-errors.ts';
 import { Pipeline } from './pipeline.ts';
 import type { AddressText, Plan } from './plan.ts';
 import { planAddress } from './plan-address.ts';
+import { remapPlugins } from './plugin-bits.ts';
 import { type LoadedPlugin, PluginChain } from './plugin-chain.ts';
 import { PortForwards } from './port-forwards.ts';
 import { PortTable, portIndex } from './port-table.ts';
@@ -94,6 +95,7 @@ export class Assembly {
   readonly state: FlowState;
   readonly link: LinkLayer;
   readonly scratch: Scratch;
+  private readonly flowMemory: FlowMemory;
   private readonly reassembler: Reassembler;
   private readonly end: FlowEnd;
   private readonly onPluginFailure: AssemblyOptions['onPluginFailure'];
@@ -106,6 +108,7 @@ export class Assembly {
     const { frames, flowMemory, plan, random, nowMs } = options;
     const { memory, tx } = frames;
     this.onPluginFailure = options.onPluginFailure;
+    this.flowMemory = flowMemory;
     this.plan = plan;
     this.counters = new Counters(flowMemory.counters);
     this.scratch = new Scratch(memory, frames.scratchOffset, frames.scratchBytes);
@@ -191,6 +194,7 @@ export class Assembly {
     this.plan = plan;
     this.policy = policy;
     this.pipeline.setPolicy(policy);
+    this.renamePlugins(nowMs);
     this.endOrphans(new Set(change.ended), nowMs);
     this.counters.add(COUNTER.plans_applied, 1);
   }
@@ -265,6 +269,18 @@ export class Assembly {
       holdMs(TIMEOUT_ICMP, ENDED_CRASH),
       nowMs,
     );
+  }
+
+  /** Flows know plugins by their place in the list, which may be another one now. */
+  private renamePlugins(nowMs: number): void {
+    const { flowMemory } = this;
+    const { chain } = this.policy;
+    const before = flowMemory.plugins;
+    if (before?.join() === chain.names.join()) return;
+    // Whoever finds the records half changed must not believe either list.
+    flowMemory.plugins = undefined;
+    remapPlugins(this.state.table, before, chain, (record) => this.end.flush(record, nowMs));
+    flowMemory.plugins = chain.names;
   }
 
   private endOrphans(endedSlots: ReadonlySet<number>, nowMs: number): void {

@@ -13,6 +13,7 @@ import { BUDGET_OK, type Budgets } from '../flow/budgets.ts';
 import { type HeldTuples, proposePort } from '../flow/held-tuples.ts';
 import {
   DIRECTION_EGRESS,
+  DIRECTION_WORDS,
   FLOW_LIVE,
   FLOW_ROUTED_REPLY,
   FlowKey,
@@ -126,11 +127,9 @@ export class FlowSetupStage {
     if (this.isLate(view, port, nowMs)) return this.refuse(DROP.tuple_collision);
 
     const draft = this.draft;
-    const egress = ports.select(
-      draft.responderSpace,
-      view.src3 ^ view.dst3 ^ Math.imul(view.ports, 0x9e3779b1),
-    );
+    const egress = ports.select(draft.responderSpace, tupleHash(view));
     if (egress < 0) return this.refuse(DROP.port_down);
+    if (this.state.table.live >= this.state.table.capacity) return this.refuse(DROP.table_full);
     const budget = this.state.budgets.mayCreate(port, space, view, nowMs);
     if (budget !== BUDGET_OK) return this.refuse(BUDGET_REASONS[budget]);
     draft.ingressPort = port;
@@ -343,8 +342,10 @@ export class FlowSetupStage {
     const base = record * RECORD_WORDS;
     const routed = draft.returnRouting === RETURN_ROUTED;
     const ingressWord = ports.wordOf[draft.ingressPort];
-    words[base + ORIGINATOR * 16 + DIRECTION_EGRESS] = ports.wordOf[draft.egressPort];
-    words[base + REPLY * 16 + DIRECTION_EGRESS] = ingressWord;
+    // The sender's site has a usable port: the packet came by it.
+    const back = routed ? ports.select(draft.originatorSpace, tupleHash(view)) : draft.ingressPort;
+    words[base + ORIGINATOR * DIRECTION_WORDS + DIRECTION_EGRESS] = ports.wordOf[draft.egressPort];
+    words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS] = ports.wordOf[back];
     words[base + SHARED_INGRESS] = ingressWord;
     words[base + SHARED_CREATED] = this.bootSeconds;
     words[base + SHARED_LAST_SEEN] = nowMs;
@@ -400,6 +401,11 @@ function translationReason(answer: number): number {
     default:
       return DROP.translation_protocol;
   }
+}
+
+/** What one of several equal tunnels is chosen by. */
+function tupleHash(view: PacketView): number {
+  return view.src3 ^ view.dst3 ^ Math.imul(view.ports, 0x9e3779b1);
 }
 
 /** Protocols that carry tunnels: no site may send them on, or it could forge another's tunnel traffic. */

@@ -252,12 +252,11 @@ export class Pipeline {
   private inspect(record: number, direction: number, wanted: number, nowMs: number): number {
     const words = this.state.table.words;
     const at = record * RECORD_WORDS + SHARED_PLUGINS;
-    const still = this.policy.chain.inspect(this.view, this.handle(record, direction), wanted);
-    if (still >= 0) {
-      words[at] = (words[at] & ~0xffff) | still;
-      return 0;
-    }
-    if (still === -2) this.end.flush(record, nowMs);
+    const chain = this.policy.chain;
+    const answer = chain.inspect(this.view, this.handle(record, direction), wanted);
+    words[at] = (words[at] & ~0xffff) | chain.still;
+    if (answer === 0) return 0;
+    if (answer === -2) this.end.flush(record, nowMs);
     return DROP.policy;
   }
 

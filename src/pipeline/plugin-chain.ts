@@ -63,6 +63,8 @@ export class PluginChain {
   decider = 0;
   /** Whether the refusal of the last `setUpFlow` is to be told to the sender. */
   reject = false;
+  /** After `inspect`: bits of the plugins that still want packets of this flow. */
+  still = 0;
 
   /** `plugins` in the order in which they run: all policy plugins before all routing plugins. */
   constructor(plugins: readonly LoadedPlugin[], onFailure: (plugin: LoadedPlugin, error: unknown) => void) {
@@ -107,12 +109,22 @@ export class PluginChain {
     return DROP.policy_reject;
   }
 
+  /** Names of the plugins, in their order: what the bits in a flow's record mean. */
+  get names(): readonly string[] {
+    return this.plugins.map(({ name }) => name);
+  }
+
+  /** The bit of the plugin of this name, if it can look at packets, or -1. */
+  inspectorAt(name: string): number {
+    return this.plugins.findIndex((plugin) => plugin.name === name && plugin.half.packet !== undefined);
+  }
+
   /**
-   * Shows a packet to the plugins in `wanted` (bits). Returns the bits that still want packets, or -1 to drop
-   * the packet, or -2 to end the flow.
+   * Shows a packet to the plugins in `wanted` (bits); `still` says afterwards who wants the next one. Returns 0 to
+   * let it pass, -1 to drop it, -2 to end the flow.
    */
   inspect(view: PacketView, flow: FlowHandle, wanted: number): number {
-    let still = wanted;
+    this.still = wanted;
     for (let i = 0; i < this.plugins.length; i++) {
       if ((wanted & (1 << i)) === 0) continue;
       const plugin = this.plugins[i];
@@ -123,11 +135,11 @@ export class PluginChain {
         this.onFailure(plugin, error);
         answer = plugin.failOpen ? PACKET_PASS : PACKET_DROP;
       }
-      if (answer === PACKET_DONE) still &= ~(1 << i);
+      if (answer === PACKET_DONE) this.still &= ~(1 << i);
       else if (answer === PACKET_DROP_FLOW) return -2;
       else if (answer !== PACKET_PASS) return -1;
     }
-    return still;
+    return 0;
   }
 
   ingressChanged(flow: FlowHandle): void {

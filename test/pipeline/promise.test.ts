@@ -1,6 +1,7 @@
 /** "No packet of one site ever reaches another site by accident": what can be shown of it in memory. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
 import { buildFragments, buildPacket, buildTcpOptions } from '../../src/wire/build.ts';
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
@@ -163,8 +164,8 @@ describe('flows and their ends', () => {
     assert.equal(gateway.flows, 1);
   });
 
-  it('routes replies within the site only where return routing is off', () => {
-    const gateway = new MemoryGateway({
+  it('routes replies, within the site only, where return routing is off', () => {
+    const options: MemoryGatewayOptions = {
       ...lab,
       sites: [
         {
@@ -177,10 +178,20 @@ describe('flows and their ends', () => {
         },
         ...lab.sites.slice(1),
       ],
-    });
+    };
+    const gateway = new MemoryGateway(options);
     const [out] = gateway.send('paris-a', udp(`${HOST} 1`, `${SERVER} 53`));
-    const [reply] = gateway.send('internet', udp(`${SERVER} 53`, `${EXTERNAL} ${out.sourcePort}`));
-    assert.ok(['paris-a', 'paris-b'].includes(reply.port));
+    const reply = udp(`${SERVER} 53`, `${EXTERNAL} ${out.sourcePort}`);
+    assert.equal(gateway.send('internet', reply)[0].port, 'paris-b', 'the preferred one');
+    const disable = (name: string): void =>
+      gateway.reconfigure(options, (plan) => ({
+        ...plan,
+        ports: plan.ports.map((port) => (port.name.startsWith(name) ? { ...port, enabled: false } : port)),
+      }));
+    disable('paris-b');
+    assert.equal(gateway.send('internet', reply)[0].port, 'paris-a');
+    disable('paris');
+    assert.equal(gateway.send('internet', reply).length, 0);
   });
 
   it('takes a TCP tuple anew when the client reuses it, and gives the old port to nobody', () => {
@@ -506,10 +517,19 @@ describe('where packets may go', () => {
 
 describe('budgets', () => {
   it('a full table keeps its flows, refuses new ones by reason, and recovers', () => {
-    const gateway = new MemoryGateway({ ...lab, maxFlows: 16 });
+    let judged = 0;
+    const half = {
+      flowSetup: () => {
+        judged++;
+        return VERDICT_CONTINUE;
+      },
+    };
+    const judge = { name: 'judge', phase: 'policy', failOpen: false, half } as const;
+    const gateway = new MemoryGateway({ ...lab, maxFlows: 16, policyPlugins: [judge] });
     for (let i = 0; i < 20; i++) gateway.send('paris', udp(`${HOST} ${1000 + i}`, `${PRIVATE_SERVER} 53`));
     assert.equal(gateway.flows, 16);
     assert.equal(gateway.drops('paris').table_full, 4);
+    assert.equal(judged, 16, 'plugins judge no flow for which there is no room');
     assert.equal(gateway.send('datacenter', udp(`${PRIVATE_SERVER} 53`, `${HOST} 1003`))[0].port, 'paris');
     for (let second = 0; second < 310; second++) gateway.pass(1000);
     assert.equal(gateway.flows, 0);

@@ -1,0 +1,50 @@
+/**
+ * What flows remember of plugins: the bits of those that want packets, and the number of the one that decided.
+ *
+ * ```
+ *  SHARED_PLUGINS   31                16 15                 0
+ *                  +--------------------+--------------------+
+ *                  | decider: index + 1 | bit i: plugin i    |    i: place in the list of plugins
+ *                  |  0: nobody         |  wants packets     |
+ *                  +--------------------+--------------------+
+ * ```
+ *
+ * Places change with the list, so the flow memory keeps the names to which they belong, and flows are written anew
+ * when the list is another one. Neighbours: `plugin-chain.ts`, `assembly.ts` (when), `flow/flow-memory.ts` (the names).
+ */
+import { RECORD_WORDS, SHARED_PLUGINS } from '../flow/layout.ts';
+import type { FlowTable } from '../flow/table.ts';
+import type { PluginChain } from './plugin-chain.ts';
+
+/**
+ * Gives every flow the bits of the plugins that it had, wherever they stand in `chain` now; those that are gone, or
+ * look at no packets any more, want nothing. Not for the packet path.
+ *
+ * @param before names, in the order in which the flows know the plugins; undefined if nobody knows
+ * @param onUnknown called for flows of which nobody can say who wanted their packets; must end them
+ */
+export function remapPlugins(
+  table: FlowTable,
+  before: readonly string[] | undefined,
+  chain: PluginChain,
+  onUnknown: (record: number) => void,
+): void {
+  const { words } = table;
+  const names = chain.names;
+  const places = before?.map((name) => chain.inspectorAt(name)) ?? [];
+  const deciders = before?.map((name) => names.indexOf(name) + 1) ?? [];
+  for (let record = table.next(-1); record >= 0; record = table.next(record)) {
+    const at = record * RECORD_WORDS + SHARED_PLUGINS;
+    const known = words[at];
+    if (known === 0) continue;
+    if (before === undefined && (known & 0xffff) !== 0) {
+      onUnknown(record);
+      continue;
+    }
+    let wanted = 0;
+    for (let i = 0; i < places.length; i++) {
+      if ((known & (1 << i)) !== 0 && places[i] >= 0) wanted |= 1 << places[i];
+    }
+    words[at] = ((deciders[(known >>> 16) - 1] ?? 0) << 16) | wanted;
+  }
+}

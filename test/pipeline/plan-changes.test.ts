@@ -1,0 +1,112 @@
+/** What a new plan changes for flows that exist, and what it must not. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { FlowMemory } from '../../src/flow/flow-memory.ts';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
+import { PACKET_DONE, PACKET_DROP, PACKET_PASS, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
+import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';
+import { udp } from '../support/packets.ts';
+
+const lab: MemoryGatewayOptions = {
+  sites: [
+    { name: 'paris', prefixes: ['10.0.1.0/24'] },
+    { name: 'datacenter', prefixes: ['10.50.0.0/16'] },
+  ],
+};
+const REQUEST = udp('10.0.1.10 1', '10.50.0.10 53');
+
+/** A plugin that looks at packets, and answers what it is told to. */
+function inspector(name: string, answer: number): LoadedPlugin & { seen: number } {
+  const plugin = {
+    name,
+    phase: 'policy' as const,
+    failOpen: false,
+    seen: 0,
+    half: {
+      flowSetup: (_packet: unknown, flow: { wantsPackets: boolean }) => {
+        flow.wantsPackets = true;
+        return VERDICT_CONTINUE;
+      },
+      packet: () => {
+        plugin.seen++;
+        return answer;
+      },
+    },
+  };
+  return plugin;
+}
+
+/** A plugin that has nothing to do with packets. */
+function bystander(name: string, verdict = VERDICT_CONTINUE): LoadedPlugin {
+  return { name, phase: 'policy', failOpen: false, half: { flowSetup: () => verdict } };
+}
+
+describe('plugins of a flow, when the list of plugins changes', () => {
+  it('stay those that it was set up with, by name', () => {
+    const watched = inspector('dlp', PACKET_PASS);
+    const gateway = new MemoryGateway({ ...lab, policyPlugins: [bystander('gateway'), watched] });
+    gateway.send('paris', REQUEST);
+    assert.equal(gateway.send('paris', REQUEST).length, 1);
+    assert.equal(watched.seen, 1);
+    // It was the second and is the first; in its old place stands one without a packet hook.
+    const { assembly, plan } = gateway;
+    assembly.apply(plan, [watched, bystander('gateway'), returnRouting()], gateway.nowMs);
+    assert.equal(gateway.send('paris', REQUEST).length, 1);
+    assert.equal(watched.seen, 2);
+    assert.deepEqual(gateway.failures, []);
+  });
+
+  it('that are gone look at nothing any more', () => {
+    const watched = inspector('dlp', PACKET_DROP);
+    const gateway = new MemoryGateway({ ...lab, policyPlugins: [watched] });
+    gateway.send('paris', REQUEST);
+    assert.equal(gateway.send('paris', REQUEST).length, 0);
+    gateway.assembly.apply(gateway.plan, [bystander('other'), returnRouting()], gateway.nowMs);
+    assert.equal(gateway.send('paris', REQUEST).length, 1);
+    assert.equal(watched.seen, 1);
+  });
+});
+
+describe('plugins of a flow, over a restart', () => {
+  const restart = (
+    before: MemoryGateway,
+    policyPlugins: MemoryGatewayOptions['policyPlugins'],
+  ): MemoryGateway =>
+    new MemoryGateway({ ...lab, memory: before.buffer, nowMs: before.nowMs, policyPlugins: policyPlugins! });
+
+  it('stay the same, wherever they stand now', () => {
+    const before = new MemoryGateway({
+      ...lab,
+      policyPlugins: [bystander('gateway'), inspector('dlp', PACKET_PASS)],
+    });
+    before.send('paris', REQUEST);
+    before.pass(0);
+    const watched = inspector('dlp', PACKET_PASS);
+    const after = restart(before, [watched, bystander('gateway')]);
+    assert.equal(after.send('paris', REQUEST).length, 1);
+    assert.equal(watched.seen, 1);
+    assert.equal(after.flows, 1);
+  });
+
+  it('end with the flow if nobody knows who wanted its packets', () => {
+    const before = new MemoryGateway({ ...lab, policyPlugins: [inspector('dlp', PACKET_PASS)] });
+    before.send('paris', REQUEST);
+    before.pass(0);
+    const opened = FlowMemory.open(before.buffer);
+    assert.ok(opened.usable);
+    assert.deepEqual(opened.memory.plugins, ['dlp', 'return-routing']);
+    opened.memory.plugins = undefined;
+    assert.equal(restart(before, [inspector('dlp', PACKET_PASS)]).flows, 0);
+  });
+});
+
+describe('a plugin that is done with a flow', () => {
+  it('is not asked again, even if another one dropped that packet', () => {
+    const done = inspector('first', PACKET_DONE);
+    const dropping = inspector('second', PACKET_DROP);
+    const gateway = new MemoryGateway({ ...lab, policyPlugins: [done, dropping] });
+    for (let i = 0; i < 3; i++) gateway.send('paris', REQUEST);
+    assert.equal(dropping.seen, 2);
+    assert.equal(done.seen, 1);
+  });
+});
