@@ -128,13 +128,15 @@ describe('plugin chain', () => {
     assert.equal(chain.setUpFlow(view, new FlowDraft()), 0);
     assert.equal(chain.wanted, 0b10);
     const flow = new LiveFlow();
-    assert.equal(chain.inspect(view, flow, 0b10), 0b10);
+    assert.equal(chain.inspect(view, flow, 0b10), 0);
+    assert.equal(chain.still, 0b10);
     answer = PACKET_DROP;
     assert.equal(chain.inspect(view, flow, 0b10), -1);
     answer = PACKET_DROP_FLOW;
     assert.equal(chain.inspect(view, flow, 0b10), -2);
     answer = PACKET_DONE;
     assert.equal(chain.inspect(view, flow, 0b10), 0);
+    assert.equal(chain.still, 0);
     assert.equal(seen, 4);
   });
 
