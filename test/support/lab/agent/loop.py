@@ -45,6 +45,6 @@ class Loop:
                 heapq.heappop(self._timers)[2]()
             wait = max(0.0, self._timers[0][0] - self.now()) if self._timers else None
             for key, _ in self._selector.select(wait):
-                # An event's handler may have closed a later event's socket.
-                if key.fileobj in self._selector.get_map():
+                # An event's handler may have closed a later event's socket, and its number may be another's now.
+                if self._selector.get_map().get(key.fd) is key:
                     key.data()
