@@ -5,6 +5,7 @@
  *     node --expose-gc --min-semi-space-size=64 --max-semi-space-size=64 allocation-child.ts tcp|udp
  */
 import { getHeapStatistics } from 'node:v8';
+import { raiseInliningBudgets } from '../../src/dataplane/inlining.ts';
 import { BURST_FRAMES, PipelineRig } from './pipeline-rig.ts';
 
 const FLOWS = 1000;
@@ -14,6 +15,7 @@ const MEASURED_BURSTS = 4000;
 
 declare const gc: () => void;
 
+raiseInliningBudgets();
 const rig = new PipelineRig(FLOWS, process.argv[2] === 'udp' ? 'udp' : 'tcp');
 rig.establish();
 let next = 0;
