@@ -37,6 +37,7 @@ import {
   PROTOCOL_UDP,
 } from '../wire/packet.ts';
 
+const IPV4_TTL = 8;
 const IPV4_CHECKSUM = 10;
 const TCP_CHECKSUM = 16;
 const UDP_CHECKSUM = 6;
@@ -82,16 +83,17 @@ export function translatePacket(
   const addressDelta = delta & 0xffff;
   const bothDelta = delta >>> 16;
   writeAddresses(view, flows, other + KEY_DST0, other + KEY_SRC0);
-  if (view.family === IPV4) adjustFull(view.bytes, view.offset + IPV4_CHECKSUM, addressDelta);
+  const words = view.words;
+  if (view.family === IPV4) adjustHigh(words, (view.offset + IPV4_CHECKSUM) >> 2, addressDelta);
 
   const bytes = view.bytes;
   const l4 = view.l4Offset;
   const otherPorts = flows[other + KEY_PORTS];
   switch (view.protocol) {
     case PROTOCOL_TCP:
-      view.words[l4 >> 2] = swapPorts(otherPorts);
+      words[l4 >> 2] = swapPorts(otherPorts);
       if (view.checksumStart !== 0) adjustPartial(bytes, l4 + TCP_CHECKSUM, addressDelta);
-      else adjustFull(bytes, l4 + TCP_CHECKSUM, bothDelta);
+      else adjustLow(words, (l4 + TCP_CHECKSUM) >> 2, bothDelta);
       break;
     case PROTOCOL_UDP:
       view.words[l4 >> 2] = swapPorts(otherPorts);
@@ -182,16 +184,17 @@ export function writeIdentification(view: PacketView, identification: number): v
 
 /** Decrements TTL or hop limit; the caller has made sure that it is greater than 1. */
 export function decrementTtl(view: PacketView): void {
-  const bytes = view.bytes;
-  const ttl = view.ttl - 1;
+  const ttl = (view.ttl - 1) | 0;
   view.ttl = ttl;
   if (view.family !== IPV4) {
-    bytes[view.offset + 7] = ttl;
+    view.bytes[view.offset + 7] = ttl;
     return;
   }
-  bytes[view.offset + 8] = ttl;
-  // The word of TTL and protocol, loaded little endian, became smaller by one.
-  adjustFull(bytes, view.offset + IPV4_CHECKSUM, 0xfffe);
+  // One word holds TTL, protocol and checksum. Its low half, loaded little endian, becomes smaller by one.
+  const words = view.words;
+  const at = (view.offset + IPV4_TTL) >> 2;
+  words[at] = (words[at] - 1) | 0;
+  adjustHigh(words, at, 0xfffe);
 }
 
 function deltas(flows: Int32Array, from: number, to: number): number {
@@ -234,6 +237,18 @@ function nonZero(delta: number): number {
 function fold(sum: number): number {
   const once = (sum & 0xffff) + (sum >>> 16);
   return (once & 0xffff) + (once >>> 16);
+}
+
+/** Adjusts the checksum that is the high half of a word. */
+function adjustHigh(words: Int32Array, at: number, delta: number): void {
+  const word = words[at];
+  words[at] = (word & 0xffff) | (~fold((~word >>> 16) + delta) << 16);
+}
+
+/** Adjusts the checksum that is the low half of a word. */
+function adjustLow(words: Int32Array, at: number, delta: number): void {
+  const word = words[at];
+  words[at] = (word & ~0xffff) | (~fold((~word & 0xffff) + delta) & 0xffff);
 }
 
 function adjustFull(bytes: Uint8Array, at: number, delta: number): void {
