@@ -114,6 +114,8 @@ describe('GRE with a foreign peer', labOptions(), () => {
     await buildNetwork(lab);
     await gateway.start();
     await startPeers(lab);
+    // Few packets wait for a neighbour: let all be known.
+    await Promise.all(TUNNELS.flatMap((_, site) => [pingAll(lab, site, 4), pingAll(lab, site, 6)]));
   });
 
   it('carries equal addresses through every kind of tunnel, each frame as the RFCs want it', async () => {
@@ -131,9 +133,9 @@ describe('GRE with a foreign peer', labOptions(), () => {
   });
 
   it('joins what arrives and cuts what leaves', async () => {
-    const names = ['plain-4', 'all-4', 'plain-6', 'all-6'];
-    for (const name of names) {
-      const site = TUNNELS.indexOf(tunnelNamed(name));
+    for (const name of ['plain-4', 'key-4', 'all-4', 'plain-6', 'all-6']) {
+      const tunnel = tunnelNamed(name);
+      const site = TUNNELS.indexOf(tunnel);
       const captured = await capture(lab, `bulk-${name}`, async () => {
         const flows = ([4, 6] as const).map((family) =>
           echoes(lab, 'tcp', site, family, { count: 4, size: 400_000 }),
@@ -144,14 +146,17 @@ describe('GRE with a foreign peer', labOptions(), () => {
         Math.max(...readCapture(readFileSync(path)).packets.map(({ originalLength }) => originalLength));
       const onWire = longest(`${captured.up}.in.pcap`);
       assert.ok(onWire <= UPLINK_MTU + ETHERNET_BYTES, `${name}: a frame of ${onWire} bytes on the uplink`);
-      const joined = longest(`${captured.dc}.in.pcap`);
-      assert.ok(
-        joined > 2 * UPLINK_MTU,
-        `${name}: segments are joined, the longest frame is ${joined} bytes`,
-      );
       const whole = longest(`${captured.dc}.out.pcap`);
       assert.ok(whole > 2 * UPLINK_MTU, `${name}: there is something to cut, the longest is ${whole} bytes`);
-      assertFrames(`${captured.up}.in.pcap`, tunnelNamed(name));
+      // Packets with a checksum or a number of their own are not joined.
+      const joined = longest(`${captured.dc}.in.pcap`);
+      const isJoined = joined > 2 * UPLINK_MTU;
+      assert.equal(
+        isJoined,
+        !tunnel.checksum && !tunnel.sequence,
+        `${name}: the longest has ${joined} bytes`,
+      );
+      assertFrames(`${captured.up}.in.pcap`, tunnel);
     }
   });
 
@@ -168,10 +173,12 @@ describe('GRE with a foreign peer', labOptions(), () => {
             size: 1500 - (family === 4 ? 28 : 48),
           }),
         );
-        const [ipv4, ipv6] = await runFlows(lab, flows);
-        // The answers do not fit, and IPv6 routers do not cut: the first ones tell the server so.
-        assert.ok(ipv6!.received >= ipv6!.sent - 3 && ipv6!.wrong === 0, JSON.stringify(ipv6));
-        assertComplete([ipv4!]);
+        // The answers do not fit into the tunnel; the first ones tell the server so.
+        for (const result of await runFlows(lab, flows)) {
+          const { sent, received, wrong, duplicates } = result;
+          const isRight = received >= sent - 5 && wrong === 0 && duplicates === 0;
+          assert.ok(isRight, `${name}: ${JSON.stringify(result)}`);
+        }
       });
       const filter =
         tunnel.outer === 4
@@ -239,7 +246,7 @@ describe('GRE with a foreign peer', labOptions(), () => {
     assert.deepEqual(dropped('checksum-4'), { gre_checksum: 25 });
     assert.deepEqual(dropped('key-4'), {});
     assert.deepEqual(dropped('plain-4'), {});
-    assert.deepEqual(dropped('internet'), { unknown_tunnel: 29 });
+    assert.deepEqual(dropped('internet'), { unknown_tunnel: 43 });
   });
 
   it('takes the word of routers on the way, and tells senders inside', async () => {
@@ -279,11 +286,6 @@ async function buildNetwork(lab: Lab): Promise<void> {
     'net.ipv4.ip_forward': '1',
     'net.ipv6.conf.all.forwarding': '1',
   });
-  await lab.agent().sysctl(
-    ['dc', ...TUNNELS.map((_, site) => `site${site}`)].map((label) => lab.name(label)),
-    // What may be cut on its way is cut there, so that large packets get as far as they can.
-    { 'net.ipv4.ip_no_pmtu_disc': '0' },
-  );
   await lab.addLinks([
     [
       { namespace: 'gw', device: 'up0' },
@@ -412,7 +414,8 @@ function assertComplete(results: readonly FlowResult[]): void {
 
 /** Pings whose answers carry the traffic class back. */
 async function pingAll(lab: Lab, site: number, family: 4 | 6): Promise<void> {
-  const options = ['-q', '-c', '3', '-i', '0.05', '-W', '3', '-Q', String(TRAFFIC_CLASS)];
+  const source = family === 4 ? '10.0.1.10' : 'fd00:1::10';
+  const options = ['-q', '-I', source, '-c', '3', '-i', '0.05', '-W', '3', '-Q', String(TRAFFIC_CLASS)];
   const output = await lab.exec(`site${site}`, 'ping', [...options, DATA_CENTER[family]]);
   assert.match(output, / 0% packet loss/);
 }

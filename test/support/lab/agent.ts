@@ -127,6 +127,7 @@ export class Agent {
     await this.#send('stop', { run });
   }
 
+  /** Begins captures, or goes on with those of the same paths on devices that were made anew. */
   async capture(captures: readonly CaptureJob[]): Promise<void> {
     await this.#send('capture', { captures });
   }

@@ -35,6 +35,12 @@ export class Experiment {
     await this.network.lab.agent(1).capture(this.#jobs);
   }
 
+  /** Goes on capturing on devices that were made anew; what was captured before stays. */
+  async resume(...names: readonly string[]): Promise<void> {
+    const paths = names.map((name) => this.#path(name));
+    await this.network.lab.agent(1).capture(this.#jobs.filter(({ path }) => paths.includes(path)));
+  }
+
   /**
    * Sends echo requests from every site to every destination until all are answered once, and large datagrams: neighbours and path MTUs are then
    * known, so that nothing that is lost later was lost for want of them.

@@ -91,6 +91,16 @@ export class Run {
     );
   }
 
+  /** Waits until every flow has so many answers more than it had. */
+  async progressed(before: readonly Outcome[], count: number): Promise<void> {
+    await eventually(
+      `every flow has ${count} answers more`,
+      async () =>
+        (await this.outcomes()).every(({ received }, index) => received >= before[index]!.received + count),
+      30_000,
+    );
+  }
+
   /** Waits until all are done. */
   finished(timeoutMs = 60_000): Promise<Outcome[]> {
     return eventually(

@@ -84,7 +84,11 @@ class Agent:
 
     def op_capture(self, command: dict) -> None:
         for job in command["captures"]:
-            self.captures[job["path"]] = Capture(self.loop, job)
+            known = self.captures.get(job["path"])
+            if known is None:
+                self.captures[job["path"]] = Capture(self.loop, job)
+            else:
+                known.follow(job)
 
     def op_captured(self, _command: dict) -> dict:
         return {path: capture.flush() for path, capture in self.captures.items()}

@@ -31,7 +31,9 @@ class Capture:
         self.files = [open(f"{self.path}.{way}.pcap", "wb") for way in ("in", "out")]
         for file in self.files:
             file.write(struct.pack("<IHHIIII", PCAP_NANOSECONDS, 2, 4, 0, 0, SNAP_LENGTH, LINKTYPES[job["link"]]))
+        self.open(job)
 
+    def open(self, job: dict) -> None:
         def make() -> socket.socket:
             made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
             made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
@@ -40,7 +42,14 @@ class Capture:
             return made
 
         self.socket = within(job["namespace"], make)
-        loop.read(self.socket, self.take)
+        self.loop.read(self.socket, self.take)
+
+    def follow(self, job: dict) -> None:
+        """Goes on with a device that was made anew: a socket stays with the one it was bound to."""
+        self.flush()
+        self.loop.forget(self.socket)
+        self.socket.close()
+        self.open(job)
 
     def take(self, most: int = 256) -> bool:
         """Writes what has come, so many frames at most. False when nothing is left."""
