@@ -11,6 +11,7 @@ import { IPV4, PacketView } from '../wire/packet.ts';
 import type { EchoResponder } from './echo-responder.ts';
 import {
   ERROR_ADMINISTRATIVELY_PROHIBITED,
+  ERROR_HOST_UNREACHABLE,
   ERROR_NET_UNREACHABLE,
   ERROR_TOO_BIG,
   ERROR_TTL_EXPIRED,
@@ -65,6 +66,11 @@ export class OwnErrors {
   /** The destination cannot be reached from here: no route, not one only, or its tunnel is down. */
   unreachable(view: PacketView, ingress: number, nowMs: number): void {
     this.error(view, ingress, ERROR_NET_UNREACHABLE, 0, nowMs);
+  }
+
+  /** The destination, or the router towards it, does not answer. */
+  hostUnreachable(view: PacketView, ingress: number, nowMs: number): void {
+    this.error(view, ingress, ERROR_HOST_UNREACHABLE, 0, nowMs);
   }
 
   /** Tells the sender that a plugin refused its flow: a reset for TCP, else ICMP. */

@@ -21,6 +21,10 @@ import {
   FLOW_ROUTED_REPLY,
   FLOW_UNVOUCHED,
   KEY_META,
+  KEY_SRC0,
+  KEY_SRC1,
+  KEY_SRC2,
+  KEY_SRC3,
   ORIGINATOR,
   RECORD_WORDS,
   REPLY,
@@ -140,7 +144,6 @@ export class Pipeline {
     if (whole <= 0) return -whole;
     const reason = decode(this.view, whole, reassembler.length);
     if (reason !== 0) return reason;
-    if (reassembler.dontFragment === 0 && this.view.family === IPV4) this.view.dontFragment = 0;
     this.fragmentLimit = reassembler.largestFragment;
     return this.packet(port, nowMs);
   }
@@ -200,6 +203,10 @@ export class Pipeline {
     const view = this.view;
     const lengthBytes = view.length;
     const words = this.state.table.words;
+    if (this.link.failedNeighbors !== 0 && this.isUnreachable(record, direction, egress)) {
+      this.errors.hostUnreachable(view, port, nowMs);
+      return DROP.neighbor_unresolved;
+    }
     const reason = this.departure.leave(
       view,
       words,
@@ -212,6 +219,20 @@ export class Pipeline {
     );
     if (reason === 0) this.counters.countOut(egress, lengthBytes);
     return reason;
+  }
+
+  /** Whether the host that a packet of this direction will be addressed to, or the router towards it, is silent. */
+  private isUnreachable(record: number, direction: number, egress: number): boolean {
+    const words = this.state.table.words;
+    const to = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
+    return this.link.isUnreachable(
+      egress,
+      this.view.family,
+      words[to + KEY_SRC0],
+      words[to + KEY_SRC1],
+      words[to + KEY_SRC2],
+      words[to + KEY_SRC3],
+    );
   }
 
   /**

@@ -1,6 +1,7 @@
 /** ICMP on the packet's way: which messages pass, which flow they belong to, and what they give away. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { buildPacket } from '../../src/wire/build.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
 import { echo, icmpError, tcp, udp } from '../support/packets.ts';
@@ -65,5 +66,48 @@ describe('ICMP errors from behind a port forward', () => {
     assert.equal(error.port, 'internet');
     assert.equal(error.source, EXTERNAL);
     assert.equal(error.destination, SERVER);
+  });
+});
+
+describe('a neighbour that does not answer', () => {
+  it('is reported to the sender as an unreachable host, with the packet as it came', () => {
+    const gateway = new MemoryGateway(lab);
+    // The data centre's hosts are neighbours on an Ethernet link, and nobody is there.
+    gateway.reconfigure(lab, (plan) => ({
+      ...plan,
+      devices: plan.devices.map((device) =>
+        device.name === 'datacenter' ? { ...device, kind: 'ethernet', mac: '02:00:00:00:00:01' } : device,
+      ),
+      ports: plan.ports.map((port) =>
+        port.name === 'datacenter'
+          ? {
+              ...port,
+              addresses: ['10.50.0.1'],
+              link: {
+                kind: 'ethernet',
+                device: port.link.device,
+                nextHop: {},
+                onLink: ['10.50.0.0/16'],
+                answers: ['10.50.0.1'],
+                sourceAddresses: ['10.50.0.1'],
+              },
+            }
+          : port,
+      ),
+    }));
+    const request = udp(`${HOST} 9`, `${PRIVATE_SERVER} 53`, 'anybody?', { ttl: 17, identification: 99 });
+    assert.equal(gateway.send('paris', request).length, 0, 'waits for the neighbour');
+    for (let second = 0; second < 4; second++) gateway.pass(1000);
+    assert.equal(gateway.drops('datacenter').neighbor_unresolved, 1);
+    const [error, ...more] = gateway.send('paris', request);
+    assert.equal(more.length, 0);
+    assert.equal(error.port, 'paris');
+    assert.deepEqual([error.packet[20], error.packet[21]], [3, 1]);
+    assert.deepEqual(error.packet.slice(28), buildPacket(request));
+    assert.equal(gateway.drops('paris').neighbor_unresolved, 1);
+    // Then the neighbour is asked for again.
+    for (let second = 0; second < 4; second++) gateway.pass(1000);
+    assert.equal(gateway.send('paris', request).length, 0);
+    assert.equal(gateway.drops('paris').neighbor_unresolved, 1);
   });
 });

@@ -260,10 +260,17 @@ export class MemoryGateway {
       }
     } while (io.waiting > 0);
     io.burst(0);
-    return io.takeSent().map((sent) => {
+    // What the gateway asks neighbours on an Ethernet link is no packet.
+    const packets = io.takeSent().filter(({ device, frame }) => !this.isArp(device, frame));
+    return packets.map((sent) => {
       const port = this.plan.ports.find((candidate) => candidate.link.device === sent.device);
       return describe(port?.name ?? `device ${sent.device}`, sent.frame.slice(FRAME_PREFIX_BYTES));
     });
+  }
+
+  private isArp(device: number, frame: Uint8Array): boolean {
+    const kind = this.plan.devices.find(({ index }) => index === device)?.kind;
+    return kind === 'ethernet' && frame[FRAME_PREFIX_BYTES - 2] === 8 && frame[FRAME_PREFIX_BYTES - 1] === 6;
   }
 
   /** Lets time pass, with housekeeping. */

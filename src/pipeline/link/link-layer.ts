@@ -54,6 +54,7 @@ import { GreTunnelTable } from './gre-tunnel.ts';
 import { AddressList, compileDevices, type LinkDevice } from './link-device.ts';
 import { compilePorts, LINK_GRE, LINK_IP, type LinkPort } from './link-port.ts';
 import { NeighborInput } from './neighbor-input.ts';
+import { NEIGHBOR_FAILED } from './neighbor-table.ts';
 import { Neighbors } from './neighbors.ts';
 import type { Scratch } from './scratch.ts';
 
@@ -214,6 +215,38 @@ export class LinkLayer {
     writeVirtioNetHeader(this.memory, frame, packet, frame + VIRTIO_NET_HEADER_BYTES);
     const end = (packet.offset + packet.length) | 0;
     return this.sendFrame(port, device, neighbor, frame, end, packet.family, 0);
+  }
+
+  /** Neighbours of all ports that do not answer: while there is none, `isUnreachable` need not be asked. */
+  get failedNeighbors(): number {
+    return this.neighbors.failed;
+  }
+
+  /**
+   * Whether the neighbour that a packet to this address (wire-order words) would go to by a port has been asked for
+   * and does not answer. `send` would refuse the packet, but only after it was changed.
+   */
+  isUnreachable(
+    portIndex: number,
+    family: number,
+    dst0: number,
+    dst1: number,
+    dst2: number,
+    dst3: number,
+  ): boolean {
+    const port = this.portAt(portIndex);
+    const device = port === undefined ? undefined : this.devices[port.device];
+    if (port === undefined || device === undefined || device.isEthernet === 0) return false;
+    const { table } = this.neighbors;
+    const isOnLink = port.tunnel === undefined && device.onLink.find(family, dst0, dst1, dst2, dst3) >= 0;
+    const hopFamily = port.tunnel === undefined ? family : port.tunnel.family;
+    const hop = port.nextHopIpv6;
+    const entry = isOnLink
+      ? table.find(device.index, dst0, dst1, dst2, dst3)
+      : hopFamily === IPV4
+        ? table.find(device.index, 0, 0, 0, port.nextHopIpv4)
+        : table.find(device.index, hop[0], hop[1], hop[2], hop[3]);
+    return entry !== NONE && table.state[entry] === NEIGHBOR_FAILED;
   }
 
   /** Runs timers: retransmissions to neighbours, ageing of path MTUs. To be called with every burst. */

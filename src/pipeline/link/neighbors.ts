@@ -58,6 +58,8 @@ const NONE = -1;
 
 export class Neighbors {
   readonly table: NeighborTable;
+  /** Neighbours that did not answer, as of the last `tick`, where they come to be such. */
+  failed = 0;
   private readonly queue: NeighborQueue;
   private readonly requests: NeighborRequests;
   private readonly words: Int32Array;
@@ -238,10 +240,13 @@ export class Neighbors {
   /** Runs the timers that have ended. To be called at least once a second. */
   tick(nowMs: number): void {
     const table = this.table;
+    let failed = 0;
     for (let entry = 0; entry < table.end; entry++) {
-      if (table.state[entry] === NEIGHBOR_FREE || ((nowMs - table.timerAt[entry]) | 0) < 0) continue;
-      this.expire(entry, nowMs);
+      if (table.state[entry] === NEIGHBOR_FREE) continue;
+      if (((nowMs - table.timerAt[entry]) | 0) >= 0) this.expire(entry, nowMs);
+      if (table.state[entry] === NEIGHBOR_FAILED) failed++;
     }
+    this.failed = failed;
   }
 
   private expire(entry: number, nowMs: number): void {
