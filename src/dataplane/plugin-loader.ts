@@ -4,9 +4,9 @@
  * Synchronously: the data plane has no event loop to wait in. `require` of an ES module gives its exports at
  * once, as long as it has no top-level `await`.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import type { PlanPlugin } from '../pipeline/plan.ts';
 import type { LoadedPlugin } from '../pipeline/plugin-chain.ts';
 import type { DataHalfFactory, PluginManifest } from '../plugin/contract.ts';
@@ -37,11 +37,29 @@ export function loadPlugins(plugins: readonly PlanPlugin[], host: PluginHost): H
   return [...policy, ...routing];
 }
 
+/**
+ * Where the data half lies that a manifest names. Manifests name the source; a build has the compiled module beside
+ * the manifest, or in its own `plugins` folder, while the manifest stayed in the package's.
+ */
+function dataModule(manifest: string, data: string): string {
+  const source = resolve(dirname(manifest), data);
+  const compiled = source.replace(/\.ts$/, '.js');
+  const inBuild = resolve(
+    import.meta.dirname,
+    '../../plugins',
+    basename(dirname(manifest)),
+    basename(compiled),
+  );
+  const isBuild = import.meta.filename.endsWith('.js');
+  const candidates = isBuild ? [compiled, inBuild, source] : [source, compiled];
+  return candidates.find(existsSync) ?? source;
+}
+
 function loadPlugin(plugin: PlanPlugin, host: PluginHost): HostedPlugin {
   try {
     const manifest = JSON.parse(readFileSync(plugin.manifest, 'utf8')) as PluginManifest;
     if (manifest.name !== plugin.name) throw new Error(`its manifest names it ${manifest.name}`);
-    const module = require(resolve(dirname(plugin.manifest), manifest.data)) as {
+    const module = require(dataModule(plugin.manifest, manifest.data)) as {
       createDataHalf?: DataHalfFactory;
     };
     if (typeof module.createDataHalf !== 'function')
