@@ -36,7 +36,7 @@ export class DeviceSet {
     for (const [index, open] of this.devices) {
       const spec = wanted.get(index);
       if (spec !== undefined && JSON.stringify(spec) === JSON.stringify(open.spec)) continue;
-      this.io.removeDevice(index);
+      this.close(index);
       this.devices.delete(index);
     }
     for (const spec of plan.devices) {
@@ -54,7 +54,7 @@ export class DeviceSet {
       if (!device.up || this.io.deviceState(device.spec.index) === 'open') continue;
       device.up = false;
       device.problem = 'the device is gone';
-      this.io.removeDevice(device.spec.index);
+      this.close(device.spec.index);
       this.events.onDown(device.spec, device.problem);
     }
     if (!isDue) return;
@@ -68,6 +68,12 @@ export class DeviceSet {
 
   specs(): PlanDevice[] {
     return [...this.devices.values()].map((device) => device.spec);
+  }
+
+  /** What waits to be sent goes with the device: another one may be opened by its number before the next burst. */
+  private close(index: number): void {
+    this.io.removeDevice(index);
+    this.io.txErrors[index] += this.io.tx.discard(index);
   }
 
   private open(device: OpenDevice): void {

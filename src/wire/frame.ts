@@ -87,6 +87,20 @@ export class FrameList {
     return true;
   }
 
+  /** Takes out all frames of a device; the others keep their order. Returns how many those were. */
+  discard(device: number): number {
+    const words = this.words;
+    let kept = 0;
+    for (let index = 0; index < this.count; index++) {
+      if (this.device(index) === device) continue;
+      words.copyWithin(kept * DESCRIPTOR_WORDS, index * DESCRIPTOR_WORDS, (index + 1) * DESCRIPTOR_WORDS);
+      kept++;
+    }
+    const discarded = this.count - kept;
+    this.count = kept;
+    return discarded;
+  }
+
   offset(index: number): number {
     return this.words[index * DESCRIPTOR_WORDS]!;
   }
