@@ -5,7 +5,9 @@ import { FrameList } from './frame.ts';
 test('a list takes no more than it has room for, and discards the frames of one device', () => {
   const list = new FrameList(5);
   const devices = [3, 1, 3, 2, 3];
-  devices.forEach((device, index) => assert.equal(list.push(index * 64, 60 + index, device, index), true));
+  for (const [index, device] of devices.entries()) {
+    assert.equal(list.push(index * 64, 60 + index, device, index), true);
+  }
   assert.equal(list.push(0, 60, 1, 0), false);
   assert.equal(list.discard(3), 3);
   assert.equal(list.count, 2);
