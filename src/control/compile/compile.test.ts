@@ -169,6 +169,7 @@ test('the example gives the whole plan and host set-up', () => {
       {
         index: 2,
         role: 'shared',
+        kind: 'ethernet',
         name: 'eth0',
         ifindex: 2,
         mtu: 1500,

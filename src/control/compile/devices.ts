@@ -18,7 +18,7 @@ export interface EthernetFacts extends LinkFacts {
 }
 
 interface SharedDraft {
-  readonly link: EthernetFacts;
+  readonly link: LinkFacts;
   readonly gre: HostGreEndpoints[];
   readonly poolAddresses: string[];
   readonly sharedAddresses: HostSharedAddress[];
@@ -47,13 +47,24 @@ export class DeviceDrafts {
     this.#findings = findings;
   }
 
-  /** The Ethernet interface of an interconnect or egress; reports and returns undefined if it is none. */
-  ethernet(name: string, path: ConfigPath, user: 'interconnect' | 'egress'): EthernetFacts | undefined {
+  /** The Ethernet interface of an interconnect; reports and returns undefined if it is none. */
+  ethernet(name: string, path: ConfigPath): EthernetFacts | undefined {
     const link = this.#existing(name, path);
     if (!link) return undefined;
     if (isEthernet(link)) return link;
-    const remedy = user === 'interconnect' ? 'write type: device' : 'write an Ethernet or VLAN interface';
-    this.#findings.problem(path, `${name} is not an Ethernet interface; ${remedy}`);
+    this.#findings.problem(path, `${name} is not an Ethernet interface; write type: device`);
+    return undefined;
+  }
+
+  /** The interface of an egress: Ethernet or layer 3. */
+  uplink(name: string, path: ConfigPath): LinkFacts | undefined {
+    const link = this.#existing(name, path);
+    if (!link) return undefined;
+    if (mayBeUplink(link)) return link;
+    this.#findings.problem(
+      path,
+      `${name} is the loopback interface; write the one that leads to the internet`,
+    );
     return undefined;
   }
 
@@ -61,7 +72,7 @@ export class DeviceDrafts {
   layer3(name: string, path: ConfigPath): LinkFacts | undefined {
     const link = this.#existing(name, path);
     if (!link) return undefined;
-    if (link.kind === 'layer3' || link.kind === 'tun') return link;
+    if (isLayer3(link)) return link;
     const what = link.kind === 'loopback' ? 'the loopback interface' : 'an Ethernet interface';
     const remedy = link.kind === 'loopback' ? 'write a layer-3 interface' : 'write type: interconnect';
     this.#findings.problem(path, `${name} is ${what}; ${remedy}`);
@@ -95,16 +106,16 @@ export class DeviceDrafts {
   }
 
   /**
-   * The Ethernet interface that outer packets leave by. It may be an egress's uplink, but no tunnel's device:
-   * nothing but that tunnel passes there.
+   * The interface that outer packets leave by, Ethernet or layer 3. It may be an egress's uplink, but no
+   * tunnel's device: nothing but that tunnel passes there.
    */
-  addUnderlay(name: string, endpoints: HostGreEndpoints, path: ConfigPath): EthernetFacts | undefined {
+  addUnderlay(name: string, endpoints: HostGreEndpoints, path: ConfigPath): LinkFacts | undefined {
     const route = `${endpoints.remote} is reached by ${name}`;
     const link = linkByName(this.#facts, name);
-    if (!link || !isEthernet(link)) {
+    if (!link || !mayBeUplink(link)) {
       this.#findings.problem(
         path,
-        `${route}, which is not an Ethernet interface; change the host's route to it`,
+        `${route}, which is no Ethernet or layer-3 interface; change the host's route to it`,
       );
       return undefined;
     }
@@ -122,7 +133,7 @@ export class DeviceDrafts {
     return link;
   }
 
-  addEgress(name: string, link: EthernetFacts, share: EgressShare): void {
+  addEgress(name: string, link: LinkFacts, share: EgressShare): void {
     const draft = this.#share(name, link);
     draft.poolAddresses.push(...share.poolAddresses);
     draft.sharedAddresses.push(...share.sharedAddresses);
@@ -136,8 +147,10 @@ export class DeviceDrafts {
       const exclusive = this.#exclusive.get(name);
       if (exclusive) return exclusive;
       const { link, ...ours } = this.#shared.get(name)!;
-      const { ifindex, mtu, mac } = link;
-      return { planKind: 'ethernet', mac, host: { role: 'shared', name, mtu, ifindex, ...ours } };
+      const { ifindex, mtu } = link;
+      const kind = isEthernet(link) ? 'ethernet' : 'ip';
+      const mac = isEthernet(link) ? { mac: link.mac } : {};
+      return { planKind: kind, ...mac, host: { role: 'shared', kind, name, mtu, ifindex, ...ours } };
     });
   }
 
@@ -146,7 +159,7 @@ export class DeviceDrafts {
     this.#exclusive.set(name, draft);
   }
 
-  #share(name: string, link: EthernetFacts): SharedDraft {
+  #share(name: string, link: LinkFacts): SharedDraft {
     this.#names.add(name);
     const known = this.#shared.get(name);
     if (known) return known;
@@ -180,6 +193,15 @@ export function linkByName(facts: HostFacts, name: string): LinkFacts | undefine
   return Object.hasOwn(facts.links, name) ? facts.links[name] : undefined;
 }
 
-function isEthernet(link: LinkFacts): link is EthernetFacts {
+/** Whether its packets have an Ethernet header, and go to a neighbour's MAC. */
+export function isEthernet(link: LinkFacts): link is EthernetFacts {
   return link.kind === 'ethernet' && link.mac !== undefined;
+}
+
+function isLayer3(link: LinkFacts): boolean {
+  return link.kind === 'layer3' || link.kind === 'tun';
+}
+
+function mayBeUplink(link: LinkFacts): boolean {
+  return isEthernet(link) || isLayer3(link);
 }

@@ -7,8 +7,10 @@
  *  one of the host's own              the reserved ports             everything else
  *  routed to the gateway              everything                     nothing
  *  in the uplink's own network,       everything; we answer ARP      nothing
- *    but not the host's                 and ND for it
+ *    but not the host's                 and ND for it (Ethernet)
  * ```
+ *
+ * A layer-3 uplink (PPP, WireGuard, TUN) has no neighbours, so no next hops: packets go to its other end.
  */
 
 import type { PlanPool } from '../../pipeline/plan.ts';
@@ -16,9 +18,9 @@ import { formatPrefix, prefixContains, prefixOf } from '../../wire/address.ts';
 import type { Config, ConfigPath, EgressConfig, FamilyAddresses, PortRange } from '../config/config.ts';
 import type { Findings } from '../config/findings.ts';
 import { familyKey, familyOf, isLinkLocal, knownAddress } from '../config/ip.ts';
-import type { HostFacts, LinkAddressFacts } from '../facts.ts';
-import type { DeviceDrafts, EthernetFacts } from './devices.ts';
-import type { EgressDraft, PortForwardDraft } from './drafts.ts';
+import type { HostFacts, LinkAddressFacts, LinkFacts } from '../facts.ts';
+import { type DeviceDrafts, isEthernet } from './devices.ts';
+import type { EgressDraft, LinkDraft, PortForwardDraft } from './drafts.ts';
 import { limitMtu, neighbourSources } from './tunnels.ts';
 
 /** Ports of an address that nobody else uses; the well-known ones are left to port forwards. */
@@ -40,7 +42,7 @@ export function draftEgresses(
 ): EgressDraft[] {
   return config.egress.flatMap((egress, at) => {
     const path = ['egress', at];
-    const link = devices.ethernet(egress.device, [...path, 'device'], 'egress');
+    const link = devices.uplink(egress.device, [...path, 'device']);
     if (!link) return [];
     return [new EgressCompiler(config, facts, findings, egress, link, path).draft(devices)];
   });
@@ -51,7 +53,7 @@ class EgressCompiler {
   readonly #facts: HostFacts;
   readonly #findings: Findings;
   readonly #egress: EgressConfig;
-  readonly #link: EthernetFacts;
+  readonly #link: LinkFacts;
   readonly #path: ConfigPath;
 
   constructor(
@@ -59,7 +61,7 @@ class EgressCompiler {
     facts: HostFacts,
     findings: Findings,
     egress: EgressConfig,
-    link: EthernetFacts,
+    link: LinkFacts,
     path: ConfigPath,
   ) {
     this.#config = config;
@@ -72,7 +74,6 @@ class EgressCompiler {
 
   draft(devices: DeviceDrafts): EgressDraft {
     const egress = this.#egress;
-    const nextHop = this.#nextHops();
     const addresses = this.#addresses();
     const own = this.#hostAddresses();
     const shared = addresses.filter((address) => own.has(address));
@@ -94,23 +95,40 @@ class EgressCompiler {
       name: egress.name,
       enabled: true,
       mtu: this.#mtu(),
-      link: {
-        kind: 'ethernet',
-        device: egress.device,
-        nextHop,
-        onLink: this.#networks(),
-        answers: routed.filter((address) => this.#isOnLink(address)),
-        sourceAddresses: FAMILIES.flatMap((family) => {
-          const hop = nextHop[family];
-          return hop === undefined ? [] : neighbourSources(this.#link, hop, undefined);
-        }),
-      },
+      link: isEthernet(this.#link) ? this.#ethernetLink(routed) : this.#layer3Link(),
       addresses: [...addresses, ...this.#untranslatedAddresses()],
       role: 'egress',
       translation: egress.nat,
       pools,
       portForwards: forwards,
     };
+  }
+
+  /** @param routed addresses that are wholly ours */
+  #ethernetLink(routed: readonly string[]): LinkDraft {
+    const nextHop = this.#nextHops();
+    return {
+      kind: 'ethernet',
+      device: this.#egress.device,
+      nextHop,
+      onLink: this.#networks(),
+      answers: routed.filter((address) => this.#isOnLink(address)),
+      sourceAddresses: FAMILIES.flatMap((family) => {
+        const hop = nextHop[family];
+        return hop === undefined ? [] : neighbourSources(this.#link, hop, undefined);
+      }),
+    };
+  }
+
+  #layer3Link(): LinkDraft {
+    const { nextHop, device } = this.#egress;
+    if (nextHop !== 'auto') {
+      this.#findings.problem(
+        [...this.#path, 'next_hop'],
+        `${nextHop.ipv4 ?? nextHop.ipv6} cannot be a next hop: ${device} is a layer-3 interface and has no neighbours; write auto`,
+      );
+    }
+    return { kind: 'ip', device };
   }
 
   /** The device's addresses that `auto` may choose from. */

@@ -69,10 +69,21 @@ const wrongOnThisHost: [name: string, facts: HostFacts, changes: Change[], lines
     ],
   ],
   [
-    'an uplink on layer 3',
+    'the loopback as uplink',
+    EXAMPLE_FACTS,
+    [['device: eth0', 'device: lo']],
+    ['29:13: egress.internet.device: lo is the loopback interface; write the one that leads to the internet'],
+  ],
+  [
+    'a next hop on layer 3',
     withLink('ppp0', { addresses: EXAMPLE_FACTS.links.eth0!.addresses }),
-    [['device: eth0', 'device: ppp0']],
-    ['29:13: egress.internet.device: ppp0 is not an Ethernet interface; write an Ethernet or VLAN interface'],
+    [
+      ['device: eth0', 'device: ppp0'],
+      ['next_hop: auto', 'next_hop: 192.0.2.254'],
+    ],
+    [
+      '30:15: egress.internet.next_hop: 192.0.2.254 cannot be a next hop: ppp0 is a layer-3 interface and has no neighbours; write auto',
+    ],
   ],
   [
     'a local address of another host',
@@ -91,11 +102,19 @@ const wrongOnThisHost: [name: string, facts: HostFacts, changes: Change[], lines
     ],
   ],
   [
-    'the remote behind a layer-3 interface',
+    'the remote on this host',
+    { ...EXAMPLE_FACTS, routes: [{ ...EXAMPLE_FACTS.routes[0]!, device: 'lo' }] },
+    [],
+    [
+      "10:17: sites.paris.tunnels.paris-gre.remote: 198.51.100.10 is reached by lo, which is no Ethernet or layer-3 interface; change the host's route to it",
+    ],
+  ],
+  [
+    'the remote behind a device tunnel',
     { ...EXAMPLE_FACTS, routes: [{ ...EXAMPLE_FACTS.routes[0]!, device: 'wg0' }] },
     [],
     [
-      "10:17: sites.paris.tunnels.paris-gre.remote: 198.51.100.10 is reached by wg0, which is not an Ethernet interface; change the host's route to it",
+      "10:17: sites.paris.tunnels.paris-gre.remote: 198.51.100.10 is reached by wg0, which tunnel dc-wg owns; change the host's route to it",
     ],
   ],
   [

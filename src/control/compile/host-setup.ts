@@ -29,9 +29,11 @@ export interface ExclusiveDevice extends HostDeviceCommon {
   readonly tunnel: string;
 }
 
-/** An uplink that the host uses too. What is not listed here is the host's. Always Ethernet. */
+/** An uplink that the host uses too. What is not listed here is the host's. */
 export interface SharedDevice extends HostDeviceCommon {
   readonly role: 'shared';
+  /** `ip`: a layer-3 interface (PPP, WireGuard, TUN), whose packets have no link header. */
+  readonly kind: 'ethernet' | 'ip';
   readonly ifindex: number;
   /** Tunnel packets that are ours: GRE from `remote` to `local`. */
   readonly gre: readonly HostGreEndpoints[];

@@ -12,7 +12,7 @@ import type { Findings } from '../config/findings.ts';
 import { familyOf, knownAddress } from '../config/ip.ts';
 import type { HostFacts, LinkFacts } from '../facts.ts';
 import type { DeviceDrafts } from './devices.ts';
-import { linkByName } from './devices.ts';
+import { isEthernet, linkByName } from './devices.ts';
 import type { LinkDraft, TunnelDraft } from './drafts.ts';
 
 /** What the field uses: 1500 bytes less an IPv4 and a plain GRE header. */
@@ -115,6 +115,11 @@ class TunnelCompiler {
       );
       return undefined;
     }
+    // Where there are no neighbours, outer packets go to whoever is at the other end of the line.
+    const hop = route.nextHop ?? remote;
+    const neighbour = isEthernet(underlay)
+      ? { nextHop: hop, sourceAddresses: neighbourSources(underlay, hop, local) }
+      : { sourceAddresses: [] };
     const below = `${route.device} (mtu ${underlay.mtu}) carries at most ${most} inside this tunnel`;
     return {
       mtu: this.#mtu(tunnel.mtu, Math.min(DEFAULT_GRE_MTU, most), most, below, path),
@@ -128,15 +133,14 @@ class TunnelCompiler {
         sequence,
         ttl,
         device: route.device,
-        nextHop: route.nextHop ?? remote,
-        sourceAddresses: neighbourSources(underlay, route.nextHop ?? remote, local),
+        ...neighbour,
       },
     };
   }
 
   #interconnect(tunnel: InterconnectTunnelConfig, path: ConfigPath): Draft | undefined {
     const { device, nextHop } = tunnel;
-    const link = this.#devices.ethernet(device, [...path, 'device'], 'interconnect');
+    const link = this.#devices.ethernet(device, [...path, 'device']);
     if (!link) return undefined;
     this.#devices.addInterconnect(device, tunnel.name, link);
     const addresses = tunnel.interfaceAddresses.map(({ address }) => address);

@@ -23,8 +23,10 @@
  * | ICMP error that quotes TCP, UDP or an ICMP query of ours from a shared address | ours |
  * | ICMP error that quotes our GRE | both: we lower the tunnel's MTU, the host its path MTU |
  * | later fragments of TCP, UDP, ICMP to a shared address | both: who has the first one completes the datagram |
- * | ARP, neighbour solicitation and advertisement | both: the host answers, we only learn |
- * | a tagged frame (also VLAN 0), a frame for another MAC, multicast, broadcast | the host |
+ * | ARP, neighbour solicitation and advertisement (Ethernet) | both: the host answers, we only learn |
+ * | a tagged frame (also VLAN 0), a frame for another MAC, multicast, broadcast (Ethernet) | the host |
+ *
+ * On a layer-3 uplink there are no link headers, so the last two rows are left out; the others are the same.
  *
  * IPv4 options and a quoted packet's IPv4 options are stepped over. IPv6 extension headers are not, but for one
  * fragment header: a packet with others to a shared address is the host's, who answers or drops it as it likes;
@@ -79,7 +81,7 @@ export function classify(device: HostDevice): Classification | undefined {
         otherwise: 'nobody',
       };
     case 'shared':
-      return { device: device.name, link: 'ethernet', rules: sharedRules(device), otherwise: 'host' };
+      return { device: device.name, link: device.kind, rules: sharedRules(device), otherwise: 'host' };
     case 'tun':
       return undefined;
   }
@@ -106,11 +108,7 @@ function sharedRules(device: SharedDevice): Rule[] {
     ...device.untranslatedPrefixes.map((text) => parsePrefix(text)),
   ];
   return [
-    rule('host', 'any', [{ kind: 'vlan', is: 'other' }], 'frames of the VLAN interfaces above'),
-    rule('host', 'any', [{ kind: 'vlan', is: 'zero' }], 'priority-tagged'),
-    ...arpRules('both'),
-    ...neighborDiscoveryRules('both'),
-    rule('host', 'any', [{ kind: 'receiver', is: 'not-unicast' }], 'not for this MAC'),
+    ...(device.kind === 'ethernet' ? sharedEthernetRules() : []),
     ...([4, 6] as const).flatMap((version) => {
       const own = outermost(prefixes.filter((prefix) => prefix.version === version));
       return own.length === 0
@@ -129,6 +127,16 @@ function sharedRules(device: SharedDevice): Rule[] {
         icmp: [ports],
       });
     }),
+  ];
+}
+
+function sharedEthernetRules(): Rule[] {
+  return [
+    rule('host', 'any', [{ kind: 'vlan', is: 'other' }], 'frames of the VLAN interfaces above'),
+    rule('host', 'any', [{ kind: 'vlan', is: 'zero' }], 'priority-tagged'),
+    ...arpRules('both'),
+    ...neighborDiscoveryRules('both'),
+    rule('host', 'any', [{ kind: 'receiver', is: 'not-unicast' }], 'not for this MAC'),
   ];
 }
 
