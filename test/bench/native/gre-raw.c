@@ -14,7 +14,8 @@
  *   +---------------------------------------------------------------+
  *
  * Packets are taken only with exactly the options that were asked for, from exactly that remote. A sequence number
- * that is not newer than the last one is dropped. IPv4 outside; IPv4 and IPv6 inside.
+ * that is not newer than the last one is dropped. IPv4 and IPv6, outside and inside. What the route to the remote
+ * does not carry the kernel sends in fragments.
  */
 #include "tun.h"
 
@@ -33,7 +34,7 @@
 
 struct tunnel {
   int raw, tun;
-  struct in_addr local, remote;
+  struct sockaddr_storage local, remote;
   bool has_key, has_checksum, has_sequence, seen;
   uint32_t key, next_sequence, last_sequence;
 };
@@ -117,12 +118,14 @@ static void encapsulate(struct tunnel *tunnel) {
   }
 }
 
-/* Length of the GRE header of a packet of this tunnel, or 0 if the packet is not to be taken. */
+/*
+ * Length of the GRE header of a packet of this tunnel, or 0 if the packet is not to be taken. Addresses are the
+ * socket's business.
+ */
 static size_t accept_packet(struct tunnel *tunnel, const uint8_t *packet, size_t length, size_t outer) {
   const uint8_t *gre = packet + outer;
   size_t header = header_bytes(tunnel);
-  if (length < outer + header + 20 || memcmp(packet + 12, &tunnel->remote, 4) || memcmp(packet + 16, &tunnel->local, 4))
-    return 0;
+  if (length < outer + header + 20) return 0;
   if (gre[0] != header_flags(tunnel) || gre[1] != 0) return 0;
   const uint8_t *option = gre + 4;
   if (tunnel->has_checksum) {
@@ -152,7 +155,8 @@ static void decapsulate(struct tunnel *tunnel) {
   if (count < 0 && errno != EAGAIN && errno != EINTR) fail("recvmmsg");
   for (int i = 0; i < count; i++) {
     const uint8_t *packet = packets[i];
-    size_t length = messages[i].msg_len, outer = (size_t)(packet[0] & 15) * 4;
+    /* A raw IPv6 socket gives what is behind the header. */
+    size_t length = messages[i].msg_len, outer = tunnel->local.ss_family == AF_INET ? (size_t)(packet[0] & 15) * 4 : 0;
     if (messages[i].msg_hdr.msg_flags & MSG_TRUNC) continue;
     size_t header = accept_packet(tunnel, packet, length, outer);
     if (header == 0) continue;
@@ -163,15 +167,24 @@ static void decapsulate(struct tunnel *tunnel) {
 
 static void open_raw(struct tunnel *tunnel, int ttl) {
   int bytes = BUFFER_BYTES;
-  tunnel->raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_GRE);
+  bool is_ipv4 = tunnel->local.ss_family == AF_INET;
+  socklen_t length = is_ipv4 ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+  tunnel->raw = socket(tunnel->local.ss_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_GRE);
   if (tunnel->raw < 0) fail("socket");
-  struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = tunnel->local};
-  struct sockaddr_in remote = {.sin_family = AF_INET, .sin_addr = tunnel->remote};
-  if (setsockopt(tunnel->raw, IPPROTO_IP, IP_TTL, &ttl, sizeof ttl) < 0) fail("IP_TTL");
+  int level = is_ipv4 ? IPPROTO_IP : IPPROTO_IPV6;
+  if (setsockopt(tunnel->raw, level, is_ipv4 ? IP_TTL : IPV6_UNICAST_HOPS, &ttl, sizeof ttl) < 0) fail("TTL");
   if (setsockopt(tunnel->raw, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) < 0) fail("SO_RCVBUFFORCE");
   if (setsockopt(tunnel->raw, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) < 0) fail("SO_SNDBUFFORCE");
-  if (bind(tunnel->raw, (struct sockaddr *)&local, sizeof local) < 0) fail("bind");
-  if (connect(tunnel->raw, (struct sockaddr *)&remote, sizeof remote) < 0) fail("connect");
+  if (bind(tunnel->raw, (struct sockaddr *)&tunnel->local, length) < 0) fail("bind");
+  if (connect(tunnel->raw, (struct sockaddr *)&tunnel->remote, length) < 0) fail("connect");
+}
+
+static bool parse_address(const char *text, struct sockaddr_storage *address) {
+  struct sockaddr_in *ipv4 = (struct sockaddr_in *)address;
+  struct sockaddr_in6 *ipv6 = (struct sockaddr_in6 *)address;
+  address->ss_family = strchr(text, ':') == NULL ? AF_INET : AF_INET6;
+  if (address->ss_family == AF_INET) return inet_pton(AF_INET, text, &ipv4->sin_addr) == 1;
+  return inet_pton(AF_INET6, text, &ipv6->sin6_addr) == 1;
 }
 
 static void usage(void) {
@@ -188,8 +201,8 @@ int main(int argc, char **argv) {
   const char *tun = NULL;
   int ttl = 64;
   for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0;) {
-    if (option == 'l' && inet_pton(AF_INET, optarg, &tunnel.local) != 1) usage();
-    else if (option == 'r' && inet_pton(AF_INET, optarg, &tunnel.remote) != 1) usage();
+    if (option == 'l' && !parse_address(optarg, &tunnel.local)) usage();
+    else if (option == 'r' && !parse_address(optarg, &tunnel.remote)) usage();
     else if (option == 't') tun = optarg;
     else if (option == 'k') tunnel.key = (uint32_t)strtoul(optarg, NULL, 0), tunnel.has_key = true;
     else if (option == 'c') tunnel.has_checksum = true;
@@ -197,7 +210,7 @@ int main(int argc, char **argv) {
     else if (option == 'T') ttl = atoi(optarg);
     else if (option == '?') usage();
   }
-  if (tun == NULL || tunnel.local.s_addr == 0 || tunnel.remote.s_addr == 0) usage();
+  if (tun == NULL || tunnel.local.ss_family == 0 || tunnel.remote.ss_family != tunnel.local.ss_family) usage();
   tunnel.tun = open_tun(tun, false);
   open_raw(&tunnel, ttl);
   say_ready();
