@@ -121,6 +121,7 @@ export class FlowSetupStage {
     const { ports } = this.policy;
     const space = ports.spaceOf[port];
     if (!this.mayStart(view)) return this.refuse(DROP.no_flow);
+    if (this.isForged(view, port)) return this.refuse(DROP.bad_source);
     writeKey(this.originator, view, space);
     const refused = ports.isEgress[port] !== 0 ? this.routeInbound(view) : this.routeOutbound(view, space);
     if (refused !== 0) return this.refuse(refused);
@@ -165,6 +166,17 @@ export class FlowSetupStage {
       default:
         return this.policy.otherProtocols[view.protocol] !== 0;
     }
+  }
+
+  /**
+   * Whether the source is one that cannot be at the other end of this port: the gateway itself, or, behind an
+   * egress, an address of a site. A site would take the latter for its own host, or for another site's.
+   */
+  private isForged(view: PacketView, port: number): boolean {
+    const { gatewayAddresses, ports, routes } = this.policy;
+    const { family, src0, src1, src2, src3 } = view;
+    if (gatewayAddresses.isForgedSource(port, family, src0, src1, src2, src3)) return true;
+    return ports.isEgress[port] !== 0 && routes.isDeclared(family, src0, src1, src2, src3);
   }
 
   /**

@@ -110,6 +110,14 @@ export class RoutingTable {
     return trie.route;
   }
 
+  /** Whether any site declares the address (wire-order words; IPv4 in `word3`). */
+  isDeclared(family: number, word0: number, word1: number, word2: number, word3: number): boolean {
+    const trie = family === IPV4 ? this.v4 : this.v6;
+    if (family === IPV4) trie.walk(word3, 0, 0, 0, 32);
+    else trie.walk(word0, word1, word2, word3, 128);
+    return trie.declaring > 0;
+  }
+
   private refuse(reason: number): number {
     this.reason = reason;
     return 0;

@@ -9,7 +9,10 @@ const reasons = [
   ['malformed', 'The packet is truncated or its header fields contradict each other.'],
   ['bad_ip_checksum', 'The IPv4 header checksum is wrong.'],
   ['ip_options', 'The packet carries a source route or another option that the gateway refuses.'],
-  ['bad_source', 'The source address cannot be a sender (multicast, loopback, unspecified, broadcast).'],
+  [
+    'bad_source',
+    "The source address cannot be a sender (multicast, loopback, unspecified, broadcast), or not one there: it is the gateway's own, or a site's and comes from an egress.",
+  ],
   ['bad_destination', 'The destination is multicast, broadcast, loopback, link-local or unspecified.'],
   // fragments
   [
