@@ -90,6 +90,19 @@ test('frames for another MAC, for groups, with a tag, or of another protocol are
   assert.deepEqual(bench.takeDrops(), ['-1:foreign_frame'], 'a device that the plan does not have');
 });
 
+test('a packet of another version than the EtherType says is refused', () => {
+  const bench = new LinkBench(plan(DEVICES, PORTS));
+  const transport = { kind: 'udp', sourcePort: 1, destinationPort: 2, payload: new Uint8Array(40) } as const;
+  const ipv6 = buildPacket({ source: '2001:db8:9::2', destination: '2001:db8::1', transport });
+  for (const frame of [
+    ethernet(OWN_MAC, PEER_MAC, tcp(), 0x86dd),
+    ethernet(OWN_MAC, PEER_MAC, ipv6, 0x0800),
+  ]) {
+    assert.equal(bench.receive(0, frame), -1);
+    assert.deepEqual(bench.takeDrops(), ['0:malformed']);
+  }
+});
+
 test('neighbour and router discovery never reach the pipeline, right or wrong', () => {
   const bench = new LinkBench(plan(DEVICES, PORTS));
   for (const type of [133, 134, 135, 136, 137]) {

@@ -175,7 +175,10 @@ export class LinkLayer {
       const isAsked = (head & 1) !== 0 && (type === WIRE_ARP || type === WIRE_IPV6);
       if (!isAsked) return this.dropped(device.port, DROP.foreign_frame);
     }
-    if (type === WIRE_IPV4) return this.receiveIpv4(device, frame, available, nowMs);
+    if (type === WIRE_IPV4) {
+      if (!this.isVersion(frame, IPV4)) return this.dropped(device.port, DROP.malformed);
+      return this.receiveIpv4(device, frame, available, nowMs);
+    }
     if (type === WIRE_ARP) {
       const mayAnswer = this.isEnabled(device.port);
       this.neighborInput.receiveArp(device, frame, available, mayAnswer, toUs, nowMs);
@@ -185,6 +188,7 @@ export class LinkLayer {
     const mayAnswer = this.isEnabled(device.port);
     if (this.neighborInput.receiveNdp(device, frame, available, mayAnswer, toUs, nowMs)) return CONSUMED;
     if (!toUs) return this.dropped(device.port, DROP.foreign_frame);
+    if (!this.isVersion(frame, IPV6)) return this.dropped(device.port, DROP.malformed);
     return this.receiveIpv6(device, frame, available, nowMs);
   }
 
@@ -307,6 +311,11 @@ export class LinkLayer {
     this.packetLength = available;
     this.outerTrafficClass = -1;
     return device.port;
+  }
+
+  /** Socket filter and guard judge a frame by its EtherType: what contradicts it has not been judged at all. */
+  private isVersion(frame: number, version: number): boolean {
+    return this.bytes[frame + FRAME_PREFIX_BYTES] >>> 4 === version;
   }
 
   private receiveIpv4(device: LinkDevice, frame: number, available: number, nowMs: number): number {
