@@ -5,9 +5,23 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { assertComplete, assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
-import { describeOutcome, identicalFlows, type Outcome, Run, runFlows } from '../support/lab/traffic.ts';
+import {
+  describeOutcome,
+  type Flow,
+  identicalFlows,
+  isComplete,
+  type Outcome,
+  Run,
+  runFlows,
+} from '../support/lab/traffic.ts';
+import { eventually } from '../support/lab.ts';
 
 const ROUNDS = 12;
+/** As small as the configuration allows. */
+const MAX_FLOWS = 1024;
+/** Times eight sites and two destinations: more than the table holds, and what fits when some have ended. */
+const TOO_MANY_IDENTIFIERS = 68;
+const FEW_IDENTIFIERS = 4;
 
 describe('flapping and churn', labOptions(), () => {
   const test = useNetwork({
@@ -117,6 +131,56 @@ describe('flapping and churn', labOptions(), () => {
       const turned = flows.map((_, at) => flows[(at + round) % flows.length]!);
       assertComplete(await runFlows(network, turned));
     }
+    await assertNoLeak(experiment);
+  });
+});
+
+describe('flows that expire', labOptions(), () => {
+  const test = useNetwork({
+    sites: Array.from({ length: 8 }, (_, at) => ({ name: `s${at}`, attachment: 'on-link' as const })),
+    // Small enough to be filled, so that idle flows end within seconds.
+    configuration: { flow_table: { max_flows: MAX_FLOWS, per_tunnel: '100%' } },
+  });
+
+  /** Echo requests with the same identifiers from all sites, to the internet and to the data centre. */
+  function echoes(identifiers: number, firstPort: number): Flow[] {
+    const { network, experiment, sites } = test;
+    return Array.from({ length: identifiers }, (_, at) =>
+      identicalFlows(network, experiment.tokens, {
+        from: sites,
+        to: ['internet', 'datacenter'],
+        families: [4],
+        kinds: ['icmp'],
+        count: 1,
+        graceMs: 1500,
+        firstPort: firstPort + 2 * at,
+      }),
+    ).flat();
+  }
+
+  it('a full table refuses by reason, recovers, and leaves tuples to nobody who could get late packets', async (t) => {
+    const { network, experiment } = test;
+    const { gateway } = network;
+    const outcomes = await runFlows(network, echoes(TOO_MANY_IDENTIFIERS, 23_000));
+    const answered = outcomes.filter(isComplete).length;
+    const status = await gateway.status();
+    const refused = (status?.tunnels ?? []).reduce((sum, { drops }) => sum + (drops.table_full ?? 0), 0);
+    assert.equal(answered + refused, outcomes.length, `${answered} answered, ${refused} refused`);
+    assert.ok(refused > 0);
+    const room = 2 * test.sites.length * FEW_IDENTIFIERS;
+    const left = await eventually(
+      'idle flows have ended',
+      async () => {
+        const current = (await gateway.status())?.flows?.current ?? MAX_FLOWS;
+        return current <= MAX_FLOWS - room ? { current } : undefined;
+      },
+      60_000,
+    );
+    t.diagnostic(`${answered} answered, ${refused} refused; then ${left.current} flows`);
+    assertComplete(await runFlows(network, echoes(FEW_IDENTIFIERS, 24_000)));
+    // The same tuples as before, some of flows that have ended, the other way round: another site is first.
+    const again = await runFlows(network, echoes(TOO_MANY_IDENTIFIERS, 23_000).toReversed());
+    assert.ok(again.every(({ wrong }) => wrong === 0));
     await assertNoLeak(experiment);
   });
 });

@@ -9,6 +9,7 @@ The lab's hands in the network namespaces: clients, servers, captures and wires,
 
 import json
 import os
+import resource
 import sys
 
 from captures import Capture
@@ -103,4 +104,7 @@ class Agent:
 
 
 if __name__ == "__main__":
+    # A socket for each flow and each capture: more than the usual soft limit.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     Agent().loop.run()
