@@ -36,6 +36,8 @@ export function runCommand(
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
+      // In a group of its own: what is typed at the terminal ends the gateway, not half of what it was doing.
+      detached: true,
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
     });
@@ -48,7 +50,9 @@ export function runCommand(
       stderr += text;
     });
     child.on('error', (error: NodeJS.ErrnoException) => {
-      reject(new CommandError('command_missing', `${command} could not be started: ${error.code}`));
+      const why =
+        error.code === 'ENOENT' ? 'is not installed, or not in PATH' : `cannot be started: ${error.code}`;
+      reject(new CommandError('command_missing', `${command} ${why}`));
     });
     child.on('close', (status) => {
       if (status === 0 || options.mayFail) return resolve(stdout);
