@@ -10,8 +10,6 @@
  * Nothing else runs in this process: no timer, no promise. It starts with no plan and forwards nothing until it
  * has one; a plan that cannot be used changes nothing. It never stops on its own account.
  */
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { mapFile } from '../device/native.ts';
 import { NativeIo } from '../device/native-io.ts';
 import {
   COUNTER,
@@ -21,8 +19,7 @@ import {
   PORT_PACKETS_IN,
   PORT_PACKETS_OUT,
 } from '../flow/counters.ts';
-import { FlowMemory, type FlowMemoryOptions, flowMemoryBytes } from '../flow/flow-memory.ts';
-import { heldTupleWords } from '../flow/held-tuples.ts';
+import type { FlowMemory } from '../flow/flow-memory.ts';
 import {
   DIRECTION_EGRESS,
   DIRECTION_WORDS,
@@ -31,7 +28,6 @@ import {
   SHARED_ID,
   SHARED_INGRESS,
 } from '../flow/layout.ts';
-import { CHUNK_PORTS, chunksOfRange, translationWords } from '../flow/translation-layout.ts';
 import { Assembly } from '../pipeline/assembly.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
 import { portIndex } from '../pipeline/port-table.ts';
@@ -39,6 +35,7 @@ import { DROP_REASON_NAMES } from '../plugin/drop-reasons.ts';
 import { DESCRIPTOR_DEVICE, DESCRIPTOR_LENGTH, DESCRIPTOR_OFFSET, DESCRIPTOR_WORDS } from '../wire/frame.ts';
 import { ControlSocket } from './control-socket.ts';
 import { DeviceSet } from './device-set.ts';
+import { openFlowMemory } from './flow-memory-file.ts';
 import {
   type ControlMessage,
   type DataPlaneArguments,
@@ -159,7 +156,9 @@ export class DataPlane {
         log: (plugin, level, text) => this.log(level, text, { plugin }),
       });
       if (this.assembly === undefined) {
-        this.memory = this.openMemory(plan);
+        this.memory = openFlowMemory(this.arguments.flowMemoryPath, plan, nowMs, (text) =>
+          this.log('warn', text, {}),
+        );
         this.assembly = new Assembly({
           frames: this.io,
           flowMemory: this.memory,
@@ -197,22 +196,6 @@ export class DataPlane {
     this.devices.apply(plan, nowMs);
     for (const port of plan.ports) this.assembly.ports.setUp(port.index, this.devices.isUp(port.link.device));
     this.control.send({ type: 'plan-applied', generation: plan.generation });
-  }
-
-  private openMemory(plan: Plan): FlowMemory {
-    const path = this.arguments.flowMemoryPath;
-    const options = flowMemoryOptions(plan);
-    const bytes = flowMemoryBytes(options);
-    if (existsSync(path) && statSync(path).size === bytes) {
-      const found = FlowMemory.open(mapFile(path, bytes), options);
-      if (found.usable) return found.memory;
-      this.log('warn', `the flow memory found cannot be used and is made anew: ${found.text}`, {
-        refusal: found.refusal,
-      });
-    }
-    // A new file, not the old one cut to size: control may have that mapped.
-    rmSync(path, { force: true });
-    return FlowMemory.create(mapFile(path, bytes, { create: true }), options);
   }
 
   private setPorts(device: number, up: boolean): void {
@@ -304,26 +287,4 @@ export class DataPlane {
   private log(level: LogMessage['level'], msg: string, fields: Readonly<Record<string, unknown>>): void {
     this.control.send({ type: 'log', level, msg, fields });
   }
-}
-
-/**
- * Sizes of a flow memory for a plan. Translation gets a slot for every flow, or what the plan's external ports
- * ask for if that is more; held tuples get an entry for every flow.
- */
-function flowMemoryOptions(plan: Plan): FlowMemoryOptions {
-  const capacity = plan.flowTable.maxFlows;
-  let chunks = Math.ceil(capacity / CHUNK_PORTS / 3);
-  let asked = 0;
-  for (const port of plan.ports) {
-    if (port.role !== 'egress') continue;
-    // Twice: an address that was replaced keeps its place until its holds have ended.
-    for (const pool of port.pools) asked += 2 * chunksOfRange(pool.portMin, pool.portMax);
-  }
-  if (asked > chunks) chunks = asked;
-  return {
-    capacity,
-    translationBytes: translationWords(chunks) * 4,
-    heldTupleBytes: heldTupleWords(capacity) * 4,
-    bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
-  };
 }

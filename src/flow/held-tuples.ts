@@ -62,6 +62,30 @@ export function heldTupleWords(entries: number): number {
   return HEADER_WORDS + buckets * BUCKET_WORDS;
 }
 
+/**
+ * Copies a section into another one that is empty and at least as large. A bucket is chosen by the low bits of a
+ * hash, so what was in one may belong into each of those that have its number in their low bits.
+ */
+export function carryHeldTuples(from: Int32Array, to: Int32Array): void {
+  if (from[HEADER_LAYOUT] !== HELD_LAYOUT) return;
+  const fromBuckets = from[HEADER_BUCKETS]!;
+  const buckets = bucketsOf(to);
+  for (let bucket = 0; bucket < buckets; bucket++) {
+    const at = HEADER_WORDS + (bucket & (fromBuckets - 1)) * BUCKET_WORDS;
+    to.set(from.subarray(at, at + BUCKET_WORDS), HEADER_WORDS + bucket * BUCKET_WORDS);
+  }
+  to[HEADER_SEED] = from[HEADER_SEED]!;
+  to[HEADER_BUCKETS] = buckets;
+  to[HEADER_LAYOUT] = HELD_LAYOUT;
+}
+
+/** Buckets that a section has room for; a power of two. */
+function bucketsOf(section: Int32Array): number {
+  let buckets = 1;
+  while (HEADER_WORDS + buckets * 2 * BUCKET_WORDS <= section.length) buckets *= 2;
+  return buckets;
+}
+
 export class HeldTuples {
   private readonly words: Int32Array;
   private readonly seed: number;
@@ -76,8 +100,7 @@ export class HeldTuples {
    */
   constructor(section: Int32Array, seed: number) {
     if (section.length < heldTupleWords(1)) throw new RangeError('the held tuples section has no room');
-    let buckets = 1;
-    while (HEADER_WORDS + buckets * 2 * BUCKET_WORDS <= section.length) buckets *= 2;
+    const buckets = bucketsOf(section);
     if (section[HEADER_LAYOUT] !== HELD_LAYOUT || section[HEADER_BUCKETS] !== buckets) {
       section.fill(0);
       section[HEADER_SEED] = seed | 0;

@@ -82,6 +82,19 @@ export function openSection(words: Int32Array, seed: number): void {
   }
 }
 
+/** Copies a section into another one that is empty and has at least as many chunks; slots keep their numbers. */
+export function carryTranslation(from: Int32Array, to: Int32Array): void {
+  if (from[HEADER_LAYOUT] !== TRANSLATION_LAYOUT) return;
+  const chunks = from[HEADER_CHUNKS]!;
+  const toChunks = chunkCapacity(to);
+  const slots = firstSlotAt(chunks);
+  to.set(from.subarray(directoryAt(0), directoryAt(chunks)), directoryAt(0));
+  to.set(from.subarray(slots, slots + chunks * CHUNK_SLOTS * SLOT_WORDS), firstSlotAt(toChunks));
+  to[HEADER_SEED] = from[HEADER_SEED]!;
+  to[HEADER_CHUNKS] = toChunks;
+  to[HEADER_LAYOUT] = TRANSLATION_LAYOUT;
+}
+
 /** Number of the list of free slots of a pool and protocol class, in {@link TranslationHeap.queues}. */
 export function freeList(pool: number, protocolClass: number): number {
   return WHEEL_LISTS + pool * CLASSES + protocolClass;

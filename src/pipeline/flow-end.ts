@@ -6,15 +6,13 @@
  * that no other site gets them meanwhile (docs/promise.md).
  */
 import { COUNTER, type Counters } from '../flow/counters.ts';
+import { holdFlow } from '../flow/flow-holds.ts';
 import {
   DIRECTION_BYTES,
-  DIRECTION_DELTAS,
   DIRECTION_PACKETS,
   DIRECTION_WORDS,
   FLOW_ANSWERED,
-  FlowKey,
   KEY_META,
-  ORIGINATOR,
   RECORD_WORDS,
   REPLY,
   SHARED_ID,
@@ -22,7 +20,6 @@ import {
   SHARED_STATE,
   SHARED_TRANSLATION,
 } from '../flow/layout.ts';
-import { readKey } from '../flow/record.ts';
 import {
   answeredTimeoutClass,
   ENDED_CLOSED,
@@ -44,7 +41,6 @@ const SWEEP_ROUND_MS = 2000;
 export class FlowEnd {
   private readonly state: FlowState;
   private readonly counters: Counters;
-  private readonly key = new FlowKey();
   private readonly ended = new LiveFlow();
   private readonly statistics = new Statistics();
   private readonly onExpired: (record: number) => void;
@@ -126,15 +122,7 @@ export class FlowEnd {
     this.chain.flowEnd(this.describe(this.ended, record, REPLY), this.statistics.read(table.floats, base));
     const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
     const slot = words[base + SHARED_TRANSLATION] - 1;
-    if (slot < 0) {
-      readKey(words, record, REPLY, this.key);
-      held.hold(this.key, this.ended.originatorSpace, lateMs, nowMs);
-      // Untranslated, both directions have the same tuple.
-      if (words[base + DIRECTION_DELTAS] !== 0) {
-        readKey(words, record, ORIGINATOR, this.key);
-        held.hold(this.key, this.ended.responderSpace, lateMs, nowMs);
-      }
-    }
+    if (slot < 0) holdFlow(held, words, record, lateMs, nowMs);
     budgets.flowEnded(this.ended.ingressPort);
     table.remove(record);
     // Last: a process killed in between leaves a mapping without a flow, which the next one holds.

@@ -202,7 +202,7 @@ export class MemoryGateway {
       hashSeed: [0x1234567, 0x89abcde],
     };
     this.buffer = options.memory ?? new ArrayBuffer(flowMemoryBytes(memoryOptions));
-    const found = FlowMemory.open(this.buffer, memoryOptions);
+    const found = FlowMemory.open(this.buffer);
     this.flowMemory = found.usable ? found.memory : FlowMemory.create(this.buffer, memoryOptions);
     let random = 0x2545f491;
     this.assembly = new Assembly({

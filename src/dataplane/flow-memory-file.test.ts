@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, it } from 'node:test';
+import { memoryPlan } from '../../test/support/memory-gateway.ts';
+import { RECORD_WORDS } from '../flow/layout.ts';
+import type { Plan } from '../pipeline/plan.ts';
+import { openFlowMemory } from './flow-memory-file.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'homeward-flow-memory-'));
+after(() => rmSync(folder, { recursive: true, force: true }));
+const path = join(folder, 'flow-memory');
+
+function plan(maxFlows: number, pools: number): Plan {
+  const addresses = Array.from({ length: pools }, (_, i) => ({ address: `198.51.100.${i + 1}` }));
+  return memoryPlan({ sites: [], egress: [{ name: 'internet', pools: addresses }], maxFlows });
+}
+
+it('is found again, carried over when the plan asks for more, and made anew when it is worthless', () => {
+  const warnings: string[] = [];
+  const open = (maxFlows: number, pools: number) =>
+    openFlowMemory(path, plan(maxFlows, pools), 1000, (text) => warnings.push(text));
+
+  open(1024, 1).newestFlowId = 77;
+  const inode = statSync(path).ino;
+  const again = open(1024, 1);
+  assert.deepEqual([again.newestFlowId, statSync(path).ino], [77, inode]);
+
+  // One more external address.
+  const roomier = open(1024, 2);
+  assert.equal(roomier.newestFlowId, 77);
+  assert.ok(roomier.translation.length > again.translation.length);
+  assert.notEqual(statSync(path).ino, inode);
+  assert.equal(existsSync(`${path}.next`), false);
+  // Without it again: what may be held there is kept.
+  assert.equal(open(1024, 1).translation.length, roomier.translation.length);
+  assert.equal(open(2048, 1).records.length, 2048 * RECORD_WORDS);
+  assert.equal(open(2048, 1).newestFlowId, 77);
+  assert.deepEqual(warnings, []);
+
+  for (const rubbish of [new Uint8Array(0), new Uint8Array(100), new Uint8Array(100_000)]) {
+    writeFileSync(path, rubbish);
+    assert.equal(open(1024, 1).newestFlowId, 0);
+  }
+  assert.equal(warnings.length, 1);
+  assert.match(
+    warnings[0],
+    /^the flow memory found cannot be used and is made anew: the magic number is missing/,
+  );
+});
