@@ -124,4 +124,15 @@ describe('routing table', () => {
     for (let id = 1; id <= 100; id++) assert.equal(route(many, id, '10.0.1.20'), 'own_site_destination');
     assert.equal(route(many, 500, '10.0.1.20'), 7);
   });
+
+  it('is right also where the numbers of look-ups begin anew', () => {
+    const sites = { [PARIS]: ['10.0.1.0/24'], [LYON]: ['10.0.1.0/24'], [BERLIN]: ['10.7.0.0/16'] };
+    const worn = tableOf(sites, [['0.0.0.0/0', INTERNET]]);
+    assert.equal(route(worn, DATACENTER, '10.0.1.10'), 'ambiguous_destination');
+    // As after 2^31 look-ups: the next one has the number of the first.
+    const { v4 } = worn as unknown as { v4: { walkNumber: number } };
+    v4.walkNumber = 0x7fff_ffff;
+    assert.equal(route(worn, DATACENTER, '10.0.1.10'), 'ambiguous_destination');
+    assert.equal(route(worn, BERLIN, '203.0.113.1'), INTERNET);
+  });
 });

@@ -30,6 +30,8 @@ const DECLARED_COUNT = 3;
 const ROUTE_SPACE = 4;
 const ROUTE_FLAGS = 5;
 
+const LAST_WALK = 0x7fffffff;
+
 const ROUTE_TO_SITE = 1;
 /** The route's own prefix is inside private space: the operator means private addresses. */
 const ROUTE_NAMES_PRIVATE = 2;
@@ -165,7 +167,12 @@ class Trie {
   }
 
   walk(word0: number, word1: number, word2: number, word3: number, bits: number): void {
-    this.walkNumber = (this.walkNumber + 1) | 0;
+    if (this.walkNumber === LAST_WALK) {
+      // Numbers begin anew, so those of long ago must not look like the present one.
+      this.declaredIn.fill(0);
+      this.walkNumber = 0;
+    }
+    this.walkNumber++;
     this.declaring = 0;
     this.firstDeclaring = 0;
     this.declaredDepth = -1;
