@@ -1,7 +1,7 @@
 /**
  * The gateway's own addresses: tunnel endpoints, interface addresses, the uplinks' and external ones. No site
  * reaches them through homeward, with two exceptions: ping to the addresses of the port it came in by
- * (`local-delivery.ts`), and hairpinning to the sender's own site by an external address (`flow-setup.ts`).
+ * (`echo-responder.ts`), and hairpinning to the sender's own site by an external address (`flow-setup.ts`).
  *
  * Nor does anybody else send from them: a packet with such a source is forged, unless the host itself may have sent
  * it. An interface address is the gateway's on its own tunnel only; another site may have a host with it.

@@ -10,7 +10,7 @@
  *
  * Never raised, and never added where it is missing: without the option a peer sends 536 or 1220 bytes at most.
  *
- * Neighbours: `departure.ts`, which clamps both SYN and SYN-ACK to the MTU of the port that each leaves by.
+ * Neighbours: `departure.ts`, which clamps both SYN and SYN-ACK to the MTU of the ports that each comes and leaves by.
  */
 import { readHalf, readUint16, swap16, writeHalf, writeUint16 } from '../wire/byte-order.ts';
 import { adjustChecksum, checksumDelta } from '../wire/checksum.ts';

@@ -149,18 +149,17 @@ describe('translation of a packet', () => {
     assert.deepEqual(memory.bytes.slice(0, 128), before);
   });
 
-  it('keeps a UDP checksum of 0 over IPv4', () => {
-    const flows = record(
-      key('10.0.1.10', '203.0.113.1', ports(1, 2), 17),
-      key('203.0.113.1', '198.51.100.1', ports(2, 9), 17),
-    );
-    load({
-      source: '10.0.1.10',
-      destination: '203.0.113.1',
-      transport: { kind: 'udp', sourcePort: 1, destinationPort: 2, hasChecksum: false },
-    });
-    translatePacket(view, flows, 0, 0);
-    assert.deepEqual([...memory.bytes.slice(64 + 26, 64 + 28)], [0, 0]);
+  it('keeps a UDP checksum of 0, over IPv6 too', () => {
+    for (const [host, server, outside, at] of [
+      ['10.0.1.10', '203.0.113.1', '198.51.100.1', 20],
+      ['fd00:1::10', '2001:db8:113::1', '2001:db8:100::1', 40],
+    ] as const) {
+      const flows = record(key(host, server, ports(1, 2), 17), key(server, outside, ports(2, 9), 17));
+      const transport = { kind: 'udp', sourcePort: 1, destinationPort: 2, hasChecksum: false } as const;
+      load({ source: host, destination: server, transport });
+      translatePacket(view, flows, 0, 0);
+      assert.deepEqual([...memory.bytes.slice(64 + at, 64 + at + 8)], [0, 9, 0, 2, 0, 8, 0, 0]);
+    }
   });
 
   it('changes TTL and identification with the header checksum', () => {

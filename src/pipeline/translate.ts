@@ -98,7 +98,7 @@ export function translatePacket(
     case PROTOCOL_UDP:
       view.words[l4 >> 2] = swapPorts(otherPorts);
       if (view.checksumStart !== 0) adjustPartial(bytes, l4 + UDP_CHECKSUM, addressDelta);
-      else adjustUdp(bytes, l4 + UDP_CHECKSUM, bothDelta, view.family);
+      else adjustUdp(bytes, l4 + UDP_CHECKSUM, bothDelta);
       break;
     case PROTOCOL_ICMP:
       writeIdentifier(bytes, l4, swapPorts(otherPorts), 0xffff);
@@ -158,7 +158,7 @@ export function translateIcmpError(
     const oldPorts = quote.words[l4 >> 2];
     quote.words[l4 >> 2] = ports;
     const bothDelta = fold(addressDelta + wordDelta(oldPorts, ports));
-    if (quote.protocol === PROTOCOL_UDP) adjustUdp(bytes, l4 + UDP_CHECKSUM, bothDelta, quote.family);
+    if (quote.protocol === PROTOCOL_UDP) adjustUdp(bytes, l4 + UDP_CHECKSUM, bothDelta);
     else if (l4 + TCP_CHECKSUM + 2 <= end) adjustFull(bytes, l4 + TCP_CHECKSUM, bothDelta);
   } else if (quote.icmpKind === ICMP_QUERY) {
     writeIdentifier(bytes, l4, ports, quote.family === IPV4 ? 0xffff : addressDelta);
@@ -263,9 +263,12 @@ function adjustPartial(bytes: Uint8Array, at: number, delta: number): void {
   bytes[at + 1] = sum >>> 8;
 }
 
-/** A UDP checksum of 0 means "none" in IPv4 and stays; a sum that comes out as 0 is sent as 0xffff (RFC 768). */
-function adjustUdp(bytes: Uint8Array, at: number, delta: number, family: number): void {
-  if (family === IPV4 && bytes[at] === 0 && bytes[at + 1] === 0) return;
+/**
+ * A UDP checksum of 0 means "none" and stays, in IPv6 too (tunnels: RFC 6935); a sum that comes out as 0 is sent as
+ * 0xffff (RFC 768).
+ */
+function adjustUdp(bytes: Uint8Array, at: number, delta: number): void {
+  if (bytes[at] === 0 && bytes[at + 1] === 0) return;
   adjustFull(bytes, at, delta);
   if (bytes[at] === 0 && bytes[at + 1] === 0) {
     bytes[at] = 0xff;
