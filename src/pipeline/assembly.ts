@@ -319,8 +319,8 @@ export class Assembly {
   }
 
   private countFragments(space: number, reason: number, fragments: number): void {
-    const port = this.policy.ports.all().find((candidate) => candidate.space === space);
-    for (let i = 0; i < fragments; i++) this.counters.countDrop(port?.index ?? 0, reason);
+    const port = this.policy.ports.anyPortOf(space);
+    for (let i = 0; i < fragments; i++) this.counters.countDrop(port, reason);
   }
 }
 

@@ -88,6 +88,16 @@ export class Departure {
       // What a SYN announces comes back: the way it came counts as much as the way it goes.
       clampMss(view, Math.min(mtu, this.link.portMtu(ingress)));
     }
+    return this.send(view, egress, fragmentLimit, mtu, nowMs);
+  }
+
+  /** Sends an answer of the gateway itself back to where its question came from. */
+  answer(view: PacketView, port: number, fragmentLimit: number, nowMs: number): number {
+    return this.send(view, port, fragmentLimit, this.link.portMtu(port), nowMs);
+  }
+
+  /** Whole, or cut to what the port carries and to what came in. */
+  private send(view: PacketView, egress: number, fragmentLimit: number, mtu: number, nowMs: number): number {
     const limit = fragmentLimit !== 0 && fragmentLimit < mtu ? fragmentLimit : mtu;
     if (view.gsoType === GSO_NONE && view.length > limit) {
       this.egress = egress;

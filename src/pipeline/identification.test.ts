@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PacketBench } from '../../test/support/packet-bench.ts';
-import type { PacketView } from '../wire/packet.ts';
+import { GSO_TCPV4, type PacketView } from '../wire/packet.ts';
 import { Identifications } from './identification.ts';
 import { KeyedHash } from './keyed-hash.ts';
 
@@ -25,6 +25,16 @@ describe('identifications', () => {
       seen[identification] = 1;
     }
     assert.equal(seen[identifications.next(tuple)], 1);
+  });
+
+  it('leave room for every segment of a GSO packet', () => {
+    const identifications = new Identifications(11, 12);
+    const tuple = view(4, 1, 2, 6);
+    tuple.gsoType = GSO_TCPV4;
+    tuple.gsoSize = 1000;
+    tuple.payloadLength = 3001;
+    const first = identifications.next(tuple);
+    assert.equal((identifications.next(tuple) - first) & 0xffff, 4);
   });
 
   it('never repeat soon, even where tuples share a counter', () => {

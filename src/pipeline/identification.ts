@@ -18,6 +18,7 @@
  */
 import { IPV4, type PacketView } from '../wire/packet.ts';
 import { KeyedHash } from './keyed-hash.ts';
+import { segmentsOf } from './segments.ts';
 
 const COUNTERS = 8192;
 
@@ -39,7 +40,8 @@ export class Identifications {
 
   /**
    * A fresh identification for a packet with the view's addresses and protocol, which must be those it leaves
-   * with: 0..65535 for IPv4, any int32 for IPv6, host order.
+   * with: 0..65535 for IPv4, any int32 for IPv6, host order. Of a GSO packet that of its first segment; those of the
+   * others follow, one by one.
    */
   next(view: PacketView): number {
     const hash = this.hash;
@@ -61,7 +63,7 @@ export class Identifications {
     const tuple = hash.finish();
     const index = tuple & (COUNTERS - 1);
     const count = this.counters[index];
-    this.counters[index] = count + 1;
+    this.counters[index] = count + segmentsOf(view);
     return ipv4 ? ((tuple >>> 13) + count) & 0xffff : (Math.imul(tuple >>> 13, 0x9e3779b1) + count) | 0;
   }
 }

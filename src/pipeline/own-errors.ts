@@ -83,15 +83,14 @@ export class OwnErrors {
   }
 
   /**
-   * A packet to one of the gateway's own addresses: answers ping if the address is the ingress port's own.
-   * Returns 0 if it was answered, else the reason to drop it.
+   * A packet to one of the gateway's own addresses: if the address is the ingress port's own, ping is turned into its
+   * answer. Returns 0 if that is what the view holds now, to be sent by `ingress`; else the reason to drop the packet.
    */
   deliver(view: PacketView, ingress: number, nowMs: number): number {
     const addresses = this.ports.addressesOf(ingress);
     for (let i = 0; i < addresses.length; i++) {
       if (!isAddress(addresses[i], view.family, view.dst0, view.dst1, view.dst2, view.dst3)) continue;
-      if (!this.echo.respond(view, ingress, nowMs)) return DROP.local_delivery;
-      return this.link.send(ingress, view, nowMs);
+      return this.echo.respond(view, ingress, nowMs) ? DROP.none : DROP.local_delivery;
     }
     return DROP.gateway_destination;
   }

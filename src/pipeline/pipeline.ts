@@ -40,7 +40,7 @@ import { setTimeoutClass } from '../flow/timeouts.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
-import { GSO_NONE, ICMP_ERROR, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+import { ICMP_ERROR, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { Departure } from './departure.ts';
 import type { FlowEnd } from './flow-end.ts';
@@ -49,6 +49,7 @@ import type { LinkLayer } from './link/link-layer.ts';
 import type { OwnErrors } from './own-errors.ts';
 import { LiveFlow } from './plugin-chain.ts';
 import type { Reassembler } from './reassembly.ts';
+import { segmentsOf } from './segments.ts';
 import { translateIcmpError } from './translate.ts';
 
 /** Drop reasons by what `trackTcp` answers. */
@@ -134,7 +135,9 @@ export class Pipeline {
       return isLinkLocal(view.family, view.dst0, view.dst3) ? reason : 0;
     }
     if (!isLinkLocal(view.family, view.dst0, view.dst3)) return reason;
-    return this.errors.deliver(view, port, nowMs) === 0 ? -1 : reason;
+    if (this.errors.deliver(view, port, nowMs) !== 0) return reason;
+    this.departure.answer(view, port, 0, nowMs);
+    return -1;
   }
 
   /** A fragment: held until its datagram is whole, which then goes on like any packet. */
@@ -290,7 +293,7 @@ export class Pipeline {
     const floats = this.state.table.floats;
     const packets = (line + DIRECTION_PACKETS) >> 1;
     const bytes = (line + DIRECTION_BYTES) >> 1;
-    floats[packets] = floats[packets] + (view.gsoType === GSO_NONE ? 1 : segmentsOf(view));
+    floats[packets] = floats[packets] + segmentsOf(view);
     floats[bytes] = floats[bytes] + view.length;
   }
 
@@ -330,6 +333,7 @@ export class Pipeline {
     const forGateway = gatewayAddresses.has(view.family, view.dst0, view.dst1, view.dst2, view.dst3);
     if (forGateway && ports.isEgress[port] === 0) {
       const delivered = this.errors.deliver(view, port, nowMs);
+      if (delivered === 0) return this.departure.answer(view, port, this.fragmentLimit, nowMs);
       if (delivered !== DROP.gateway_destination) return delivered;
     }
     if (view.ttl <= 1) {
@@ -359,10 +363,6 @@ export class Pipeline {
     this.reassembler.sweep(nowMs);
     this.end.sweep(nowMs);
   }
-}
-
-function segmentsOf(view: PacketView): number {
-  return Math.max(1, Math.ceil(view.payloadLength / view.gsoSize));
 }
 
 /** Refusals that say nothing but that there is no way: the sender may know (RFC 1812, 5.2.7.1). */

@@ -26,15 +26,23 @@ export class PortTable {
   /** Usable ports of a space, best priority only, by space id. */
   private readonly candidates = new Map<number, Int32Array>();
   private readonly down = new Set<number>();
+  private readonly portOfSpace = new Map<number, number>();
+  private readonly anyIpv4: Address | undefined;
+  private readonly anyIpv6: Address | undefined;
 
   constructor(plan: Plan, down: Iterable<number> = []) {
     for (const port of plan.ports) {
       this.ports[port.index] = port;
       this.addresses[port.index] = port.addresses.map(planAddress);
       this.spaceOf[port.index] = port.space;
+      if (!this.portOfSpace.has(port.space)) this.portOfSpace.set(port.space, port.index);
       this.isEgress[port.index] = port.role === 'egress' ? 1 : 0;
       this.isPinned[port.index] = port.role === 'egress' || port.automaticReturnRouting ? 1 : 0;
     }
+    const external = plan.ports.flatMap((port) => (port.role === 'egress' ? port.pools : []));
+    const addresses = external.map((pool) => planAddress(pool.address));
+    this.anyIpv4 = addresses.find(({ family }) => family === IPV4);
+    this.anyIpv6 = addresses.find(({ family }) => family !== IPV4);
     for (const index of down) this.down.add(index);
     for (const port of plan.ports) this.refresh(port);
   }
@@ -53,14 +61,12 @@ export class PortTable {
 
   /** An address of this family on any egress: the gateway's own name towards the world. */
   anyAddress(family: number): Address | undefined {
-    for (const port of this.ports) {
-      if (port?.role !== 'egress') continue;
-      for (const pool of port.pools) {
-        const address = planAddress(pool.address);
-        if (address.family === family) return address;
-      }
-    }
-    return undefined;
+    return family === IPV4 ? this.anyIpv4 : this.anyIpv6;
+  }
+
+  /** Some port of a space, 0 if there is none: for counting what only the space is known of. */
+  anyPortOf(space: number): number {
+    return this.portOfSpace.get(space) ?? 0;
   }
 
   /** Marks a port's device as usable or not. Flows keep their pin and wait. */

@@ -1,7 +1,7 @@
 /** ICMP on the packet's way: which messages pass, which flow they belong to, and what they give away. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { buildPacket } from '../../src/wire/build.ts';
+import { buildFragments, buildPacket } from '../../src/wire/build.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
 import { echo, icmpError, tcp, udp } from '../support/packets.ts';
@@ -39,6 +39,25 @@ describe('a ping with identifier 0, whose key has no ports', () => {
     assert.deepEqual([...error.packet.slice(28 + 16, 28 + 20)], [198, 51, 100, 1]);
     assert.equal((error.packet[28 + 22] << 8) | error.packet[28 + 23], out.sourcePort);
   });
+});
+
+describe('a ping to the gateway that is larger than the MTU', () => {
+  for (const [host, own, type] of [
+    [HOST, '10.0.1.1', 8],
+    ['fd00:1::10', 'fd00:1::1', 128],
+  ] as const) {
+    it(`is answered in fragments, from ${own}`, () => {
+      const gateway = new MemoryGateway(lab);
+      const pieces = buildFragments(buildPacket(echo(host, own, type, 5, 'x'.repeat(4000))), 1400, 9);
+      const answers = gateway.sendAll('paris', pieces);
+      assert.equal(answers.length, pieces.length);
+      for (const answer of answers) {
+        assert.equal(answer.destination, host);
+        assert.ok(answer.packet.length <= 1400);
+      }
+      assert.deepEqual(gateway.drops('paris'), {});
+    });
+  }
 });
 
 describe('ICMP errors from behind a port forward', () => {

@@ -39,6 +39,7 @@ import {
   type PacketView,
   PROTOCOL_GRE,
 } from '../../wire/packet.ts';
+import { segmentsOf } from '../segments.ts';
 import type { GreTunnel } from './gre-tunnel.ts';
 
 export class GreEncapsulation {
@@ -54,8 +55,8 @@ export class GreEncapsulation {
    * for a GSO packet of a kind that nobody can cut. The frame's own prefix is the caller's to write.
    */
   encapsulate(tunnel: GreTunnel, packet: PacketView): number {
+    if (!canBeCut(packet)) return -1;
     const segments = segmentsOf(packet);
-    if (segments === 0) return -1;
     const memory = this.memory;
     const gre = (packet.offset - tunnel.greBytes) | 0;
     const greLength = (packet.length + tunnel.greBytes) | 0;
@@ -107,14 +108,11 @@ export class GreEncapsulation {
   }
 }
 
-/** Packets that will be on the wire: 1, or as many as a GSO packet is cut into; 0 if it cannot be cut. */
-function segmentsOf(packet: PacketView): number {
-  if (packet.gsoType === GSO_NONE) return 1;
+/** Whether the device layer can cut the packet, or need not. */
+function canBeCut(packet: PacketView): boolean {
   const type = packet.gsoType & ~GSO_ECN;
-  if (type !== GSO_TCPV4 && type !== GSO_TCPV6 && type !== GSO_UDP_L4) return 0;
-  if (packet.gsoSize <= 0) return 0;
-  const segments = ((packet.payloadLength + packet.gsoSize - 1) / packet.gsoSize) | 0;
-  return segments > 0 ? segments : 1;
+  if (packet.gsoType === GSO_NONE) return true;
+  return (type === GSO_TCPV4 || type === GSO_TCPV6 || type === GSO_UDP_L4) && packet.gsoSize > 0;
 }
 
 /** A label that is the same for all packets of a flow, so that routers may spread flows (RFC 6438). */
