@@ -35,8 +35,12 @@ const SEEDS = [0x5eed_0001, 0x5eed_0002] as const;
 const REPLAY_FRAMES_A_SECOND = 6000;
 /** What two runs of a JavaScript engine may differ by. */
 const FLAT_BYTES = 16 << 20;
-/** Datagrams among a flood on the same wire: a moment without the processor costs a queue of them. */
-const SHARED_UPLINK_DELIVERS = 0.98;
+/**
+ * Share of datagrams that must arrive: all but what a machine loses that runs other things meanwhile. Among a flood
+ * on the same wire a moment without the processor costs a queue of them.
+ */
+const DELIVERED = 0.995;
+const DELIVERED_BY_UPLINK = 0.98;
 const ECHO_PORT = 7;
 const IPV4 = 0x0800;
 const IPV6 = 0x86dd;
@@ -225,7 +229,7 @@ function taken(status: StatusBody): number {
   );
 }
 
-/** Not a connection was cut, not a byte was another's; and where no attacker shares a device, nothing was lost. */
+/** Not a connection was cut, not a byte was another's or missing, and datagrams arrived. */
 function assertUndisturbed(jobs: readonly FlowJob[], results: readonly FlowResult[]): void {
   for (const [at, { sent, received, wrong, duplicates, error }] of results.entries()) {
     const { kind, destination } = jobs[at]!;
@@ -233,8 +237,8 @@ function assertUndisturbed(jobs: readonly FlowJob[], results: readonly FlowResul
     assert.ok(sent > 500, flow);
     assert.deepEqual({ wrong, duplicates, error }, { wrong: 0, duplicates: 0, error: null }, flow);
     const isShared = destination.startsWith('203.') || destination.startsWith('2001:');
-    const leastReceived = kind !== 'tcp' && isShared ? sent * SHARED_UPLINK_DELIVERS : sent;
-    assert.ok(received >= leastReceived, flow);
+    const share = kind === 'tcp' ? 1 : isShared ? DELIVERED_BY_UPLINK : DELIVERED;
+    assert.ok(received >= sent * share, flow);
   }
 }
 

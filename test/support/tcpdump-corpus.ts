@@ -86,7 +86,7 @@ function fetchCaptures(): void {
     renameSync(captures, CAPTURES);
   } catch (error) {
     throw new Error(
-      `the captures of Debian's source package tcpdump could not be fetched; this needs Debian's archives, as apt is set up on this machine, and an "apt-get update" before: ${(error as Error).message}`,
+      `the captures of Debian's source package tcpdump could not be fetched from the archives that apt uses on this machine: ${(error as Error).message}`,
     );
   } finally {
     rmSync(work, { recursive: true, force: true });
@@ -95,12 +95,22 @@ function fetchCaptures(): void {
 
 /** `deb-src` lines for the Debian archives that this machine's packages come from. */
 function sourcesOfThisMachine(): string {
+  let lines = debianSources();
+  if (lines.length === 0) {
+    // A new machine's apt does not know yet whose its archives are.
+    run('/', 'apt-get', ['update']);
+    lines = debianSources();
+  }
+  if (lines.length === 0) throw new Error('apt knows no package lists of Debian');
+  return `${lines.join('\n')}\n`;
+}
+
+function debianSources(): string[] {
   const lines = run('/', 'apt-get', [
     ...['indextargets', '--format', `deb-src [signed-by=${KEYRING}] $(REPO_URI) $(RELEASE) $(COMPONENT)`],
     ...['Created-By: Packages', 'Origin: Debian', 'Label: Debian', 'Component: main'],
   ]);
-  if (lines.trim() === '') throw new Error('apt knows no package lists of Debian');
-  return [...new Set(lines.split('\n'))].join('\n');
+  return [...new Set(lines.split('\n'))].filter((line) => line !== '');
 }
 
 function run(directory: string, command: string, args: readonly string[]): string {
