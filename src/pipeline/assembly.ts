@@ -3,7 +3,7 @@
  *
  * A plan is swapped whole between two bursts. What it takes away ends: flows whose tunnel got another generation
  * (another site or other endpoints now stand behind that slot), flows of spaces that are gone, flows whose
- * external address is gone. Everything else goes on undisturbed.
+ * external address is gone, flows from an egress whose port forward is gone. Everything else goes on undisturbed.
  */
 import { Budgets } from '../flow/budgets.ts';
 import { COUNTER, Counters } from '../flow/counters.ts';
@@ -288,6 +288,7 @@ export class Assembly {
     const { ports } = this.policy;
     const words = table.words;
     const spaces = new Set(ports.all().map((port) => port.space));
+    const egresses = new Set(ports.all().flatMap(({ role, space }) => (role === 'egress' ? [space] : [])));
     for (let record = table.next(-1); record >= 0; record = table.next(record)) {
       const base = record * RECORD_WORDS;
       const orphaned =
@@ -296,9 +297,20 @@ export class Assembly {
         isReplaced(ports, words[base + DIRECTION_EGRESS]) ||
         isReplaced(ports, words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS]) ||
         !spaces.has(words[base + KEY_META] >>> 16) ||
-        !spaces.has(words[base + DIRECTION_WORDS + KEY_META] >>> 16);
+        !spaces.has(words[base + DIRECTION_WORDS + KEY_META] >>> 16) ||
+        (egresses.has(words[base + KEY_META] >>> 16) && !this.isForwarded(record));
       if (orphaned) this.end.flush(record, nowMs);
     }
+  }
+
+  /** Whether a port forward of the plan lets this flow in: from an egress, nothing else does. */
+  private isForwarded(record: number): boolean {
+    const { words } = this.state.table;
+    const originator = new FlowKey();
+    const reply = new FlowKey();
+    readKey(words, record, ORIGINATOR, originator);
+    readKey(words, record, REPLY, reply);
+    return this.policy.portForwards.has(originator, reply);
   }
 
   /** Fragments of tunnel packets: the same mechanism, in a space of their own for each device. */

@@ -2,6 +2,7 @@
  * Port forwards: what may come in from an egress unasked. Static, from the plan; each names one external
  * address, protocol and port, and the site, address and port it leads to.
  */
+import type { FlowKey } from '../flow/layout.ts';
 import type { Address } from '../wire/address.ts';
 import { swap16 } from '../wire/byte-order.ts';
 import { type PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/packet.ts';
@@ -55,5 +56,24 @@ export class PortForwards {
       }
     }
     return undefined;
+  }
+
+  /** Whether a flow with these keys, of the originator and of the reply, would be let in as it was. Control path. */
+  has(originator: FlowKey, reply: FlowKey): boolean {
+    const protocol = (originator.meta >>> 8) & 0xff;
+    const family = originator.meta & 0xff;
+    const { dst0, dst1, dst2, dst3 } = originator;
+    return this.forwards.some(
+      ({ external, ...forward }) =>
+        forward.protocol === protocol &&
+        forward.port === swap16(originator.ports >>> 16) &&
+        isAddress(external, family, dst0, dst1, dst2, dst3) &&
+        forward.space === reply.meta >>> 16 &&
+        forward.portWire === (reply.ports & 0xffff) &&
+        forward.words[0] === reply.src0 &&
+        forward.words[1] === reply.src1 &&
+        forward.words[2] === reply.src2 &&
+        forward.words[3] === reply.src3,
+    );
   }
 }
