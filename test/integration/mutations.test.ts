@@ -20,8 +20,9 @@ const NO_SPACE: Mutation = {
 /** Replies take the first tunnel there is, as the only route towards the sites' prefix could make them. */
 const NO_PIN: Mutation = {
   file: 'src/pipeline/flow-setup.ts',
-  text: 'words[base + REPLY * 16 + DIRECTION_EGRESS] = ingressWord;',
-  replacement: 'words[base + REPLY * 16 + DIRECTION_EGRESS] = ports.wordOf.find((word) => word !== 0)!;',
+  text: 'words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS] = ports.wordOf[back];',
+  replacement:
+    'words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS] = ports.wordOf.find((word) => word !== 0)!;',
 };
 
 describe('the leak check on builds of homeward', labOptions(), () => {
