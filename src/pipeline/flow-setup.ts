@@ -282,6 +282,7 @@ export class FlowSetupStage {
     if (port.role === 'egress') {
       const mode = view.family === IPV4 ? port.translation.ipv4 : port.translation.ipv6;
       if (mode === 'source') return this.translateSource(view, port, nowMs);
+      if (!this.isOwnSource(view)) return this.refuseTuple(DROP.bad_source);
     } else if (this.draft.responderSpace === this.draft.originatorSpace) {
       // Hairpin: the responder must see an external source too, or it would answer past the gateway.
       const outside = this.externalEgress(view);
@@ -289,6 +290,15 @@ export class FlowSetupStage {
       return this.translateSource(view, outside, nowMs);
     }
     return this.avoidCollision(view, nowMs);
+  }
+
+  /**
+   * Whether the source is one that the sender's site declares. Elsewhere a site may use addresses that it does not
+   * declare; but who leaves untranslated must not take another site's name, nor one to which nothing comes back.
+   */
+  private isOwnSource(view: PacketView): boolean {
+    const { family, src0, src1, src2, src3 } = view;
+    return this.policy.routes.isDeclaredBy(this.draft.originatorSpace, family, src0, src1, src2, src3);
   }
 
   private translateSource(view: PacketView, port: PlanEgressPort, nowMs: number): number {

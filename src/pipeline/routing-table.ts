@@ -88,10 +88,7 @@ export class RoutingTable {
     dst3: number,
     senderSpace: number,
   ): number {
-    const trie = family === IPV4 ? this.v4 : this.v6;
-    if (family === IPV4) trie.walk(dst3, 0, 0, 0, 32);
-    else trie.walk(dst0, dst1, dst2, dst3, 128);
-
+    const trie = this.walk(family, dst0, dst1, dst2, dst3);
     if (trie.isDeclaring(senderSpace)) return this.refuse(DROP.own_site_destination);
     const declaring = trie.declaring;
     if (declaring > 1) {
@@ -114,10 +111,26 @@ export class RoutingTable {
 
   /** Whether any site declares the address (wire-order words; IPv4 in `word3`). */
   isDeclared(family: number, word0: number, word1: number, word2: number, word3: number): boolean {
+    return this.walk(family, word0, word1, word2, word3).declaring > 0;
+  }
+
+  /** Whether this space declares the address. */
+  isDeclaredBy(
+    space: number,
+    family: number,
+    word0: number,
+    word1: number,
+    word2: number,
+    word3: number,
+  ): boolean {
+    return this.walk(family, word0, word1, word2, word3).isDeclaring(space);
+  }
+
+  private walk(family: number, word0: number, word1: number, word2: number, word3: number): Trie {
     const trie = family === IPV4 ? this.v4 : this.v6;
     if (family === IPV4) trie.walk(word3, 0, 0, 0, 32);
     else trie.walk(word0, word1, word2, word3, 128);
-    return trie.declaring > 0;
+    return trie;
   }
 
   private refuse(reason: number): number {

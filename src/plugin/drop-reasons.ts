@@ -11,7 +11,7 @@ const reasons = [
   ['ip_options', 'The packet carries a source route or another option that the gateway refuses.'],
   [
     'bad_source',
-    "The source address cannot be a sender (multicast, loopback, unspecified, broadcast), or not one there: it is the gateway's own, or a site's and comes from an egress.",
+    "The source address cannot be a sender (multicast, loopback, unspecified, broadcast), or not one there: it is the gateway's own; or a site's, and comes from an egress; or not the sender's, and would leave untranslated.",
   ],
   ['bad_destination', 'The destination is multicast, broadcast, loopback, link-local or unspecified.'],
   // fragments

@@ -57,6 +57,31 @@ describe('from an egress', () => {
   });
 });
 
+describe('untranslated to an egress', () => {
+  const untranslated: MemoryGatewayOptions = {
+    sites: [
+      { name: 'paris', prefixes: ['2001:db8:a::/64', '10.0.1.0/24'] },
+      { name: 'lyon', prefixes: ['2001:db8:b::/64', '10.0.1.0/24'] },
+    ],
+    egress: [{ name: 'internet', pools: [], nat: { ipv4: 'none', ipv6: 'none' } }],
+  };
+  const SERVER6 = '2001:db8:f::1';
+
+  it('goes only what the site declares, so that no site gets what is for another', () => {
+    const gateway = new MemoryGateway(untranslated);
+    for (const source of ['2001:db8:b::10', '2001:db8:c::10', 'fd00::10']) {
+      assert.equal(gateway.send('paris', udp(`${source} 5000`, `${SERVER6} 53`)).length, 0);
+    }
+    assert.equal(gateway.send('paris', udp('10.0.9.1 5000', `${SERVER} 53`)).length, 0);
+    assert.deepEqual(gateway.drops('paris'), { bad_source: 4 });
+    // The other site's tuple is not taken, and its replies are its own.
+    const [sent] = gateway.send('lyon', udp('2001:db8:b::10 5000', `${SERVER6} 53`));
+    assert.equal(sent.sourcePort, 5000);
+    const [reply] = gateway.send('internet', udp(`${SERVER6} 53`, '2001:db8:b::10 5000'));
+    assert.equal(reply.port, 'lyon');
+  });
+});
+
 describe("from the gateway's own addresses", () => {
   it('nothing comes, from wherever', () => {
     const gateway = new MemoryGateway(options);
