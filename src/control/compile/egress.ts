@@ -107,6 +107,7 @@ class EgressCompiler {
   /** @param routed addresses that are wholly ours */
   #ethernetLink(routed: readonly string[]): LinkDraft {
     const nextHop = this.#nextHops();
+    this.#checkTaken(routed, Object.values(nextHop));
     return {
       kind: 'ethernet',
       device: this.#egress.device,
@@ -118,6 +119,25 @@ class EgressCompiler {
         return hop === undefined ? [] : neighbourSources(this.#link, hop, undefined);
       }),
     };
+  }
+
+  /** An address that is answered for must not be one that others have, as far as one can know. */
+  #checkTaken(routed: readonly string[], nextHops: readonly string[]): void {
+    const remotes = this.#config.sites
+      .flatMap(({ tunnels }) => tunnels)
+      .flatMap((tunnel) => (tunnel.type === 'gre' ? [tunnel.remote] : []));
+    for (const address of routed) {
+      const owner = nextHops.includes(address)
+        ? 'the next hop'
+        : remotes.includes(address)
+          ? "a tunnel's remote end"
+          : undefined;
+      if (owner === undefined) continue;
+      this.#findings.problem(
+        [...this.#path, 'addresses'],
+        `${address} is ${owner}; write addresses that nobody else has`,
+      );
+    }
   }
 
   #layer3Link(): LinkDraft {

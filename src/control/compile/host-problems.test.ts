@@ -86,6 +86,15 @@ const wrongOnThisHost: [name: string, facts: HostFacts, changes: Change[], lines
     ],
   ],
   [
+    'external addresses that others have',
+    EXAMPLE_FACTS,
+    [['addresses: auto', 'addresses: [192.0.2.254, 192.0.2.77, 198.51.100.10]']],
+    [
+      '31:16: egress.internet.addresses: 192.0.2.254 is the next hop; write addresses that nobody else has',
+      "31:16: egress.internet.addresses: 198.51.100.10 is a tunnel's remote end; write addresses that nobody else has",
+    ],
+  ],
+  [
     'a local address of another host',
     EXAMPLE_FACTS,
     [['local: 192.0.2.1', 'local: 192.0.2.9']],
