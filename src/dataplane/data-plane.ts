@@ -10,6 +10,7 @@
  * Nothing else runs in this process: no timer, no promise. It starts with no plan and forwards nothing until it
  * has one; a plan that cannot be used changes nothing. It never stops on its own account.
  */
+import { uptime } from 'node:os';
 import { NativeIo } from '../device/native-io.ts';
 import {
   COUNTER,
@@ -123,7 +124,7 @@ export class DataPlane {
     this.tickedMs = nowMs;
     this.devices.tick(nowMs);
     if (this.assembly !== undefined && this.memory !== undefined) {
-      this.assembly.pipeline.tick(nowMs, Math.floor(process.hrtime()[0]));
+      this.assembly.pipeline.tick(nowMs, Math.floor(uptime()));
       this.memory.lastAliveMs = nowMs;
     }
     if (((nowMs - this.heartbeatMs) | 0) >= HEARTBEAT_INTERVAL_MS) {

@@ -64,8 +64,6 @@ const globalNames = [
   'flows_restored',
   'flows_discarded',
   'repins',
-  'bursts',
-  'packets',
   'plans_applied',
   'icmp_errors_sent',
   'tcp_resets_sent',
@@ -74,7 +72,6 @@ const globalNames = [
   'datagrams_reassembled',
   'packets_fragmented',
   'plugin_failures',
-  'translation_collisions',
 ] as const;
 
 export type GlobalCounterName = (typeof globalNames)[number];

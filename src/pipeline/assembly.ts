@@ -140,6 +140,7 @@ export class Assembly {
       new EchoResponder(),
       new TcpResets(this.scratch),
       this.policy.ports,
+      this.counters,
     );
     this.end = new FlowEnd(this.state, this.counters, this.policy.chain, nowMs);
     this.pipeline = new Pipeline(
@@ -156,6 +157,7 @@ export class Assembly {
           errors,
           identifications,
           new Fragmenter(this.scratch, identifications),
+          this.counters,
         ),
         errors,
         counters: this.counters,
@@ -191,11 +193,16 @@ export class Assembly {
       ratePerSource: plan.flowTable.createRatePerSource,
     });
     this.unplacedPorts = change.unplacedPorts;
+    const before = this.policy.ports;
     this.plan = plan;
     this.policy = policy;
     this.pipeline.setPolicy(policy);
     this.renamePlugins(nowMs);
     this.endOrphans(new Set(change.ended), nowMs);
+    for (const { index, generation } of plan.ports) {
+      const former = before.get(index);
+      if (former !== undefined && former.generation !== generation) this.counters.clearPort(index);
+    }
     this.counters.add(COUNTER.plans_applied, 1);
   }
 

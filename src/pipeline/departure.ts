@@ -12,6 +12,7 @@
  * A datagram that came in fragments was reassembled and is cut again, into pieces no larger than the largest
  * that came in.
  */
+import { COUNTER, type Counters } from '../flow/counters.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import { GSO_NONE, IPV4, PacketView, PROTOCOL_TCP, TCP_SYN } from '../wire/packet.ts';
 import type { Fragmenter } from './fragmentation.ts';
@@ -26,6 +27,7 @@ export class Departure {
   private readonly errors: OwnErrors;
   private readonly identifications: Identifications;
   private readonly fragmenter: Fragmenter;
+  private readonly counters: Counters;
   private readonly piece: PacketView;
   private readonly emit: (piece: PacketView) => number;
   private egress = 0;
@@ -37,11 +39,13 @@ export class Departure {
     errors: OwnErrors,
     identifications: Identifications,
     fragmenter: Fragmenter,
+    counters: Counters,
   ) {
     this.link = link;
     this.errors = errors;
     this.identifications = identifications;
     this.fragmenter = fragmenter;
+    this.counters = counters;
     this.piece = new PacketView(view.memory, true);
     this.emit = (piece) => this.link.send(this.egress, piece, this.nowMs);
   }
@@ -102,6 +106,7 @@ export class Departure {
     if (view.gsoType === GSO_NONE && view.length > limit) {
       this.egress = egress;
       this.nowMs = nowMs;
+      this.counters.add(COUNTER.packets_fragmented, 1);
       return this.fragmenter.fragmentPacket(view, limit, this.piece, this.emit);
     }
     // Two senders behind equal addresses may choose equal identifications: whoever fragments this packet later

@@ -5,6 +5,7 @@
  * rate-limited. Nothing here looks at routes or flows, so nothing here can reach another site.
  */
 
+import { COUNTER, type Counters } from '../flow/counters.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import type { Address } from '../wire/address.ts';
 import { IPV4, PacketView } from '../wire/packet.ts';
@@ -31,8 +32,7 @@ export class OwnErrors {
   private readonly resets: TcpResets;
   private readonly reply: PacketView;
   private ports: PortTable;
-  /** What went out, for counters. */
-  sent = 0;
+  private readonly counters: Counters;
 
   constructor(
     view: PacketView,
@@ -41,12 +41,14 @@ export class OwnErrors {
     echo: EchoResponder,
     resets: TcpResets,
     ports: PortTable,
+    counters: Counters,
   ) {
     this.link = link;
     this.icmp = icmp;
     this.echo = echo;
     this.resets = resets;
     this.ports = ports;
+    this.counters = counters;
     this.reply = new PacketView(view.memory, true);
   }
 
@@ -78,7 +80,7 @@ export class OwnErrors {
     const kind = rejectKind(view);
     if (kind === REJECT_BY_ICMP) this.error(view, ingress, ERROR_ADMINISTRATIVELY_PROHIBITED, 0, nowMs);
     else if (kind === REJECT_BY_RESET && this.resets.build(view, this.reply, ingress, nowMs)) {
-      this.send(ingress, nowMs);
+      this.send(ingress, COUNTER.tcp_resets_sent, nowMs);
     }
   }
 
@@ -99,7 +101,7 @@ export class OwnErrors {
     const source = this.sourceFor(view.family, ingress);
     if (source === undefined) return;
     const built = this.icmp.build(view, kind, mtu, source.words, this.reply, ingress, nowMs);
-    if (built) this.send(ingress, nowMs);
+    if (built) this.send(ingress, COUNTER.icmp_errors_sent, nowMs);
   }
 
   private sourceFor(family: number, ingress: number): Address | undefined {
@@ -109,7 +111,7 @@ export class OwnErrors {
     return this.ports.anyAddress(family);
   }
 
-  private send(ingress: number, nowMs: number): void {
-    if (this.link.send(ingress, this.reply, nowMs) === 0) this.sent++;
+  private send(ingress: number, counter: number, nowMs: number): void {
+    if (this.link.send(ingress, this.reply, nowMs) === 0) this.counters.add(counter, 1);
   }
 }

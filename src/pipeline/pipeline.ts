@@ -136,15 +136,22 @@ export class Pipeline {
     }
     if (!isLinkLocal(view.family, view.dst0, view.dst3)) return reason;
     if (this.errors.deliver(view, port, nowMs) !== 0) return reason;
-    this.departure.answer(view, port, 0, nowMs);
+    this.answerPing(port, 0, nowMs);
     return -1;
+  }
+
+  private answerPing(port: number, fragmentLimit: number, nowMs: number): number {
+    this.counters.add(COUNTER.echo_replies_sent, 1);
+    return this.departure.answer(this.view, port, fragmentLimit, nowMs);
   }
 
   /** A fragment: held until its datagram is whole, which then goes on like any packet. */
   private fragment(port: number, nowMs: number): number {
     const reassembler = this.reassembler;
     const whole = reassembler.add(this.view, this.policy.ports.spaceOf[port], nowMs);
+    this.counters.add(COUNTER.fragments_received, 1);
     if (whole <= 0) return -whole;
+    this.counters.add(COUNTER.datagrams_reassembled, 1);
     const reason = decode(this.view, whole, reassembler.length);
     if (reason !== 0) return reason;
     this.fragmentLimit = reassembler.largestFragment;
@@ -333,7 +340,7 @@ export class Pipeline {
     const forGateway = gatewayAddresses.has(view.family, view.dst0, view.dst1, view.dst2, view.dst3);
     if (forGateway && ports.isEgress[port] === 0) {
       const delivered = this.errors.deliver(view, port, nowMs);
-      if (delivered === 0) return this.departure.answer(view, port, this.fragmentLimit, nowMs);
+      if (delivered === 0) return this.answerPing(port, this.fragmentLimit, nowMs);
       if (delivered !== DROP.gateway_destination) return delivered;
     }
     if (view.ttl <= 1) {

@@ -1,6 +1,7 @@
 /** "No packet of one site ever reaches another site by accident": what can be shown of it in memory. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { PORT_FLOWS_LIVE, PORT_PACKETS_IN } from '../../src/flow/counters.ts';
 import { VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
 import { buildFragments, buildPacket, buildTcpOptions } from '../../src/wire/build.ts';
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../src/wire/packet.ts';
@@ -98,6 +99,9 @@ describe('flows and their ends', () => {
       ...plan,
       ports: plan.ports.map((port) => (port.name === 'paris' ? { ...port, generation: 2 } : port)),
     }));
+    const { counters } = gateway.assembly;
+    assert.equal(counters.port(1, PORT_PACKETS_IN), 0, "its counters were the other one's");
+    assert.equal(counters.port(1, PORT_FLOWS_LIVE), 0);
     assert.equal(gateway.flows, 0);
     assert.equal(gateway.send('internet', udp(`${SERVER} 53`, `${EXTERNAL} ${out.sourcePort}`)).length, 0);
   });
