@@ -1,12 +1,18 @@
 /**
- * Segmentation of GRE on a device without a link header: through a packet socket on a TUN device, read at the
- * TUN's own end, against segments built by hand.
+ * Segmentation on devices without a link header, of GRE and, for PPP, of plain IP: through a packet socket on a TUN
+ * device, read at the TUN's own end, against segments built by hand.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { after, describe, it } from 'node:test';
-import { completeChecksum, type GreFrameShape } from '../../test/support/gre-frames.ts';
+import { completeChecksum, type GreFrameShape, parseGreFrame } from '../../test/support/gre-frames.ts';
 import { inOwnNamespace } from '../../test/support/own-namespace.ts';
-import { FRAME_SEGMENT_GRE, LINK_HEADER_BYTES, VIRTIO_NET_HEADER_BYTES } from '../wire/frame.ts';
+import {
+  FRAME_PREFIX_BYTES,
+  FRAME_SEGMENT_GRE,
+  LINK_HEADER_BYTES,
+  VIRTIO_NET_HEADER_BYTES,
+} from '../wire/frame.ts';
 import { ACK, assertSame, CWR, expectedSegments, FIN, PSH, pattern, superFrame } from './gre.contract.ts';
 import { freshName, ip } from './native-io.contract.ts';
 import { NativeIo } from './native-io.ts';
@@ -14,36 +20,58 @@ import { NativeIo } from './native-io.ts';
 /** Looks of 20 ms for what was sent. */
 const PATIENCE = 10;
 
-/** Offsets in a virtio-net header count from the IP header here, from the Ethernet header in the shapes. */
+/** Makes a TUN device that says it is PPP: TUNSETIFF (TUN, NO_PI, VNET_HDR), TUNSETLINK (ARPHRD_PPP). */
+const POSE_AS_PPP = `
+import fcntl, struct, sys
+fd = open('/dev/net/tun', 'r+b', buffering=0)
+fcntl.ioctl(fd, 0x400454ca, struct.pack('16sH22x', sys.argv[1].encode(), 0x5001))
+fcntl.ioctl(fd, 0x400454cd, 512)
+`;
+
+interface LinePacket {
+  readonly virtio: Uint8Array;
+  /** From the IP header on. */
+  readonly packet: Uint8Array;
+}
+
+/** The same offsets, counted from the IP header of what is left when so many bytes are taken off the front. */
 function shiftStart(virtio: Uint8Array, by: number): Uint8Array {
   const shifted = virtio.slice();
   const view = new DataView(shifted.buffer);
-  if ((shifted[0]! & 1) === 0) return shifted;
-  view.setUint16(6, view.getUint16(6, true) + by, true);
-  if (shifted[1] !== 0) view.setUint16(2, view.getUint16(2, true) + by, true);
+  if ((shifted[0]! & 1) !== 0) view.setUint16(6, view.getUint16(6, true) - by, true);
+  if (shifted[1] !== 0) view.setUint16(2, view.getUint16(2, true) - by, true);
   return shifted;
 }
 
-if (inOwnNamespace(import.meta.url)) {
-  const name = freshName('hwt');
-  const tun = new NativeIo();
-  tun.addTun(0, name, { mtu: 3000 });
-  ip('link', 'set', name, 'up');
-  const socket = new NativeIo();
-  socket.addPacket(0, name, { kind: 'ip' });
-  after(() => {
-    socket.close();
-    tun.close();
-  });
+/** A frame of the shapes, which are Ethernet, without its first bytes. */
+function without(bytes: number, { virtio, frame }: { virtio: Uint8Array; frame: Uint8Array }): LinePacket {
+  return { virtio: shiftStart(virtio, bytes), packet: frame.subarray(bytes) };
+}
 
-  /** Sends a super-packet; the packets that came out, with an Ethernet header of zeros and checksums completed. */
-  function cut(shape: GreFrameShape, gsoSize: number, count: number): Uint8Array[] {
-    const { bytes, virtio } = superFrame(shape, gsoSize);
+/** A TUN device, its own end and a packet socket on it. */
+class Line {
+  readonly tun = new NativeIo();
+  readonly socket = new NativeIo();
+
+  constructor(isPpp: boolean) {
+    const name = freshName('hwt');
+    if (isPpp) {
+      ip('tuntap', 'add', name, 'mode', 'tun', 'vnet_hdr');
+      execFileSync('python3', ['-c', POSE_AS_PPP, name]);
+    }
+    this.tun.addTun(0, name, { mtu: 3000 });
+    ip('link', 'set', name, 'up');
+    this.socket.addPacket(0, name, { kind: 'ip' });
+  }
+
+  /** Sends by the socket; what came out at the other end, checksums completed: `count` packets, or fewer. */
+  pass({ virtio, packet }: LinePacket, flags: number, count: number): Uint8Array[] {
+    const { tun, socket } = this;
     const memory = socket.memory.bytes;
-    memory.set(shiftStart(virtio, -LINK_HEADER_BYTES), 0);
-    memory.set(bytes, VIRTIO_NET_HEADER_BYTES);
-    memory.fill(0xee, VIRTIO_NET_HEADER_BYTES, VIRTIO_NET_HEADER_BYTES + LINK_HEADER_BYTES);
-    assert.ok(socket.tx.push(0, VIRTIO_NET_HEADER_BYTES + bytes.length, 0, FRAME_SEGMENT_GRE));
+    memory.set(virtio, 0);
+    memory.fill(0xee, VIRTIO_NET_HEADER_BYTES, FRAME_PREFIX_BYTES);
+    memory.set(packet, FRAME_PREFIX_BYTES);
+    assert.ok(socket.tx.push(0, FRAME_PREFIX_BYTES + packet.length, 0, flags));
     socket.burst(0);
     const packets: Uint8Array[] = [];
     for (let look = 0; look < PATIENCE && packets.length < count; look++) {
@@ -51,39 +79,85 @@ if (inOwnNamespace(import.meta.url)) {
       for (let index = 0; index < tun.rx.count; index++) {
         const offset = tun.rx.offset(index);
         const frame = tun.memory.bytes.slice(offset, offset + tun.rx.lengthBytes(index));
-        const packet = frame.subarray(VIRTIO_NET_HEADER_BYTES);
-        packet.fill(0, 0, LINK_HEADER_BYTES);
-        completeChecksum(packet, shiftStart(frame.slice(0, VIRTIO_NET_HEADER_BYTES), LINK_HEADER_BYTES));
-        packets.push(packet);
+        const bytes = frame.slice(FRAME_PREFIX_BYTES);
+        completeChecksum(bytes, frame.subarray(0, VIRTIO_NET_HEADER_BYTES));
+        packets.push(bytes);
       }
     }
     return packets;
   }
 
-  describe('GRE segmentation on a layer-3 device', () => {
-    it('cuts TCP and UDP, in all versions, as built by hand', () => {
-      const payload = pattern(5000);
-      for (const outer of [4, 6] as const) {
-        for (const inner of [4, 6] as const) {
-          for (const protocol of ['tcp', 'udp'] as const) {
-            for (const extra of [{}, { key: 7 }, { key: 7, sequence: 0xfffffffe, checksum: true }]) {
-              const flags = ACK | PSH | FIN | CWR;
-              const shape = { outer, inner, protocol, payload, innerIdentification: 0xfffe, flags, ...extra };
-              const expected = expectedSegments(shape, 1400);
-              for (const segment of expected) segment.fill(0, 0, LINK_HEADER_BYTES);
-              assertSame(cut(shape, 1400, expected.length), expected);
-            }
-          }
-        }
+  close(): void {
+    this.socket.close();
+    this.tun.close();
+  }
+}
+
+if (inOwnNamespace(import.meta.url)) {
+  const line = new Line(false);
+  const ppp = new Line(true);
+  after(() => {
+    line.close();
+    ppp.close();
+  });
+
+  function shapes(extras: readonly Partial<GreFrameShape>[]): GreFrameShape[] {
+    const flags = ACK | PSH | FIN | CWR;
+    const payload = pattern(5000);
+    return ([4, 6] as const).flatMap((outer) =>
+      ([4, 6] as const).flatMap((inner) =>
+        (['tcp', 'udp'] as const).flatMap((protocol) =>
+          extras.map((extra) => ({
+            ...{ outer, inner, protocol, payload, innerIdentification: 0xfffe, flags },
+            ...extra,
+          })),
+        ),
+      ),
+    );
+  }
+
+  function assertCut(on: Line, shape: GreFrameShape, gsoSize: number, isPlain: boolean): void {
+    const { virtio, bytes: frame } = superFrame(shape, gsoSize);
+    const front = isPlain ? parseGreFrame(frame).inner : LINK_HEADER_BYTES;
+    const expected = expectedSegments(shape, gsoSize).map((segment) => segment.subarray(front));
+    const flags = isPlain ? 0 : FRAME_SEGMENT_GRE;
+    assertSame(on.pass(without(front, { virtio, frame }), flags, expected.length), expected);
+  }
+
+  describe('segmentation on a layer-3 device', () => {
+    it('cuts GRE, in all versions, as built by hand', () => {
+      const extras = [{}, { key: 7 }, { key: 7, sequence: 0xfffffffe, checksum: true }];
+      for (const shape of shapes(extras)) {
+        assertCut(line, shape, 1400, false);
+        assertCut(ppp, shape, 1400, false);
       }
-      assert.equal(socket.txErrors[0], 0);
+      assert.deepEqual([line.socket.txErrors[0], ppp.socket.txErrors[0]], [0, 0]);
     });
 
-    it('cuts the longest packet', () => {
-      const shape = { outer: 4, inner: 4, protocol: 'tcp', payload: pattern(65000) } as const;
-      const expected = expectedSegments(shape, 1400);
-      for (const segment of expected) segment.fill(0, 0, LINK_HEADER_BYTES);
-      assertSame(cut(shape, 1400, expected.length), expected);
+    it('cuts the longest GRE packet', () => {
+      assertCut(line, { outer: 4, inner: 4, protocol: 'tcp', payload: pattern(65000) }, 1400, false);
+    });
+
+    it('leaves plain IP whole, but for PPP', () => {
+      for (const shape of shapes([{}])) {
+        assertCut(ppp, shape, 1400, true);
+        const { virtio, bytes: frame } = superFrame(shape, 1400);
+        const whole = without(parseGreFrame(frame).inner, { virtio, frame });
+        assert.deepEqual(
+          line.pass(whole, 0, 1).map(({ length }) => length),
+          [whole.packet.length],
+        );
+      }
+      assert.deepEqual([line.socket.txErrors[0], ppp.socket.txErrors[0]], [0, 0]);
+    });
+
+    it('counts, on PPP, a packet that it cannot cut, and sends the next', () => {
+      const { virtio, bytes: frame } = superFrame(shapes([{}])[0]!, 1400);
+      const damaged = without(parseGreFrame(frame).inner, { virtio, frame });
+      damaged.virtio[8] = 5;
+      assert.deepEqual(ppp.pass(damaged, 0, 1), []);
+      assert.equal(ppp.socket.txErrors[0], 1);
+      assertCut(ppp, shapes([{}])[0]!, 1400, true);
     });
   });
 }

@@ -5,6 +5,9 @@
  *   virtio | Ethernet | outer IP | GRE | inner IP | TCP/UDP | payload .................
  *   '------------------- copied per segment ----------------'   '- cut, not copied ---'
  *
+ * Plain IP is cut in the same way, without the two headers in the middle, for devices that cannot take GSO packets
+ * from a packet socket (see packet-socket.c).
+ *
  * Per segment: lengths, IPv4 identifications (counting up) and header checksums of both IP headers; the GRE
  * sequence number counts up (RFC 2890); TCP: sequence number, FIN and PSH only in the last, CWR only in the
  * first; UDP: length. The transport checksum stays partial, for the device to complete, unless there is a GRE
@@ -50,10 +53,8 @@ static size_t ip_header_bytes(const uint8_t *ip) {
   return ip[0] >> 4 == 4 ? (size_t)(ip[0] & 15) * 4 : 0;
 }
 
-bool segment_begin(struct segmenter *s, const uint8_t *frame, size_t length, int kind) {
-  memset(s, 0, sizeof *s);
-  s->frame = frame;
-  s->outer = PREFIX_BYTES;
+/* Finds the GRE header behind the outer one, and the inner header. */
+static bool find_inner(struct segmenter *s, const uint8_t *frame, size_t length) {
   if (length < PREFIX_BYTES + 40) return false;
   const uint8_t *outer = frame + s->outer;
   size_t outer_bytes = ip_header_bytes(outer);
@@ -71,6 +72,14 @@ bool segment_begin(struct segmenter *s, const uint8_t *frame, size_t length, int
     gre_bytes += 4;
   }
   s->inner = s->gre + gre_bytes;
+  return true;
+}
+
+bool segment_begin(struct segmenter *s, const uint8_t *frame, size_t length, int kind, bool gre) {
+  memset(s, 0, sizeof *s);
+  s->frame = frame;
+  s->outer = s->inner = PREFIX_BYTES;
+  if (gre && !find_inner(s, frame, length)) return false;
   if (s->inner + 20 > length) return false;
   size_t inner_bytes = ip_header_bytes(frame + s->inner);
 
@@ -144,7 +153,7 @@ size_t segment_next(struct segmenter *s, uint8_t *header, const uint8_t **payloa
   memset(header + 1, 0, 5);
   write_ip(header + s->outer, s->header_bytes - s->outer + bytes, s->index);
   if (s->gre_sequence > 0) add32(header + s->gre_sequence, s->index);
-  write_ip(header + s->inner, s->header_bytes - s->inner + bytes, s->index);
+  if (s->inner != s->outer) write_ip(header + s->inner, s->header_bytes - s->inner + bytes, s->index);
   write_transport(s, header, bytes, bytes == left);
   write_checksums(s, header, *payload, bytes);
   s->position += bytes;

@@ -9,7 +9,7 @@
  *   loop.c            the loop: epoll set, ready queue, the burst
  *   tun.c             TUN devices
  *   packet-socket.c   AF_PACKET sockets
- *   gre-segment.c     cuts IP > GRE > IP > TCP/UDP super-packets before they are sent
+ *   gre-segment.c     cuts IP > GRE > IP > TCP/UDP super-packets, and plain ones for PPP, before they are sent
  *   gre-coalesce.c    joins GRE-encapsulated TCP segments of one receive batch
  *   checksum.c        Internet checksums
  *   host-file.c       mapped files, file locks
@@ -72,6 +72,8 @@ struct device {
   int kind;
   int ifindex;
   bool coalesce_gre;
+  /* GSO packets are cut before they are sent, because the device would not. */
+  bool cut_gso;
   /* In the ready queue. */
   bool queued;
   /* The last batch had frames of tens of kilobytes: ask for fewer. */
@@ -163,7 +165,8 @@ struct packet_options {
   const struct sock_filter *filter;
   int filter_length;
 };
-int packet_open(const char *name, const struct packet_options *options, int *ifindex);
+/* Sets what the device is like in `device`. */
+int packet_open(const char *name, const struct packet_options *options, struct device *device);
 /* Notices a device that is gone although nothing was sent or received since. */
 void packet_check(struct loop *loop, int index);
 bool packet_receive(struct loop *loop, int index, int frames);
@@ -172,7 +175,7 @@ void packet_send(struct loop *loop, int index);
 /* gre-segment.c */
 struct segmenter {
   const uint8_t *frame;
-  /* Offsets in the frame; gre_sequence is 0 if there is none. */
+  /* Offsets in the frame; outer and inner are the same, gre 0, without GRE; gre_sequence is 0 if there is none. */
   size_t outer, gre, gre_sequence, inner, transport, header_bytes;
   bool gre_checksum, tcp;
   size_t payload_bytes, segment_bytes;
@@ -181,8 +184,11 @@ struct segmenter {
   uint32_t index;
   bool done;
 };
-/* False if the frame is not what FLAG_SEGMENT_GRE promises. Else there is at least one segment. */
-bool segment_begin(struct segmenter *segmenter, const uint8_t *frame, size_t length, int kind);
+/*
+ * False if the frame is not IP > GRE > IP > TCP or UDP (`gre`), or IP > TCP or UDP, with the virtio-net header that
+ * belongs to it. Else there is at least one segment.
+ */
+bool segment_begin(struct segmenter *segmenter, const uint8_t *frame, size_t length, int kind, bool gre);
 /* Writes the next segment's header_bytes; returns the bytes of its payload, which stays where it is. */
 size_t segment_next(struct segmenter *segmenter, uint8_t *header, const uint8_t **payload);
 

@@ -265,7 +265,7 @@ static napi_value add_packet(napi_env env, napi_callback_info info) {
   bool coalesce = integer_at(&arguments, 6) != 0;
   if (arguments.failed) return NULL;
   struct device device = {.kind = options.kind, .coalesce_gre = coalesce && options.kind == KIND_ETHERNET};
-  int fd = packet_open(name, &options, &device.ifindex);
+  int fd = packet_open(name, &options, &device);
   return add(loop, env, index, fd, &device);
 }
 

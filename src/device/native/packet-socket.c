@@ -5,6 +5,9 @@
  *   ip        devices without a link header: two vectors keep the gap, so that the packet stands at the same
  *             place; csum_start counts from the IP header; the protocol of what is sent is told by its version
  *
+ * PPP: the kernel announces room for a header that packets do not have, takes the network header of what a packet
+ * socket sends to be behind it, and would cut GSO packets there. So they are cut here, by gre-segment.c.
+ *
  * Bound with ETH_P_ALL: taps for single protocols see nothing behind an nftables ingress drop. What the socket
  * takes is up to its filter, which is attached before the bind and locked.
  */
@@ -44,16 +47,17 @@ static int flag(int fd, int name, const char *step) {
 }
 
 /* The device must have, or not have, an Ethernet header, as the kind says. */
-static int check_kind(int fd, struct ifreq *request, int kind) {
+static int check_kind(int fd, struct ifreq *request, int kind, struct device *device) {
   last_step = "SIOCGIFHWADDR";
   if (ioctl(fd, SIOCGIFHWADDR, request) < 0) return -errno;
   int type = request->ifr_hwaddr.sa_family;
   bool ethernet = type == ARPHRD_ETHER || type == ARPHRD_LOOPBACK;
+  device->cut_gso = type == ARPHRD_PPP;
   last_step = ethernet ? "an Ethernet device is not an ip device" : "not an Ethernet device";
   return ethernet == (kind == KIND_ETHERNET) ? 0 : -EINVAL;
 }
 
-static int configure(int fd, const char *name, const struct packet_options *options, int *ifindex) {
+static int configure(int fd, const char *name, const struct packet_options *options, struct device *device) {
   struct ifreq request;
   memset(&request, 0, sizeof request);
   last_step = "name";
@@ -61,10 +65,10 @@ static int configure(int fd, const char *name, const struct packet_options *opti
   strcpy(request.ifr_name, name);
   last_step = "SIOCGIFINDEX";
   if (ioctl(fd, SIOCGIFINDEX, &request) < 0) return -errno;
-  *ifindex = request.ifr_ifindex;
+  device->ifindex = request.ifr_ifindex;
 
   int bytes = SOCKET_BUFFER_BYTES;
-  int result = check_kind(fd, &request, options->kind);
+  int result = check_kind(fd, &request, options->kind, device);
   if (result == 0) result = flag(fd, PACKET_VNET_HDR, "PACKET_VNET_HDR");
   if (result == 0) result = flag(fd, PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING");
   if (result == 0 && options->qdisc_bypass) result = flag(fd, PACKET_QDISC_BYPASS, "PACKET_QDISC_BYPASS");
@@ -78,7 +82,7 @@ static int configure(int fd, const char *name, const struct packet_options *opti
     if (result == 0) result = option(fd, SOL_SOCKET, SO_LOCK_FILTER, &one, sizeof one, "SO_LOCK_FILTER");
   }
   if (result == 0 && options->kind == KIND_ETHERNET) {
-    struct packet_mreq membership = {.mr_ifindex = *ifindex, .mr_type = PACKET_MR_ALLMULTI};
+    struct packet_mreq membership = {.mr_ifindex = device->ifindex, .mr_type = PACKET_MR_ALLMULTI};
     result = option(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership, "PACKET_ADD_MEMBERSHIP");
   }
   if (result < 0) return result;
@@ -87,16 +91,16 @@ static int configure(int fd, const char *name, const struct packet_options *opti
   memset(&address, 0, sizeof address);
   address.sll_family = AF_PACKET;
   address.sll_protocol = htons(ETH_P_ALL);
-  address.sll_ifindex = *ifindex;
+  address.sll_ifindex = device->ifindex;
   last_step = "bind";
   return bind(fd, (struct sockaddr *)&address, sizeof address) < 0 ? -errno : 0;
 }
 
-int packet_open(const char *name, const struct packet_options *options, int *ifindex) {
+int packet_open(const char *name, const struct packet_options *options, struct device *device) {
   last_step = "socket";
   int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
-  int result = configure(fd, name, options, ifindex);
+  int result = configure(fd, name, options, device);
   if (result < 0) {
     close(fd);
     return result;
@@ -251,9 +255,9 @@ static void append(struct loop *loop, struct sending *sending, uint8_t *frame, s
   if (++sending->count == BATCH) send_batch(loop, sending);
 }
 
-static void append_segments(struct loop *loop, struct sending *sending, const uint8_t *frame, size_t length) {
+static void append_segments(struct loop *loop, struct sending *sending, const uint8_t *frame, size_t length, bool gre) {
   struct segmenter segmenter;
-  if (!segment_begin(&segmenter, frame, length, loop->devices[sending->index].kind)) {
+  if (!segment_begin(&segmenter, frame, length, loop->devices[sending->index].kind, gre)) {
     loop->tx_errors[sending->index]++;
     return;
   }
@@ -280,7 +284,8 @@ void packet_send(struct loop *loop, int index) {
     uint8_t *frame = loop->arena + descriptor[0];
     size_t length = (size_t)descriptor[1];
     if (sending.blocked) loop->tx_errors[index]++;
-    else if (descriptor[3] & FLAG_SEGMENT_GRE) append_segments(loop, &sending, frame, length);
+    else if (descriptor[3] & FLAG_SEGMENT_GRE) append_segments(loop, &sending, frame, length, true);
+    else if (device->cut_gso && frame[1] != 0) append_segments(loop, &sending, frame, length, false);
     else append(loop, &sending, frame, length, NULL, 0);
   }
   if (sending.count > 0) send_batch(loop, &sending);

@@ -106,7 +106,7 @@ bool tun_receive(struct loop *loop, int index, int frames) {
 static bool send_segments(int fd, const uint8_t *frame, size_t length) {
   struct segmenter segmenter;
   uint8_t header[SEGMENT_HEADER_BYTES];
-  if (!segment_begin(&segmenter, frame, length, KIND_TUN)) {
+  if (!segment_begin(&segmenter, frame, length, KIND_TUN, true)) {
     errno = EINVAL;
     return false;
   }
