@@ -129,7 +129,7 @@ describe('flapping and churn', labOptions(), () => {
       });
       // Another site is first each time.
       const turned = flows.map((_, at) => flows[(at + round) % flows.length]!);
-      assertComplete(await runFlows(network, turned));
+      await assertComplete(network, await runFlows(network, turned));
     }
     await assertNoLeak(experiment);
   });
@@ -177,7 +177,7 @@ describe('flows that expire', labOptions(), () => {
       60_000,
     );
     t.diagnostic(`${answered} answered, ${refused} refused; then ${left.current} flows`);
-    assertComplete(await runFlows(network, echoes(FEW_IDENTIFIERS, 24_000)));
+    await assertComplete(network, await runFlows(network, echoes(FEW_IDENTIFIERS, 24_000)));
     // The same tuples as before, some of flows that have ended, the other way round: another site is first.
     const again = await runFlows(network, echoes(TOO_MANY_IDENTIFIERS, 23_000).toReversed());
     assert.ok(again.every(({ wrong }) => wrong === 0));

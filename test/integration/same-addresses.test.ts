@@ -24,7 +24,7 @@ function works(title: string, spec: NetworkSpec, exchanges: number): void {
         to: DESTINATIONS,
         count: exchanges,
       });
-      assertComplete(await runFlows(test.network, flows));
+      await assertComplete(test.network, await runFlows(test.network, flows));
     });
 
     it('delivers nothing to anybody that is not theirs', async () => {

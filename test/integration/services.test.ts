@@ -60,7 +60,7 @@ describe('services to sites with equal addresses', labOptions(), () => {
     // The next hop router of nice has the gateway's address there.
     const flows = flowsTo(['paris', 'lyon'], 'lyon', ['icmp'], SITE_GATEWAY, 0, 21_000);
     const own = flows.map((flow) => ({ ...flow, token: test.experiment.tokens.issue(flow.from) }));
-    assertComplete(await runFlows(network, own));
+    await assertComplete(network, await runFlows(network, own));
     await assertNoLeak(test.experiment);
   });
 
@@ -126,7 +126,7 @@ describe('services to sites with equal addresses', labOptions(), () => {
       size: 20_000,
       firstPort: 21_210,
     });
-    assertComplete(await runFlows(network, large));
+    await assertComplete(network, await runFlows(network, large));
     await assertNoLeak(experiment);
   });
 
@@ -140,14 +140,14 @@ describe('services to sites with equal addresses', labOptions(), () => {
       ...flowsTo(['internet'], 'lyon', ['tcp'], UPLINK_ADDRESSES, FORWARDED_PORT, 21_300),
       ...flowsTo(['internet'], 'paris', ['udp'], UPLINK_ADDRESSES, FORWARDED_PORT, 21_300),
     ];
-    assertComplete(await runFlows(network, flows));
+    await assertComplete(network, await runFlows(network, flows));
     await assertNoLeak(test.experiment);
   });
 
   it('lets a site use its own forwarded port, and no other site', async () => {
     const { network } = test;
     const own = flowsTo(['lyon'], 'lyon', ['tcp'], UPLINK_ADDRESSES, FORWARDED_PORT, 21_400);
-    assertComplete(await runFlows(network, own));
+    await assertComplete(network, await runFlows(network, own));
     const others = flowsTo(['nice'], 'nice', ['tcp', 'udp'], UPLINK_ADDRESSES, FORWARDED_PORT, 21_410);
     const outcomes = await runFlows(network, others);
     assert.ok(outcomes.every(({ received }) => received === 0));

@@ -51,10 +51,20 @@ export async function startNetwork(lab: Lab, spec: NetworkSpec): Promise<Network
   return network;
 }
 
-/** Every message of every flow was answered once and rightly. */
-export function assertComplete(outcomes: readonly Outcome[]): void {
+/** Every message of every flow was answered once and rightly; if not, says what the gateways dropped. */
+export async function assertComplete(network: Network, outcomes: readonly Outcome[]): Promise<void> {
   assert.ok(outcomes.length > 0);
-  assert.deepEqual(failuresOf(outcomes), []);
+  const failures = failuresOf(outcomes);
+  if (failures.length === 0) return;
+  const drops = await Promise.all(
+    [network.gateway, ...network.siteGateways.values()].map(async (homeward) => {
+      const status = await homeward.status();
+      return [...(status?.tunnels ?? []), ...(status?.egresses ?? [])].map(
+        (port) => `${port.name}: ${JSON.stringify(port.drops)}`,
+      );
+    }),
+  );
+  assert.fail(['not complete:', ...failures, 'dropped so far:', ...drops.flat()].join('\n'));
 }
 
 /** Nothing was delivered anywhere that the receiver's own traffic does not explain. */
