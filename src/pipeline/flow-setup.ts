@@ -130,6 +130,9 @@ export class FlowSetupStage {
     const draft = this.draft;
     const egress = ports.select(draft.responderSpace, tupleHash(view));
     if (egress < 0) return this.refuse(DROP.port_down);
+    if (ports.isEgress[port] === 0 && ports.isEgress[egress] === 0 && this.isElsewhere(view, space)) {
+      return this.refuse(DROP.bad_source);
+    }
     if (this.state.table.live >= this.state.table.capacity) return this.refuse(DROP.table_full);
     const budget = this.state.budgets.mayCreate(port, space, view, nowMs);
     if (budget !== BUDGET_OK) return this.refuse(BUDGET_REASONS[budget]);
@@ -177,6 +180,22 @@ export class FlowSetupStage {
     const { family, src0, src1, src2, src3 } = view;
     if (gatewayAddresses.isForgedSource(port, family, src0, src1, src2, src3)) return true;
     return ports.isEgress[port] !== 0 && routes.isDeclared(family, src0, src1, src2, src3);
+  }
+
+  /**
+   * Between sites: whether the source, which the sender does not declare, is for the responder somewhere else. What
+   * the responder sent there by itself would otherwise follow this flow, to the sender.
+   */
+  private isElsewhere(view: PacketView, space: number): boolean {
+    const { gatewayAddresses, routes } = this.policy;
+    const { family, src0, src1, src2, src3 } = view;
+    // The host, by a TUN device: nobody is led to it by route.
+    if (gatewayAddresses.has(family, src0, src1, src2, src3)) return false;
+    const responder = this.draft.responderSpace;
+    if (responder === space || routes.isDeclaredBy(space, family, src0, src1, src2, src3)) return false;
+    if (routes.isDeclaredBy(responder, family, src0, src1, src2, src3)) return true;
+    const found = routes.lookup(family, src0, src1, src2, src3, responder);
+    return found !== 0 && found !== space;
   }
 
   /**

@@ -446,6 +446,27 @@ describe('where packets may go', () => {
     assert.equal(gateway.flows, 0);
   });
 
+  it('a source that the responder would look for elsewhere is refused between sites', () => {
+    const gateway = new MemoryGateway({
+      ...lab,
+      sites: [...lab.sites, { name: 'nice', prefixes: ['10.77.0.0/16'] }],
+    });
+    for (const source of [SERVER, '10.50.0.9', '10.77.0.1']) {
+      assert.equal(gateway.send('paris', udp(`${source} 53`, `${PRIVATE_SERVER} 5000`)).length, 0, source);
+    }
+    assert.deepEqual(gateway.drops('paris'), { bad_source: 3 });
+    // Its own packets to such an address go where they belong.
+    assert.equal(
+      gateway.send('datacenter', udp(`${PRIVATE_SERVER} 5000`, `${SERVER} 53`))[0].port,
+      'internet',
+    );
+    // A private source that nobody declares is the sender's own matter.
+    assert.equal(
+      gateway.send('paris', udp('192.168.7.5 53', `${PRIVATE_SERVER} 5000`))[0].port,
+      'datacenter',
+    );
+  });
+
   it('link-local tunnel addresses: ping is answered, nothing is forwarded', () => {
     const inner = {
       ...lab,
