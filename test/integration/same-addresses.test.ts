@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { assertComplete, assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
-import type { Attachment, NetworkSpec } from '../support/lab/network.ts';
+import type { Attachment, NetworkSpec } from '../support/lab/sites.ts';
 import { identicalFlows, runFlows } from '../support/lab/traffic.ts';
 
 const DESTINATIONS = ['datacenter', 'internet'];

@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 import { ICMP_FRAGMENTATION_NEEDED, ICMP_UNREACHABLE } from '../../src/wire/icmp.ts';
 import { ICMPV6_PACKET_TOO_BIG } from '../../src/wire/icmpv6.ts';
 import { assertComplete, assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
-import { SITE_ADDRESSES, SITE_GATEWAY, UPLINK_ADDRESSES } from '../support/lab/network.ts';
+import { SITE_ADDRESSES, SITE_GATEWAY, UPLINK_ADDRESSES } from '../support/lab/sites.ts';
 import { type Flow, identicalFlows, isComplete, runFlows } from '../support/lab/traffic.ts';
 
 const FORWARDED_PORT = 8443;

@@ -8,7 +8,8 @@ import { compileProgram } from '../../bench/native-programs.ts';
 import { Lab, labObstacle } from '../lab.ts';
 import { describeLeaks, Experiment, type ExperimentReport } from './experiment.ts';
 import type { LeakCheckOptions } from './leak-check.ts';
-import { Network, type NetworkSpec } from './network.ts';
+import { Network } from './network.ts';
+import type { NetworkSpec } from './sites.ts';
 import { failuresOf, type Outcome } from './traffic.ts';
 
 /** What the tests of a file share. The members are there when the first of them runs. */

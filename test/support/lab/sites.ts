@@ -1,0 +1,187 @@
+/**
+ * The lab's sites and what homeward is told of them: addresses, devices, keys, and the configurations of the gateway
+ * and of the sites' own gateways. `network.ts` draws the whole and builds it.
+ */
+import type { Configuration } from './homeward-process.ts';
+
+export type Attachment = 'on-link' | 'next-hop' | 'gre' | 'gre-peer' | 'device';
+
+export interface SiteSpec {
+  /** Lower case letters and digits, at most 11. */
+  readonly name: string;
+  readonly attachment: Attachment;
+}
+
+export interface NetworkSpec {
+  readonly sites: readonly SiteSpec[];
+  /** `net.ipv4.ip_forward` and IPv6 forwarding in the gateway's namespace: the worst case. Default true. */
+  readonly hostForwards?: boolean;
+  /** External addresses: the uplink's own, with reserved ports, or these. */
+  readonly externalAddresses?: 'auto' | readonly string[];
+  readonly portForwards?: readonly object[];
+  /** Merged over the gateway's configuration. */
+  readonly configuration?: Configuration;
+  /** Options of every GRE tunnel, at both ends. */
+  readonly gre?: { readonly checksum?: boolean; readonly sequence?: boolean };
+  /** Path of `gre-raw` (test/bench/native), for sites of kind `gre-peer`. */
+  readonly grePeer?: string;
+  /** Where homeward's `src/` is; default: this project. */
+  readonly project?: string;
+}
+
+export const SITE_ADDRESSES = ['10.0.1.10', 'fd00:1::10'] as const;
+export const SITE_GATEWAY = ['10.0.1.1', 'fd00:1::1'] as const;
+/** As `ip address add` takes them. */
+export const SITE_PREFIXED = ['10.0.1.10/24', 'fd00:1::10/64'] as const;
+const SITE_PREFIXES = ['10.0.1.0/24', 'fd00:1::/64'] as const;
+export const DATA_CENTER_ADDRESSES = ['10.50.0.10', 'fd00:50::10'] as const;
+export const SERVER_ADDRESSES = ['203.0.113.10', '2001:db8:113::10'] as const;
+export const UPLINK_ADDRESSES = ['198.51.100.1', '2001:db8:100::1'] as const;
+
+const GRE_INNER = ['169.254.240.0/31', 'fd00:a::/127'] as const;
+const GRE_INNER_SITE = ['169.254.240.1/31', 'fd00:a::1/127'] as const;
+
+/** The gateway's own device of a site, if it has one. */
+export function siteDevice({ attachment }: SiteSpec, at: number): string | undefined {
+  if (attachment === 'gre' || attachment === 'gre-peer') return undefined;
+  return attachment === 'device' ? `tn${at}` : `ic${at}`;
+}
+
+/** Outer address of a GRE site: 1 is the internet's side, 2 the site gateway's. */
+export function outer(at: number, side: 1 | 2): string {
+  return `198.18.${at}.${side}`;
+}
+
+/** Key of a GRE site's tunnel. */
+export function greKey(at: number): number {
+  return 1000 + at;
+}
+
+function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration {
+  const common = { name: tunnelName(site.name, site.attachment) };
+  switch (site.attachment) {
+    case 'on-link':
+      return {
+        ...common,
+        type: 'interconnect',
+        device: siteDevice(site, at),
+        interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
+      };
+    case 'next-hop':
+      return {
+        ...common,
+        type: 'interconnect',
+        device: siteDevice(site, at),
+        interface_address: ['172.20.0.1/30', 'fd00:172:20::1/64'],
+        next_hop: ['172.20.0.2', 'fd00:172:20::2'],
+      };
+    case 'device':
+      return {
+        ...common,
+        type: 'device',
+        device: siteDevice(site, at),
+        interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
+      };
+    case 'gre':
+    case 'gre-peer':
+      return {
+        ...common,
+        type: 'gre',
+        local: UPLINK_ADDRESSES[0],
+        remote: outer(at, 2),
+        key: greKey(at),
+        ...spec.gre,
+        interface_address: [...GRE_INNER],
+      };
+  }
+}
+
+/** Name of a site's tunnel. */
+export function tunnelName(site: string, attachment: Attachment): string {
+  if (attachment.startsWith('gre')) return `${site}-gre`;
+  return attachment === 'device' ? `${site}-dev` : `${site}-ic`;
+}
+
+/** The gateway's configuration. */
+export function gatewayConfiguration(spec: NetworkSpec): Configuration {
+  return {
+    version: 1,
+    gateway: { name: 'gw' },
+    sites: [
+      ...spec.sites.map((site, at) => ({
+        name: site.name,
+        prefixes: [...SITE_PREFIXES],
+        tunnels: [tunnelOf(spec, site, at)],
+      })),
+      {
+        name: 'datacenter',
+        prefixes: ['10.50.0.0/16', 'fd00:50::/48'],
+        tunnels: [
+          {
+            name: 'dc-ic',
+            type: 'interconnect',
+            device: 'dc0',
+            interface_address: ['10.50.0.1/16', 'fd00:50::1/48'],
+          },
+        ],
+      },
+    ],
+    egress: [
+      {
+        name: 'internet',
+        type: 'internet',
+        device: 'up0',
+        addresses: spec.externalAddresses ?? 'auto',
+        ...(spec.portForwards === undefined ? {} : { port_forwards: spec.portForwards }),
+      },
+    ],
+    routes: [
+      { prefix: '0.0.0.0/0', via: 'internet' },
+      { prefix: '::/0', via: 'internet' },
+    ],
+    plugins: [{ name: 'return-routing' }],
+    ...spec.configuration,
+  };
+}
+
+/** The site's end of a GRE tunnel: one tunnel to the gateway, and the site's own network on link. */
+export function siteConfiguration(spec: NetworkSpec, at: number): Configuration {
+  const site = spec.sites[at]!;
+  return {
+    version: 1,
+    gateway: { name: `${site.name}-gw` },
+    sites: [
+      {
+        name: site.name,
+        prefixes: [...SITE_PREFIXES],
+        tunnels: [
+          {
+            name: 'lan',
+            type: 'interconnect',
+            device: 'lan',
+            interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
+          },
+        ],
+      },
+      {
+        name: 'upstream',
+        tunnels: [
+          {
+            name: 'to-gateway',
+            type: 'gre',
+            local: outer(at, 2),
+            remote: UPLINK_ADDRESSES[0],
+            key: greKey(at),
+            ...spec.gre,
+            interface_address: [...GRE_INNER_SITE],
+          },
+        ],
+      },
+    ],
+    routes: [
+      { prefix: '0.0.0.0/0', via: 'upstream' },
+      { prefix: '::/0', via: 'upstream' },
+    ],
+    plugins: [{ name: 'return-routing' }],
+  };
+}
