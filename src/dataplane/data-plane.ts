@@ -196,6 +196,7 @@ export class DataPlane {
     // Last: nothing is read before the pipeline knows what to do with it.
     this.devices.apply(plan, nowMs);
     for (const port of plan.ports) this.assembly.ports.setUp(port.index, this.devices.isUp(port.link.device));
+    this.assembly.link.askNextHops(nowMs);
     this.control.send({ type: 'plan-applied', generation: plan.generation });
   }
 

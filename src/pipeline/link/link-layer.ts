@@ -116,7 +116,7 @@ export class LinkLayer {
     drop: (port: number, reason: number) => void,
     options: LinkLayerOptions = {},
   ) {
-    const { neighbors = 8192, waitingFrames = 256, seed = (Math.random() * 0x7fffffff) | 0 } = options;
+    const { neighbors = 8192, waitingFrames = 1024, seed = (Math.random() * 0x7fffffff) | 0 } = options;
     this.memory = memory;
     this.bytes = memory.bytes;
     this.words = memory.words;
@@ -143,6 +143,19 @@ export class LinkLayer {
     this.ports = ports;
     this.greInput.tunnels = tunnels;
     this.lastTick = (nowMs - TICK_MS) | 0;
+  }
+
+  /**
+   * Asks for the next hops of all ports ahead of their packets: everything behind one waits for the same answer.
+   * To be called when devices have been opened.
+   */
+  askNextHops(nowMs: number): void {
+    for (const port of this.ports) {
+      const device = port === undefined ? undefined : this.devices[port.device];
+      if (port === undefined || device === undefined || port.enabled === 0) continue;
+      if (port.hasNextHopIpv4 !== 0) this.nextHop(port, device, IPV4, nowMs);
+      if (port.hasNextHopIpv6 !== 0) this.nextHop(port, device, IPV6, nowMs);
+    }
   }
 
   /** Sets who reassembles fragments of tunnel packets. While there is nobody they are dropped. */

@@ -16,7 +16,9 @@ import { FRAME_PREFIX_BYTES } from '../../wire/frame.ts';
 import type { Scratch } from './scratch.ts';
 
 /** Frames that wait for one neighbour; a newer one pushes out the oldest (RFC 4861, 7.2.2). */
-export const QUEUE_PER_NEIGHBOR = 3;
+export const QUEUE_PER_NEIGHBOR = 32;
+/** What a device may hold however many there are. */
+const MIN_DEVICE_SHARE = 3;
 /** The longest IP packet that can wait (the outer one of a tunnel packet), bytes. */
 export const QUEUE_PACKET_BYTES = 2048;
 const NONE = -1;
@@ -37,7 +39,7 @@ export class NeighborQueue {
   private readonly bytes: Uint8Array;
   private readonly device: Int32Array;
   private counts = new Int32Array(0);
-  private share = QUEUE_PER_NEIGHBOR;
+  private share = MIN_DEVICE_SHARE;
   private free: number;
   private resting = NONE;
   private restingSince = 0;
@@ -67,7 +69,7 @@ export class NeighborQueue {
       this.counts = counts;
     }
     const share = Math.floor(this.next.length / Math.max(1, ethernetDevices));
-    this.share = Math.max(QUEUE_PER_NEIGHBOR, share);
+    this.share = Math.max(MIN_DEVICE_SHARE, share);
   }
 
   /** Offset of the frame in a block. */

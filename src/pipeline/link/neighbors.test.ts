@@ -18,6 +18,7 @@ import {
   type SentFrame,
 } from '../../../test/support/link-bench.ts';
 import { buildPacket } from '../../wire/build.ts';
+import { QUEUE_PER_NEIGHBOR } from './neighbor-queue.ts';
 import { FAILED_MS, LOCK_MS, REACHABLE_MS } from './neighbors.ts';
 
 const NOBODY = '00:00:00:00:00:00';
@@ -166,16 +167,17 @@ test('three requests a second apart, then the waiting packets are given up and o
   assert.equal(bench.takeSent().length, 1);
 });
 
-test('a fourth waiting packet pushes out the oldest', () => {
+test('one waiting packet too many pushes out the oldest', () => {
   const bench = oneSite();
-  for (const payload of ['1', '2', '3', '4', '5']) bench.send(0, udp('10.0.1.2', payload));
+  const payloads = Array.from({ length: QUEUE_PER_NEIGHBOR + 2 }, (_, number) => String(number));
+  for (const payload of payloads) bench.send(0, udp('10.0.1.2', payload));
   assert.deepEqual(bench.takeDrops(), ['0:neighbor_queue', '0:neighbor_queue']);
   bench.takeSent();
   bench.receive(0, arpReply(PEER_MAC, '10.0.1.2'));
   const sent = bench.takeSent();
   assert.deepEqual(
     sent.map((frame) => Buffer.from(frame.packet.slice(28)).toString()),
-    ['3', '4', '5'],
+    payloads.slice(2),
   );
 });
 

@@ -142,7 +142,7 @@ export class Neighbors {
 
   /**
    * Keeps a copy of a finished frame, but for its destination, until the neighbour answers. The oldest frame
-   * gives way to a fourth. Returns 0, or the DROP number if there is no room for this one.
+   * gives way when there are too many. Returns 0, or the DROP number if there is no room for this one.
    */
   hold(entry: number, frame: number, lengthBytes: number, flags: number, port: LinkPort): number {
     const table = this.table;
