@@ -107,7 +107,10 @@ export class ApiClient {
     if (error instanceof ApiError) return error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ECONNREFUSED') {
-      return new ApiError('not_running', `no gateway listens on ${this.#socketPath}`);
+      return new ApiError(
+        'not_running',
+        `no gateway listens on ${this.#socketPath}; start one with "homeward run", or ask in its network namespace`,
+      );
     }
     if (code === 'EACCES' || code === 'EPERM') {
       return new ApiError('no_permission', `no permission for ${this.#socketPath}: run as root`);

@@ -73,6 +73,8 @@ export const statusSchema = z.object({
       counters: z.record(z.string(), z.number()),
     }),
   ),
+  /** Why the host does not fit the configuration now; until it does, the former plan stays. */
+  problems: z.array(z.string()),
   notices: z.array(z.string()),
 });
 

@@ -85,6 +85,14 @@ PORT       TYPE    SITE   STATE  FLOWS  IN    OUT   DROPPED
 paris-gre  gre     paris  up     12     3000  2900  4
 internet   egress  -      down   0      2900  3000  0
 
+DROPPED AT  REASON       PACKETS
+paris-gre   no_flow      3
+paris-gre   ttl_expired  1
+
+The host does not fit the configuration now; the former plan stays:
+homeward.yaml:9:3: egress.internet: something that the host lacks
+
+Notices:
 homeward.yaml:7:3: sites.a: something worth knowing
 `,
   });
@@ -96,7 +104,7 @@ homeward.yaml:7:3: sites.a: something worth knowing
 test('status: nobody there', async () => {
   const { status, stderr } = await homeward('status', '--socket', join(directory, 'nobody.sock'));
   assert.equal(status, 1);
-  assert.match(stderr, /^no gateway listens on .*nobody\.sock\n$/);
+  assert.match(stderr, /^no gateway listens on .*nobody\.sock; .*homeward run.*\n$/);
   const json = await homeward('status', '--json', '--socket', join(directory, 'nobody.sock'));
   assert.equal(json.status, 1);
   assert.equal(JSON.parse(json.stdout).error.code, 'not_running');
@@ -127,6 +135,7 @@ test('wrong usage ends with 2', async () => {
   outcomes.forEach(({ status, stdout }, at) => {
     assert.deepEqual([status, stdout], [2, ''], wrong[at]!.join(' '));
   });
+  assert.equal(outcomes[0]!.stderr.trim(), 'bogus is not a command; "homeward --help" lists them');
   const json = await homeward('status', '--json', '--bogus');
   assert.equal(json.status, 2);
   assert.equal(JSON.parse(json.stdout).error.code, 'wrong_usage');

@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { flush, handle, run, settings } from '@oclif/core';
-import { exitStatus } from './command.ts';
+import { EXIT_USAGE, exitStatus } from './command.ts';
 import { type CliServices, provideServices } from './services.ts';
 
 /** Runs the command that the arguments name; sets the process's exit status. */
@@ -33,6 +33,14 @@ export async function runCli(services: CliServices, args: readonly string[]): Pr
     await run([...args], { root, pjson: pjson as never, userPlugins: false });
     flush();
   } catch (error) {
+    const unknown = /^command (.+) not found$/.exec((error as Error).message)?.[1];
+    if (unknown !== undefined) {
+      process.exitCode = EXIT_USAGE;
+      process.stderr.write(
+        `${unknown.replaceAll(':', ' ')} is not a command; "homeward --help" lists them\n`,
+      );
+      return;
+    }
     // oclif's own errors say with what status they end: 2 for wrong usage.
     await handle(Object.assign(error as Error, { oclif: { exit: exitStatus(error), ...oclifOf(error) } }));
   }

@@ -50,6 +50,8 @@ export interface GatewayStatus {
   readonly flows: { readonly current: number; readonly max: number; readonly created: number } | null;
   readonly devices: DataPlaneStatus['devices'];
   readonly plugins: DataPlaneStatus['plugins'];
+  /** Why the host does not fit the configuration now, one line each; until it does, the former plan stays. */
+  readonly problems: readonly string[];
   /** What is legal but worth knowing about configuration and host. */
   readonly notices: readonly string[];
 }

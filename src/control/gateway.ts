@@ -46,7 +46,8 @@ export class Gateway {
   /** Changes run one after the other. */
   #work: Promise<void> = Promise.resolve();
   #ended = false;
-  #lastProblem = '';
+  /** Why the host does not fit the configuration now; empty while it does. */
+  #problem = '';
 
   private constructor(
     configPath: string,
@@ -120,6 +121,7 @@ export class Gateway {
           : { current: status.flows, max: status.maxFlows, created: status.flowsCreated },
       devices: status?.devices ?? [],
       plugins: status?.plugins ?? [],
+      problems: this.#problem === '' ? [] : this.#problem.split('\n'),
       notices: [...this.config.notices.map(formatProblem), ...this.#notices],
     };
   }
@@ -176,15 +178,16 @@ export class Gateway {
   async #followHost(): Promise<void> {
     try {
       await this.#inTurn(() => this.#update());
-      this.#lastProblem = '';
+      if (this.#problem !== '') this.#logger.info('the host fits the configuration again');
+      this.#problem = '';
     } catch (error) {
       // It gets its plan when it is back.
       if (error instanceof DataPlaneGoneError) return;
       const problem = error instanceof ConfigError ? error.message : String(error);
-      if (problem !== this.#lastProblem) {
-        this.#logger.warn({ problem }, 'the host has changed and does not fit the configuration any more');
+      if (problem !== this.#problem) {
+        this.#logger.warn({ problem }, 'the host does not fit the configuration now; the former plan stays');
       }
-      this.#lastProblem = problem;
+      this.#problem = problem;
     }
   }
 

@@ -2,6 +2,8 @@ import type { StatusBody } from '../../api/schemas.ts';
 import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
 import { table } from '../table.ts';
 
+const UNFIT = 'The host does not fit the configuration now; the former plan stays:';
+
 export default class Status extends HomewardCommand {
   static override summary = 'Show the state of the running gateway and its tunnels.';
   static override examples = ['<%= config.bin %> status', '<%= config.bin %> status --json'];
@@ -18,7 +20,7 @@ export default class Status extends HomewardCommand {
 
 /** The status for people. */
 function describe(status: StatusBody): string {
-  const { gateway, pid, dataPlane, flows, tunnels, egresses, notices } = status;
+  const { gateway, pid, dataPlane, flows, tunnels, egresses, problems, notices } = status;
   const head = table([
     ['gateway', `${gateway} (pid ${pid})`],
     ['data plane', `${dataPlane.state} (pid ${dataPlane.pid ?? '-'}, restarts ${dataPlane.restarts})`],
@@ -30,8 +32,18 @@ function describe(status: StatusBody): string {
   ];
   const header = ['PORT', 'TYPE', 'SITE', 'STATE', 'FLOWS', 'IN', 'OUT', 'DROPPED'];
   const ports = rows.length > 0 ? [table([header, ...rows])] : [];
-  const notes = notices.length > 0 ? [notices.join('\n')] : [];
-  return [head, ...ports, ...notes].join('\n\n');
+  const drops = [...tunnels, ...egresses].flatMap(dropRows);
+  const dropped = drops.length > 0 ? [table([['DROPPED AT', 'REASON', 'PACKETS'], ...drops])] : [];
+  const wrong = problems.length > 0 ? [[UNFIT, ...problems].join('\n')] : [];
+  const notes = notices.length > 0 ? [['Notices:', ...notices].join('\n')] : [];
+  return [head, ...ports, ...dropped, ...wrong, ...notes].join('\n\n');
+}
+
+/** One row for each reason, most packets first. */
+function dropRows({ name, drops }: StatusBody['egresses'][number]): string[][] {
+  return Object.entries(drops)
+    .sort(([, one], [, other]) => other - one)
+    .map(([reason, count]) => [name, reason, String(count)]);
 }
 
 /** State, flows, packets in and out, packets dropped. */

@@ -98,8 +98,13 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
 /** In /dev/shm anyone may make directories: one that is not ours, or a link, is refused. */
 function makePrivate(directory: string): void {
   // The directory above may hold an API socket that others are let in by.
-  mkdirSync(dirname(directory), { recursive: true, mode: 0o755 });
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(dirname(directory), { recursive: true, mode: 0o755 });
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+    throw new Error(`no permission to make ${directory}: run as root`);
+  }
   const status = lstatSync(directory);
   if (!status.isDirectory() || status.uid !== process.getuid?.()) {
     throw new Error(`${directory} belongs to someone else: remove it`);
