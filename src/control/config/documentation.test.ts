@@ -30,3 +30,12 @@ test('the example is right', () => {
   const [, example] = /```yaml\n([\s\S]*?)```/.exec(page)!;
   assert.equal(parseConfig(example!, 'example').sites.length, 3);
 });
+
+test('every whole configuration in the documentation is right', () => {
+  const readme = readFileSync(resolve(import.meta.dirname, '../../../README.md'), 'utf8');
+  const examples = [...`${page}\n${readme}`.matchAll(/```yaml\n(version:[\s\S]*?)```/g)].map(
+    ([, text]) => text!,
+  );
+  assert.equal(examples.length, 3);
+  for (const example of examples) parseConfig(example, 'example');
+});

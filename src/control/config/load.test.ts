@@ -81,8 +81,16 @@ test('an empty gateway gets every default', () => {
     plugins: [{ name: 'return-routing', options: {} }],
     api: { socket: null },
   });
-  assert.deepEqual(notices.map(formatProblem), [
-    'homeward.yaml:1:1: plugins: return-routing is not listed; it runs all the same, as the last plugin',
+  assert.deepEqual(notices, []);
+});
+
+test('an egress that no route leads to is a notice', () => {
+  const text = `version: 1
+egress: [ { name: out, type: internet, device: eth0 }, { name: spare, type: internet, device: eth1 } ]
+routes: [ { prefix: 0.0.0.0/0, via: out } ]
+`;
+  assert.deepEqual(parseConfig(text, EXAMPLE_FILE).notices.map(formatProblem), [
+    'homeward.yaml:2:64: egress.spare.name: no route leads to spare; no site can begin flows by it',
   ]);
 });
 
@@ -156,8 +164,8 @@ test('files that cannot be read say why', () => {
   const binary = join(directory, 'binary.yaml');
   writeFileSync(binary, Uint8Array.of(0xff, 0xfe, 0x00));
   const cases: [string, string][] = [
-    [missing, `${missing}:1:1: cannot be read (ENOENT); give the path of a configuration file`],
-    [directory, `${directory}:1:1: cannot be read (EISDIR); give the path of a configuration file`],
+    [missing, `${missing}:1:1: there is no such file; give the path of a configuration file`],
+    [directory, `${directory}:1:1: is a directory; give the path of a configuration file`],
     [binary, `${binary}:1:1: is not UTF-8 text; save it as UTF-8`],
   ];
   for (const [file, message] of cases)

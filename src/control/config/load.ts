@@ -80,7 +80,4 @@ function checkPlugins(document: ConfigDocument, findings: Findings): void {
     }
     seen.add(name);
   });
-  if (!seen.has('return-routing')) {
-    findings.notice(['plugins'], 'return-routing is not listed; it runs all the same, as the last plugin');
-  }
 }

@@ -3,6 +3,12 @@ import { badConfigurations } from '../../../test/support/bad-configurations.ts';
 
 badConfigurations([
   ['version missing', 'version: 1\n', '', ['1:1: version: is missing; write 1']],
+  [
+    'version in quotes',
+    'version: 1',
+    'version: "1"',
+    ['1:10: version: 1 is not a known version; write 1 without quotes'],
+  ],
   ['version 2', 'version: 1', 'version: 2', ['1:10: version: 2 is not a known version; write 1']],
   ['unknown key at the top', 'routes:', 'rotues:', ['34:1: rotues is not a known key; did you mean routes?']],
   [

@@ -372,7 +372,13 @@ const gateway = map(
 export const configSchema = map(
   'settings',
   {
-    version: z.literal(1, { error: ({ input }) => mismatch(input, { what: 'a known version', write: '1' }) }),
+    version: z.literal(1, {
+      error: ({ input }) =>
+        mismatch(input, {
+          what: 'a known version',
+          write: typeof input === 'string' ? '1 without quotes' : '1',
+        }),
+    }),
     gateway: gateway.prefault({}),
     sites: listOf(site, 'a list of sites').default([]),
     egress: listOf(egress, 'a list of egresses').default([]),

@@ -18,7 +18,9 @@ badConfigurations([
     'bad indentation',
     '  - name: lyon\n',
     '   - name: lyon\n',
-    ['18:4: is not YAML: All sequence items must start at the same column'],
+    [
+      '18:4: is not YAML: All sequence items must start at the same column; look at the indentation of this line and the one before',
+    ],
   ],
   ['tab', '  max_flows', '\tmax_flows', ['39:1: a tab is no indentation; write spaces']],
   [

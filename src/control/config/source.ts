@@ -30,6 +30,20 @@ const SYNTAX_TEXTS: Readonly<Record<string, string>> = {
   TAG_RESOLVE_FAILED: 'tags such as !this have no meaning here; leave them out',
 };
 
+/** What wrong indentation mostly gives, in the parser's words. */
+const INDENTATION_FAULTS: ReadonlySet<string> = new Set([
+  'BAD_INDENT',
+  'BLOCK_AS_IMPLICIT_KEY',
+  'MISSING_CHAR',
+]);
+
+/** Why a file cannot be read, in words. */
+const READ_TEXTS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'is a directory',
+  EACCES: 'may not be read by this user',
+};
+
 /** A file of YAML without syntax errors. */
 export class YamlSource implements ConfigSource {
   readonly file: string;
@@ -48,7 +62,7 @@ export class YamlSource implements ConfigSource {
     });
     // Only the first: the others are mostly its consequences.
     const fault = this.#document.errors[0] ?? this.#document.warnings[0];
-    if (fault) this.#refuse(fault.pos[0], SYNTAX_TEXTS[fault.code] ?? `is not YAML: ${fault.message}`);
+    if (fault) this.#refuse(fault.pos[0], syntaxText(fault));
     visit(this.#document, {
       Alias: (_, alias) => {
         if (alias.resolve(this.#document)) return;
@@ -137,6 +151,13 @@ export class YamlSource implements ConfigSource {
   }
 }
 
+function syntaxText({ code, message }: { readonly code: string; readonly message: string }): string {
+  const hint = INDENTATION_FAULTS.has(code)
+    ? '; look at the indentation of this line and the one before'
+    : '';
+  return SYNTAX_TEXTS[code] ?? `is not YAML: ${message.split('\n')[0]}${hint}`;
+}
+
 /** `.paris` for an entry that has a name, else `[0]`. */
 function entryWords(entry: unknown, at: number): string {
   const name = isMap(entry) ? entry.get('name') : undefined;
@@ -149,8 +170,9 @@ export function readYamlFile(file: string): YamlSource {
   try {
     bytes = readFileSync(file);
   } catch (error) {
-    const why = (error as NodeJS.ErrnoException).code ?? (error as Error).message;
-    throw unreadable(file, `cannot be read (${why}); give the path of a configuration file`);
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    const why = READ_TEXTS[code] ?? `cannot be read (${code || (error as Error).message})`;
+    throw unreadable(file, `${why}; give the path of a configuration file`);
   }
   if (bytes.length > MAX_FILE_BYTES) {
     throw unreadable(file, `has ${bytes.length} bytes; a configuration has at most ${MAX_FILE_BYTES}`);

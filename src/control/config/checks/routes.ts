@@ -1,6 +1,6 @@
 /**
  * Routes lead to something that exists, and never make routing choose between two sites: one prefix leads to
- * one place, unless all of its places are egresses with different priorities.
+ * one place, unless all of its places are egresses with different priorities. An egress without a route is a notice.
  */
 import type { Findings } from '../findings.ts';
 import { isPrivatePrefix, knownPrefix } from '../ip.ts';
@@ -34,6 +34,12 @@ export function checkRoutes(document: ConfigDocument, findings: Findings): void 
       if (text === undefined) continue;
       findings.problem(['routes', at, 'prefix'], text);
       return;
+    }
+  });
+  const routed = new Set(document.routes.map(({ via }) => via));
+  document.egress.forEach(({ name }, at) => {
+    if (!routed.has(name)) {
+      findings.notice(['egress', at, 'name'], `no route leads to ${name}; no site can begin flows by it`);
     }
   });
 }
