@@ -63,6 +63,7 @@ export const statusSchema = z.object({
       name: z.string(),
       state: z.enum(['open', 'closed', 'gone']),
       txErrors: z.number(),
+      rxErrors: z.number(),
     }),
   ),
   plugins: z.array(

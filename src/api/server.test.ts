@@ -37,7 +37,7 @@ const STATUS: GatewayStatus = {
   ],
   egresses: [],
   flows: { current: 1, max: 2, created: 3 },
-  devices: [{ index: 0, name: 'ic0', state: 'open', txErrors: 0 }],
+  devices: [{ index: 0, name: 'ic0', state: 'open', txErrors: 0, rxErrors: 0 }],
   plugins: [{ name: 'return-routing', state: 'running', failures: 0, counters: {} }],
   problems: [],
   notices: [],

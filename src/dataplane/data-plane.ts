@@ -254,6 +254,7 @@ export class DataPlane {
         name: device.name,
         state: this.io.deviceState(device.index),
         txErrors: this.io.txErrors[device.index],
+        rxErrors: this.io.rxErrors[device.index],
       })),
       ports: this.plan?.ports.map((port) => this.portStatus(port)) ?? [],
       plugins: this.plugins.map((plugin) => ({

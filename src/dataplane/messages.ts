@@ -135,6 +135,8 @@ export interface DeviceStatus {
   readonly name: string;
   readonly state: 'open' | 'closed' | 'gone';
   readonly txErrors: number;
+  /** Frames that could not be received, above all those that came faster than they were read. */
+  readonly rxErrors: number;
 }
 
 export interface PortStatus {

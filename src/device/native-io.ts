@@ -86,7 +86,10 @@ export class NativeIo implements BurstIo {
   readonly rx: FrameList;
   readonly tx: FrameList;
   readonly txErrors = new Float64Array(MAX_DEVICES);
-  /** Frames that could not be received whole, since the start, by device index. */
+  /**
+   * Frames that could not be received whole, or came while the kernel's buffer was full, since the start, by device
+   * index. The latter are known after {@link checkDevice}.
+   */
   readonly rxErrors = new Float64Array(MAX_DEVICES);
   nowMs = 0;
   /** Ids of the watched descriptors that were ready in the last burst; the first `readyCount` are valid. */

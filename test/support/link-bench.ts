@@ -20,7 +20,7 @@ export const OTHER_MAC = '02:00:00:00:00:03';
 export const BROADCAST_MAC = 'ff:ff:ff:ff:ff:ff';
 
 const RECEIVE_BYTES = 160 * 1024;
-const SCRATCH_BYTES = 512 * 1024;
+const SCRATCH_BYTES = 2 * 1024 * 1024;
 
 export interface SentFrame {
   readonly device: number;

@@ -167,7 +167,7 @@ struct packet_options {
 };
 /* Sets what the device is like in `device`. */
 int packet_open(const char *name, const struct packet_options *options, struct device *device);
-/* Notices a device that is gone although nothing was sent or received since. */
+/* Notices a device that is gone although nothing was sent or received since, and frames that the kernel dropped. */
 void packet_check(struct loop *loop, int index);
 bool packet_receive(struct loop *loop, int index, int frames);
 void packet_send(struct loop *loop, int index);

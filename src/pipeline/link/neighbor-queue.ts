@@ -15,8 +15,11 @@
 import { FRAME_PREFIX_BYTES } from '../../wire/frame.ts';
 import type { Scratch } from './scratch.ts';
 
-/** Frames that wait for one neighbour; a newer one pushes out the oldest (RFC 4861, 7.2.2). */
-export const QUEUE_PER_NEIGHBOR = 32;
+/**
+ * Frames that wait for one neighbour; a newer one pushes out the oldest (RFC 4861, 7.2.2). Enough for the first packets
+ * of a hundred sites towards one host.
+ */
+export const QUEUE_PER_NEIGHBOR = 256;
 /** What a device may hold however many there are. */
 const MIN_DEVICE_SHARE = 3;
 /** The longest IP packet that can wait (the outer one of a tunnel packet), bytes. */

@@ -49,7 +49,7 @@ export class NeighborTable {
   /** First and last waiting frame (`neighbor-queue.ts`), -1 for none, and their number. */
   readonly queueHead: Int32Array;
   readonly queueTail: Int32Array;
-  readonly queueCount: Uint8Array;
+  readonly queueCount: Uint16Array;
 
   private readonly seed: number;
   private readonly mask: number;
@@ -80,7 +80,7 @@ export class NeighborTable {
     this.requests = new Uint8Array(capacity);
     this.queueHead = new Int32Array(capacity).fill(NONE);
     this.queueTail = new Int32Array(capacity).fill(NONE);
-    this.queueCount = new Uint8Array(capacity);
+    this.queueCount = new Uint16Array(capacity);
     let buckets = 1;
     while (buckets < capacity * 2) buckets *= 2;
     this.mask = buckets - 1;

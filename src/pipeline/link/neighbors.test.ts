@@ -66,8 +66,8 @@ function solicitation(mac: string, source: string, target: string, to: string, f
   return ethernet(frameTo, mac, buildPacket({ source, destination: to, ttl: 255, transport }));
 }
 
-function oneSite(): LinkBench {
-  return new LinkBench(plan([ethernetDevice(0)], [ethernetPort({ index: 0, device: 0 })]));
+function oneSite(options: ConstructorParameters<typeof LinkBench>[1] = {}): LinkBench {
+  return new LinkBench(plan([ethernetDevice(0)], [ethernetPort({ index: 0, device: 0 })]), options);
 }
 
 /** Where a sent frame goes: destination MAC as text. */
@@ -168,7 +168,7 @@ test('three requests a second apart, then the waiting packets are given up and o
 });
 
 test('one waiting packet too many pushes out the oldest', () => {
-  const bench = oneSite();
+  const bench = oneSite({ waitingFrames: 2 * QUEUE_PER_NEIGHBOR, txCapacity: 2 * QUEUE_PER_NEIGHBOR });
   const payloads = Array.from({ length: QUEUE_PER_NEIGHBOR + 2 }, (_, number) => String(number));
   for (const payload of payloads) bench.send(0, udp('10.0.1.2', payload));
   assert.deepEqual(bench.takeDrops(), ['0:neighbor_queue', '0:neighbor_queue']);

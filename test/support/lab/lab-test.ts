@@ -60,9 +60,14 @@ export async function assertComplete(network: Network, outcomes: readonly Outcom
   const drops = await Promise.all(
     [network.gateway, ...network.siteGateways.values()].map(async (homeward) => {
       const status = await homeward.status();
-      return [...(status?.tunnels ?? []), ...(status?.egresses ?? [])].map(
-        (port) => `${port.name}: ${JSON.stringify(port.drops)}`,
-      );
+      return [
+        ...[...(status?.tunnels ?? []), ...(status?.egresses ?? [])].map(
+          (port) => `${port.name}: ${JSON.stringify(port.drops)}`,
+        ),
+        ...(status?.devices ?? []).map(
+          ({ name, rxErrors, txErrors }) => `${name}: ${rxErrors} not received, ${txErrors} not sent`,
+        ),
+      ];
     }),
   );
   assert.fail(['not complete:', ...failures, 'dropped so far:', ...drops.flat()].join('\n'));
