@@ -34,7 +34,11 @@ export interface NativeIoOptions {
   readonly rxFrames?: number;
   /** Most frames sent by one burst; default 1024. */
   readonly txFrames?: number;
-  /** Received bytes after which a burst ends; default 256 KiB. The last batch may exceed it. */
+  /**
+   * Received bytes after which a burst ends; default 48 KiB. The last batch may exceed it. A frame as large as
+   * offloads make them ends a burst, so that it is still in the processor's cache when it is sent: over TUN a quota of
+   * 256 KiB took 20 % more processor time for each gigabit.
+   */
   readonly rxByteQuota?: number;
 }
 
@@ -103,7 +107,7 @@ export class NativeIo implements BurstIo {
 
   constructor(options: NativeIoOptions = {}) {
     const rxFrames = options.rxFrames ?? 256;
-    const rxByteQuota = options.rxByteQuota ?? 256 * 1024;
+    const rxByteQuota = options.rxByteQuota ?? 48 * 1024;
     this.#binding = native();
     this.scratchBytes = ((options.scratchBytes ?? 8 * 1024 * 1024) + 63) & ~63;
     this.memory = new FrameMemory(

@@ -34,8 +34,11 @@
  */
 #define RECEIVE_BUFFER_BYTES (16 << 20)
 #define SEND_BUFFER_BYTES (4 << 20)
-/* Frames asked for at once when the last batch had large ones. */
-#define LARGE_BATCH 8
+/*
+ * Frames asked for at once when the last batch had large ones: 4 * 64 KiB still lie in the second-level cache when
+ * they are sent. With 8, or with 2, a gigabit took a few per cent more processor time.
+ */
+#define LARGE_BATCH 4
 /* What is large: not jumbo frames, but segments the kernel joined. */
 #define LARGE_BYTES 16384
 /* How long a send may wait for room in the socket's buffer, once a burst and device. */

@@ -20,9 +20,6 @@
 #define TUN_F_USO6 0x40
 #endif
 
-/* A device's turn ends after so many bytes (see loop.c). */
-#define TURN_BYTES 65536
-
 static int configure(int fd, struct ifreq *request, int mtu, int tx_queue_frames, int persist, int *ifindex) {
   last_step = "TUNSETIFF";
   request->ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
@@ -82,8 +79,7 @@ int tun_open(const char *name, int mtu, int tx_queue_frames, int persist, int *i
 
 bool tun_receive(struct loop *loop, int index, int frames) {
   int fd = loop->devices[index].fd;
-  size_t stop = loop->rx_bytes + TURN_BYTES;
-  for (int i = 0; i < frames && loop->rx_bytes < stop; i++) {
+  for (int i = 0; i < frames && loop->rx_bytes < (size_t)loop->byte_quota; i++) {
     size_t offset = next_frame_offset(loop);
     if (offset + MAX_FRAME_BYTES > loop->packed_end) return false;
     ssize_t length = read(fd, loop->arena + offset, MAX_FRAME_BYTES);
