@@ -4,12 +4,12 @@
  * Sequence numbers are int32 and compared by difference:
  *
  * ```
- *  SHARED_TCP   31          28 27 26 25 24 23       20 19       16 15         8 7          0
- *              +--------------+--+--+--+--+-----------+-----------+------------+------------+
- *              |      0       |L |P |F |S | scale     | scale     | state      | state      |
- *              |              |  |  |  |  | reply     | originator| reply      | originator |
- *              +--------------+--+--+--+--+-----------+-----------+------------+------------+
- *               L loose (picked up)  P SYN pending  F reply closed first  S see below
+ *  SHARED_TCP   31             27 26 25 24 23       20 19       16 15         8 7          0
+ *              +-----------------+--+--+--+-----------+-----------+------------+------------+
+ *              |        0        |P |F |S | scale     | scale     | state      | state      |
+ *              |                 |  |  |  | reply     | originator| reply      | originator |
+ *              +-----------------+--+--+--+-----------+-----------+------------+------------+
+ *               P SYN pending  F reply closed first  S see below
  *  three words an endpoint: end, acked, window
  * ```
  *
@@ -40,23 +40,13 @@ const SCALED = 1 << 24;
 export const REPLY_CLOSED_FIRST = 1 << 25;
 /** A SYN of the originator was passed on into the connection, and nothing has shown yet what it led to. */
 export const SYN_PENDING = 1 << 26;
-/** The connection was picked up: what was sent before is not known. */
-export const LOOSE = 1 << 27;
 
 /** Offsets in an endpoint's three words. */
 export const END = 0;
 export const ACKED = 1;
 export const WINDOW = 2;
 
-/** The largest window field. */
-export const MAX_UNSCALED_WINDOW = 65535;
-
 const MAX_SCALE = 14;
-/** Bits that say how windows are scaled. */
-export const KNOWN_SCALES = SCALED | 0xff0000;
-/** The same for a connection whose SYNs were not seen. */
-export const ASSUMED_SCALES = SCALED | ((MAX_SCALE + 1) << 16) | ((MAX_SCALE + 1) << 20);
-
 const TCP_HEADER_BYTES = 20;
 const OPTION_END = 0;
 const OPTION_PADDING = 1;

@@ -7,7 +7,6 @@ import { fillSegment } from '../../test/support/tcp-segments.ts';
 import { ORIGINATOR, REPLY } from './layout.ts';
 import {
   checkQuotedSequence,
-  pickUpTcp,
   TCP_BAD_STATE,
   TCP_OK,
   TCP_OUT_OF_WINDOW,
@@ -305,40 +304,6 @@ test('a quoted sequence number must be one that was sent recently', () => {
   opening.fill('>', { flags: 'S' });
   assert.ok(checkQuotedSequence(opening.words, RECORD, ORIGINATOR, opening.view));
   assert.ok(!checkQuotedSequence(opening.words, RECORD, REPLY, opening.view));
-});
-
-test('a connection that is picked up takes what its ends have already exchanged', () => {
-  for (const first of FIRSTS) {
-    const connection = new Connection(...first);
-    connection.fill('>', { flags: 'A', sequence: 50_000, acknowledgment: 70_000, lengthBytes: 100 });
-    pickUpTcp(connection.words, RECORD, ORIGINATOR, connection.view);
-    assert.equal(connection.states, 'established established');
-    assert.equal(connection.timeoutClass, TIMEOUT_TCP_ESTABLISHED);
-    connection.run([
-      // Data that arrived before, acknowledged only now; then older data, repeated.
-      ['>', 'A', 50_100, 90_000, 0, OK],
-      ['<', 'A', 70_000, 50_000, 1000, OK],
-      ['<', 'A', 90_000, 50_100, 1000, OK],
-      ['>', 'FA', 50_100, 91_000, 0, OK],
-      ['<', 'FA', 91_000, 50_101, 0, OK],
-      ['>', 'A', 50_101, 91_001, 0, OK],
-    ]);
-    assert.equal(connection.states, 'fin_acked fin_acked');
-  }
-});
-
-test('picking up again keeps the scales that are known', () => {
-  const connection = new Connection(1, 2).start({ scale: 1 }).run([
-    ['<', 'SA', 0, 1, 0, OK, { scale: 2 }],
-    ['>', 'A', 1, 1, 0, OK],
-  ]);
-  connection.fill('>', { flags: 'A', sequence: 9_000_000, acknowledgment: 8_000_000 });
-  pickUpTcp(connection.words, RECORD, ORIGINATOR, connection.view);
-  connection.run([
-    ['>', 'A', 9_000_000 + 4 * 65535, 8_000_000, 0, OK],
-    ['>', 'A', 9_000_000 + 4 * 65535 + 1, 8_000_000, 0, WINDOW],
-    ['<', 'A', 8_000_000 + 2 * 65535 + 1, 9_000_000, 0, WINDOW],
-  ]);
 });
 
 test('tracking allocates nothing', () => {

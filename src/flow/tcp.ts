@@ -63,14 +63,10 @@ import {
 } from './layout.ts';
 import {
   ACKED,
-  ASSUMED_SCALES,
   END,
   endOf,
   finSent,
   isClosed,
-  KNOWN_SCALES,
-  LOOSE,
-  MAX_UNSCALED_WINDOW,
   openEndpoint,
   REPLY_CLOSED_FIRST,
   repeatSyn,
@@ -108,6 +104,9 @@ export const TCP_REOPEN = 4;
 
 /** Acknowledgments this old are taken whatever the windows are: a receiver's may be small. */
 const MIN_ACK_RANGE = 65536;
+/** Both endpoints established, and nothing pending: such a connection changes its state by FIN, RST and SYN only. */
+const STEADY = STATE_ESTABLISHED | (STATE_ESTABLISHED << 8);
+const STEADY_MASK = 0xffff | SYN_PENDING;
 
 /** Begins tracking: `view` is the SYN that makes the flow. Writes all of the record's TCP words. */
 export function startTcp(words: Int32Array, record: number, view: PacketView): void {
@@ -117,29 +116,6 @@ export function startTcp(words: Int32Array, record: number, view: PacketView): v
   words[base + SHARED_TCP_REPLY + ACKED] = 0;
   words[base + SHARED_TCP_REPLY + WINDOW] = 0;
   openEndpoint(words, base, ORIGINATOR, view);
-}
-
-/**
- * Takes up a connection whose beginning or recent past was not seen, from a segment of `direction` that is
- * neither SYN nor reset. Both endpoints count as established. What they have sent is guessed from this segment;
- * window scales that the record knows are kept, else the largest is assumed. Acknowledgments are then allowed
- * to be ahead of what was seen.
- */
-export function pickUpTcp(words: Int32Array, record: number, direction: number, view: PacketView): void {
-  const base = record * RECORD_WORDS;
-  const own = base + wordsOf(direction);
-  const peer = base + wordsOf(direction ^ 1);
-  const known = words[base + SHARED_TCP]!;
-  const scales = (known & 0xffff) === 0 ? ASSUMED_SCALES : known & KNOWN_SCALES;
-  const tcp = scales | LOOSE | STATE_ESTABLISHED | (STATE_ESTABLISHED << 8);
-  words[base + SHARED_TCP] = tcp;
-  words[own + END] = endOf(view);
-  words[own + ACKED] = view.sequence;
-  words[own + WINDOW] = MAX_UNSCALED_WINDOW << scaleOf(tcp, direction);
-  words[peer + END] = view.acknowledgment;
-  words[peer + ACKED] = view.acknowledgment;
-  words[peer + WINDOW] = MAX_UNSCALED_WINDOW << scaleOf(tcp, direction ^ 1);
-  if ((view.tcpFlags & TCP_FIN) !== 0) finSent(words, base, direction);
 }
 
 /**
@@ -195,35 +171,35 @@ function trackSegment(words: Int32Array, base: number, direction: number, view: 
   const own = base + wordsOf(direction);
   const peer = base + wordsOf(direction ^ 1);
   const tcp = words[base + SHARED_TCP]!;
-  if (stateOf(tcp, direction) === STATE_NONE) {
-    return view.payloadLength === 0 && (view.tcpFlags & TCP_FIN) === 0 ? TCP_OK : TCP_BAD_STATE;
+  const steady = (tcp & STEADY_MASK) === STEADY;
+  if (!steady) {
+    if (stateOf(tcp, direction) === STATE_NONE) {
+      return view.payloadLength === 0 && (view.tcpFlags & TCP_FIN) === 0 ? TCP_OK : TCP_BAD_STATE;
+    }
+    if (stateOf(tcp, direction ^ 1) === STATE_NONE) return TCP_BAD_STATE;
   }
-  if (stateOf(tcp, direction ^ 1) === STATE_NONE) return TCP_BAD_STATE;
   const end = endOf(view);
-  if (!isInWindow(words, own, peer, view.sequence, end)) return TCP_OUT_OF_WINDOW;
   const acknowledgment = view.acknowledgment;
+  const ownEnd = words[own + END]!;
   const ownWindow = words[own + WINDOW]!;
-  let peerAcked = words[peer + ACKED]!;
-  let peerEnd = words[peer + END]!;
-  if (((acknowledgment - peerEnd) | 0) > 0) {
-    if ((tcp & LOOSE) === 0 || ((acknowledgment - peerEnd - ownWindow) | 0) > 0) return TCP_OUT_OF_WINDOW;
-    peerEnd = acknowledgment;
-    words[peer + END] = peerEnd;
-  }
-  const ackRange = Math.max(ownWindow, MIN_ACK_RANGE);
-  if (((acknowledgment - peerAcked + ackRange) | 0) < 0) return TCP_OUT_OF_WINDOW;
+  const peerEnd = words[peer + END]!;
+  const peerAcked = words[peer + ACKED]!;
+  if (!isInWindow(words[own + ACKED]!, words[peer + WINDOW]!, view.sequence, end)) return TCP_OUT_OF_WINDOW;
+  if (((acknowledgment - peerEnd) | 0) > 0) return TCP_OUT_OF_WINDOW;
+  const ahead = (acknowledgment - peerAcked) | 0;
+  if (((ahead + (ownWindow > MIN_ACK_RANGE ? ownWindow : MIN_ACK_RANGE)) | 0) < 0) return TCP_OUT_OF_WINDOW;
 
-  if (((acknowledgment - peerAcked) | 0) > 0) {
-    peerAcked = acknowledgment;
-    words[peer + ACKED] = peerAcked;
-    if (stateOf(tcp, direction ^ 1) === STATE_SYN_SENT)
-      setState(words, base, direction ^ 1, STATE_ESTABLISHED);
-  }
-  if (((end - words[own + END]!) | 0) > 0) words[own + END] = end;
+  if (ahead > 0) words[peer + ACKED] = acknowledgment;
+  if (((end - ownEnd) | 0) > 0) words[own + END] = end;
   const window = view.window << ((view.tcpFlags & TCP_SYN) === 0 ? scaleOf(tcp, direction) : 0);
   if (window > ownWindow) words[own + WINDOW] = window;
+  if (steady && (view.tcpFlags & TCP_FIN) === 0) return TCP_OK;
+
+  if (ahead > 0 && stateOf(tcp, direction ^ 1) === STATE_SYN_SENT)
+    setState(words, base, direction ^ 1, STATE_ESTABLISHED);
   if ((view.tcpFlags & TCP_FIN) !== 0) finSent(words, base, direction);
-  if (stateOf(tcp, direction ^ 1) === STATE_FIN_SENT && peerAcked === peerEnd) {
+  const finAcked = (ahead > 0 ? acknowledgment : peerAcked) === peerEnd;
+  if (finAcked && stateOf(tcp, direction ^ 1) === STATE_FIN_SENT) {
     setState(words, base, direction ^ 1, STATE_FIN_ACKED);
   }
   if ((tcp & SYN_PENDING) !== 0) words[base + SHARED_TCP]! &= ~SYN_PENDING;
@@ -333,8 +309,6 @@ function trackReset(words: Int32Array, base: number, direction: number, view: Pa
 }
 
 /** Whether a segment from `sequence` up to `end` can be of use to its receiver. See the drawing above. */
-function isInWindow(words: Int32Array, own: number, peer: number, sequence: number, end: number): boolean {
-  const acked = words[own + ACKED]!;
-  const window = words[peer + WINDOW]!;
+function isInWindow(acked: number, window: number, sequence: number, end: number): boolean {
   return ((sequence - acked - window) | 0) <= 0 && ((end - acked + window + 1) | 0) >= 0;
 }
