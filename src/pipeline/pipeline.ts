@@ -35,6 +35,7 @@ import {
   SHARED_STATE,
   SHARED_TCP,
 } from '../flow/layout.ts';
+import type { FlowTable } from '../flow/table.ts';
 import { checkQuotedSequence, TCP_OK, TCP_REOPEN, tcpTimeoutClass, trackTcp } from '../flow/tcp.ts';
 import { setTimeoutClass } from '../flow/timeouts.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
@@ -48,6 +49,7 @@ import type { FlowPolicy, FlowSetupStage, FlowState } from './flow-setup.ts';
 import type { LinkLayer } from './link/link-layer.ts';
 import type { OwnErrors } from './own-errors.ts';
 import { LiveFlow } from './plugin-chain.ts';
+import type { PortTable } from './port-table.ts';
 import type { Reassembler } from './reassembly.ts';
 import { segmentsOf } from './segments.ts';
 import { translateIcmpError } from './translate.ts';
@@ -73,6 +75,9 @@ export class Pipeline {
   private readonly link: LinkLayer;
   private readonly reassembler: Reassembler;
   private readonly state: FlowState;
+  private readonly table: FlowTable;
+  private readonly words: Int32Array;
+  private readonly floats: Float64Array;
   private readonly setup: FlowSetupStage;
   private readonly end: FlowEnd;
   private readonly departure: Departure;
@@ -80,6 +85,7 @@ export class Pipeline {
   private readonly counters: Counters;
   private readonly flow = new LiveFlow();
   private policy: FlowPolicy;
+  private ports: PortTable;
   /** Size of the largest fragment of the datagram at hand, 0 if it came whole. */
   private fragmentLimit = 0;
 
@@ -88,16 +94,21 @@ export class Pipeline {
     this.link = parts.link;
     this.reassembler = parts.reassembler;
     this.state = parts.state;
+    this.table = parts.state.table;
+    this.words = this.table.words;
+    this.floats = this.table.floats;
     this.setup = parts.setup;
     this.end = parts.end;
     this.departure = parts.departure;
     this.errors = parts.errors;
     this.counters = parts.counters;
     this.policy = policy;
+    this.ports = policy.ports;
   }
 
   setPolicy(policy: FlowPolicy): void {
     this.policy = policy;
+    this.ports = policy.ports;
     this.setup.setPolicy(policy);
     this.errors.setPorts(policy.ports);
     this.end.setChain(policy.chain);
@@ -114,7 +125,7 @@ export class Pipeline {
       reason = this.linkLocal(reason, port, nowMs);
     if (reason < 0) return;
     if (reason === 0) reason = readVirtioNetHeader(view, link.frameOffset, link.checksumBase);
-    if (reason === 0 && this.policy.ports.wordOf[port] === 0) reason = DROP.port_down;
+    if (reason === 0 && this.ports.wordOf[port] === 0) reason = DROP.port_down;
     this.counters.countIn(port, link.packetLength);
     if (reason === 0) {
       this.fragmentLimit = 0;
@@ -148,7 +159,7 @@ export class Pipeline {
   /** A fragment: held until its datagram is whole, which then goes on like any packet. */
   private fragment(port: number, nowMs: number): number {
     const reassembler = this.reassembler;
-    const whole = reassembler.add(this.view, this.policy.ports.spaceOf[port], nowMs);
+    const whole = reassembler.add(this.view, this.ports.spaceOf[port], nowMs);
     this.counters.add(COUNTER.fragments_received, 1);
     if (whole <= 0) return -whole;
     this.counters.add(COUNTER.datagrams_reassembled, 1);
@@ -160,12 +171,12 @@ export class Pipeline {
 
   private packet(port: number, nowMs: number): number {
     const view = this.view;
-    const space = this.policy.ports.spaceOf[port];
+    const space = this.ports.spaceOf[port];
     // Before the lookup: without ports, these would look like a ping with identifier 0.
     if (view.icmpKind >= ICMP_ERROR) {
       return view.icmpKind === ICMP_ERROR ? this.icmpError(space, port, nowMs) : DROP.icmp_type;
     }
-    const reference = this.state.table.find(view, space);
+    const reference = this.table.find(view, space);
     if (reference >= 0) return this.hit(reference >> 1, reference & 1, port, nowMs);
     return this.miss(port, nowMs);
   }
@@ -173,7 +184,7 @@ export class Pipeline {
   /** A packet of a flow that exists. Nothing is changed before all checks have passed. */
   private hit(record: number, direction: number, port: number, nowMs: number): number {
     const view = this.view;
-    const words = this.state.table.words;
+    const words = this.words;
     const base = record * RECORD_WORDS;
     const state = words[base + SHARED_STATE];
     if (direction === REPLY && (state & FLOW_UNVOUCHED) !== 0) return DROP.unvouched;
@@ -193,7 +204,7 @@ export class Pipeline {
     }
     if (direction === ORIGINATOR) {
       words[base + SHARED_LAST_ORIGINATOR] = nowMs;
-      if (words[base + SHARED_INGRESS] !== this.policy.ports.wordOf[port]) this.moveIngress(record, port);
+      if (words[base + SHARED_INGRESS] !== this.ports.wordOf[port]) this.moveIngress(record, port);
       if ((state & FLOW_UNVOUCHED) !== 0)
         words[base + SHARED_STATE] = words[base + SHARED_STATE] & ~FLOW_UNVOUCHED;
     } else if ((state & FLOW_ANSWERED) === 0) {
@@ -212,7 +223,7 @@ export class Pipeline {
   private leave(record: number, direction: number, port: number, egress: number, nowMs: number): number {
     const view = this.view;
     const lengthBytes = view.length;
-    const words = this.state.table.words;
+    const words = this.words;
     if (this.link.failedNeighbors !== 0 && this.isUnreachable(record, direction, egress)) {
       this.errors.hostUnreachable(view, port, nowMs);
       return DROP.neighbor_unresolved;
@@ -233,7 +244,7 @@ export class Pipeline {
 
   /** Whether the host that a packet of this direction will be addressed to, or the router towards it, is silent. */
   private isUnreachable(record: number, direction: number, egress: number): boolean {
-    const words = this.state.table.words;
+    const words = this.words;
     const to = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
     return this.link.isUnreachable(
       egress,
@@ -251,8 +262,8 @@ export class Pipeline {
    * the same space when the one in the record is down.
    */
   private egressOf(record: number, direction: number, state: number): number {
-    const words = this.state.table.words;
-    const ports = this.policy.ports;
+    const words = this.words;
+    const ports = this.ports;
     const line = record * RECORD_WORDS + direction * DIRECTION_WORDS;
     const word = words[line + DIRECTION_EGRESS];
     const index = word & 0xffff;
@@ -267,9 +278,9 @@ export class Pipeline {
 
   /** The originator's packets come by another tunnel of its site: the pin follows. */
   private moveIngress(record: number, port: number): void {
-    const words = this.state.table.words;
+    const words = this.words;
     const base = record * RECORD_WORDS;
-    const word = this.policy.ports.wordOf[port];
+    const word = this.ports.wordOf[port];
     this.state.budgets.flowMoved(words[base + SHARED_INGRESS] & 0xffff, port);
     words[base + SHARED_INGRESS] = word;
     if ((words[base + SHARED_STATE] & FLOW_ROUTED_REPLY) === 0) {
@@ -281,7 +292,7 @@ export class Pipeline {
   }
 
   private inspect(record: number, direction: number, wanted: number, nowMs: number): number {
-    const words = this.state.table.words;
+    const words = this.words;
     const at = record * RECORD_WORDS + SHARED_PLUGINS;
     const chain = this.policy.chain;
     const answer = chain.inspect(this.view, this.handle(record, direction), wanted);
@@ -297,7 +308,7 @@ export class Pipeline {
 
   private count(line: number): void {
     const view = this.view;
-    const floats = this.state.table.floats;
+    const floats = this.floats;
     const packets = (line + DIRECTION_PACKETS) >> 1;
     const bytes = (line + DIRECTION_BYTES) >> 1;
     floats[packets] = floats[packets] + segmentsOf(view);
@@ -308,7 +319,7 @@ export class Pipeline {
   private icmpError(space: number, port: number, nowMs: number): number {
     const view = this.view;
     const quote = view.quoted!;
-    const table = this.state.table;
+    const table = this.table;
     const reference = table.findReversed(quote, space);
     if (reference < 0) return DROP.icmp_quote;
     const record = reference >> 1;
@@ -356,7 +367,7 @@ export class Pipeline {
       return reason;
     }
     this.counters.add(COUNTER.flows_created, 1);
-    const egress = this.state.table.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
+    const egress = this.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
     const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
     if (refused !== 0) return refused;
     this.count(record * RECORD_WORDS);
