@@ -55,7 +55,7 @@ export function draftTunnels(
         spaceName: site,
         fingerprint: `${site} ${tunnel.type} ${draft.fingerprint}`,
         name: tunnel.name,
-        enabled: true,
+        enabled: tunnel.enabled,
         mtu: draft.mtu,
         link: draft.link,
         addresses: tunnel.interfaceAddresses.map(({ address }) => address),

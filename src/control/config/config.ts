@@ -24,7 +24,7 @@ export interface ConfigSource {
 
 export interface Config {
   readonly version: 1;
-  readonly gateway: { readonly name: string };
+  readonly gateway: GatewayConfig;
   readonly sites: readonly SiteConfig[];
   readonly egress: readonly EgressConfig[];
   readonly routes: readonly RouteConfig[];
@@ -35,6 +35,12 @@ export interface Config {
   /** What is legal but worth knowing (ambiguous prefixes, defaults that were filled in). */
   readonly notices: readonly Problem[];
   readonly source: ConfigSource;
+}
+
+export interface GatewayConfig {
+  readonly name: string;
+  /** Absolute path of what outlives a reboot; null: as `control/store/state-directory.ts` chooses. */
+  readonly stateDir: string | null;
 }
 
 export interface ApiConfig {
@@ -54,6 +60,8 @@ export type TunnelConfig = GreTunnelConfig | InterconnectTunnelConfig | DeviceTu
 interface TunnelCommon {
   /** Unique among sites, tunnels and egresses; at most 15 characters. */
   readonly name: string;
+  /** A tunnel that is not takes and gives no packet; flows that are pinned to it wait. */
+  readonly enabled: boolean;
   /** Lower is preferred. */
   readonly priority: number;
   readonly automaticReturnRouting: boolean;

@@ -38,6 +38,7 @@ test('the example is right, and says which addresses are ambiguous', () => {
       {
         name: 'paris-gre',
         type: 'gre',
+        enabled: true,
         priority: 100,
         automaticReturnRouting: true,
         mtu: 1476,
@@ -67,7 +68,7 @@ test('an empty gateway gets every default', () => {
   const { source: _, notices, ...config } = parseConfig('version: 1\n', EXAMPLE_FILE);
   assert.deepEqual(config, {
     version: 1,
-    gateway: { name: 'homeward' },
+    gateway: { name: 'homeward', stateDir: null },
     sites: [],
     egress: [],
     routes: [],

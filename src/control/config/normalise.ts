@@ -23,7 +23,7 @@ export function toConfig(
   const plugins = document.plugins.filter(({ name }) => name !== 'return-routing');
   return {
     version: document.version,
-    gateway: { name: document.gateway.name },
+    gateway: { name: document.gateway.name, stateDir: document.gateway.state_dir ?? null },
     sites: document.sites.map(({ name, prefixes, tunnels }) => ({
       name,
       prefixes,
@@ -48,6 +48,7 @@ export function toConfig(
 function toTunnel(tunnel: TunnelDocument): TunnelConfig {
   const common = {
     name: tunnel.name,
+    enabled: tunnel.enabled,
     priority: tunnel.priority,
     automaticReturnRouting: tunnel.automatic_return_routing,
     mtu: tunnel.mtu ?? null,

@@ -40,8 +40,8 @@ badConfigurations([
   [
     'state_dir',
     'name: gw1 }',
-    'name: gw1, state_dir: /var/lib/homeward }',
-    ['2:23: gateway: state_dir is not built yet; leave it out'],
+    'name: gw1, state_dir: state }',
+    ['2:34: gateway.state_dir: state is not an absolute path; write one such as /var/lib/homeward'],
   ],
   [
     'timeouts',

@@ -158,6 +158,7 @@ const port = integer(1, 65535);
 
 const tunnelCommon = {
   name: name('a tunnel', MAX_TUNNEL_NAME),
+  enabled: boolean().default(true),
   priority: integer(0, 65535).default(100),
   automatic_return_routing: boolean().default(true),
   mtu: mtu.optional(),
@@ -362,11 +363,12 @@ const api = map('API settings', {
   listen: z.null(notBuilt('listening on the network is', 'leave it out or write null')).optional(),
 });
 
-const gateway = map(
-  'gateway settings',
-  { name: name('the gateway', MAX_NAME).default('homeward') },
-  { state_dir: notBuilt('state_dir is') },
-);
+const gateway = map('gateway settings', {
+  name: name('the gateway', MAX_NAME).default('homeward'),
+  state_dir: text({ what: 'an absolute path', write: 'one such as /var/lib/homeward' }, (value) =>
+    found(/^\/.*[^/]$/.test(value) ? value : undefined),
+  ).optional(),
+});
 
 /** The whole file. Output: snake_case, as in the file, with defaults filled in. */
 export const configSchema = map(

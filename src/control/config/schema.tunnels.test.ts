@@ -13,7 +13,7 @@ badConfigurations([
     'device: wg0 }',
     'device: wg0, key: 7 }',
     [
-      '25:51: sites.datacenter.tunnels.dc-wg: key is not a known key; the keys here are name, priority, automatic_return_routing, mtu, type, device, driver, interface_address',
+      '25:51: sites.datacenter.tunnels.dc-wg: key is not a known key; the keys here are name, enabled, priority, automatic_return_routing, mtu, type, device, driver, interface_address',
     ],
   ],
   [
