@@ -1,5 +1,6 @@
 /** Devices of plans, with TUN devices of a network namespace that lives as long as this test. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { it } from 'node:test';
 import { inOwnNamespace } from '../../test/support/own-namespace.ts';
 import { NativeIo } from '../device/native-io.ts';
@@ -23,5 +24,27 @@ if (inOwnNamespace(import.meta.url)) {
     assert.deepEqual([io.tx.count, io.tx.device(0)], [1, 1]);
     assert.equal(io.txErrors[2], 1);
     io.close();
+  });
+
+  it('keeps what it has received when the filter of a device changes', () => {
+    execFileSync('ip', ['link', 'add', 'up0', 'type', 'veth', 'peer', 'name', 'up1']);
+    for (const name of ['up0', 'up1']) execFileSync('ip', ['link', 'set', name, 'up']);
+    const io = new NativeIo();
+    const devices = new DeviceSet(io, { onUp: () => {}, onDown: (_, why) => assert.fail(why) });
+    const uplink = (filter: PlanDevice['filter']): PlanDevice => {
+      return { index: 1, name: 'up0', kind: 'ethernet', mtu: 1500, filter: filter! };
+    };
+    const take = [0x06, 0, 0, 0xffff] as const;
+    devices.apply(planOf(uplink([take])), io.nowMs);
+    const far = new NativeIo();
+    far.addPacket(0, 'up1', { kind: 'ethernet' });
+    far.tx.push(far.scratchOffset, FRAME_PREFIX_BYTES + 40, 0, 0);
+    far.burst(0);
+    devices.apply(planOf(uplink([[0x00, 0, 0, 0], take])), io.nowMs);
+    const deadline = performance.now() + 2000;
+    while (io.burst(50) === 0) assert.ok(performance.now() < deadline, 'the frame is lost');
+    assert.equal(io.rx.count, 1);
+    io.close();
+    far.close();
   });
 }

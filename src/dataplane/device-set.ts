@@ -13,7 +13,7 @@ export interface DeviceEvents {
 }
 
 interface OpenDevice {
-  readonly spec: PlanDevice;
+  spec: PlanDevice;
   up: boolean;
   /** What the last attempt to open it said; logged when it changes. */
   problem: string;
@@ -30,12 +30,15 @@ export class DeviceSet {
     this.events = events;
   }
 
-  /** Takes the devices of a plan. Devices that did not change stay open and lose no packet. */
+  /**
+   * Takes the devices of a plan. Those that are still the same stay open and lose no packet, also with another
+   * filter: an uplink's tells the tunnels apart, and one more must not disturb the others.
+   */
   apply(plan: Plan, nowMs: number): void {
     const wanted = new Map(plan.devices.map((device) => [device.index, device]));
     for (const [index, open] of this.devices) {
       const spec = wanted.get(index);
-      if (spec !== undefined && JSON.stringify(spec) === JSON.stringify(open.spec)) continue;
+      if (spec !== undefined && this.keep(open, spec)) continue;
       this.close(index);
       this.devices.delete(index);
     }
@@ -70,6 +73,21 @@ export class DeviceSet {
     return [...this.devices.values()].map((device) => device.spec);
   }
 
+  /** Whether what is open does for `spec`, after a change of its filter if need be. */
+  private keep(device: OpenDevice, spec: PlanDevice): boolean {
+    const former = device.spec;
+    if (identityOf(former) !== identityOf(spec)) return false;
+    device.spec = spec;
+    if (!device.up || JSON.stringify(former.filter) === JSON.stringify(spec.filter)) return true;
+    if (former.filter === undefined || spec.filter === undefined) return false;
+    try {
+      this.io.setFilter(spec.index, spec.filter);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** What waits to be sent goes with the device: another one may be opened by its number before the next burst. */
   private close(index: number): void {
     this.io.removeDevice(index);
@@ -95,4 +113,9 @@ export class DeviceSet {
       device.problem = problem;
     }
   }
+}
+
+/** What cannot change while a device is open. The MTU is the host's to set; a TUN device's is set when it is opened. */
+function identityOf({ name, kind, mac, mtu }: PlanDevice): string {
+  return JSON.stringify([name, kind, mac, kind === 'tun' ? mtu : 0]);
 }

@@ -142,6 +142,30 @@ if (inOwnNamespace(import.meta.url)) {
       farIo.close();
     });
 
+    it('take another filter without losing what has come already', () => {
+      const { near, far } = makeVeth();
+      const farIo = new NativeIo();
+      farIo.addPacket(0, far, { kind: 'ethernet' });
+      const io = new NativeIo();
+      io.addPacket(0, near, { kind: 'ethernet', filter: byteFilter(14 + 5, 7) });
+      sendNumbered(farIo, 0, [7, 8], LINK_HEADER);
+      io.setFilter(0, byteFilter(14 + 5, 8));
+      sendNumbered(farIo, 0, [7 + 256, 8 + 256], LINK_HEADER);
+      assert.deepEqual(
+        receive(io, 2).map(({ packet }) => numberOf(packet)),
+        [7, 8 + 256],
+      );
+      assert.throws(() => io.setFilter(0, [[0xff, 0, 0, 0]]), { code: 'EINVAL' });
+      sendNumbered(farIo, 0, [7, 8], LINK_HEADER);
+      assert.deepEqual(
+        receive(io, 1).map(({ packet }) => numberOf(packet)),
+        [8],
+      );
+      assert.throws(() => io.setFilter(1, byteFilter(14 + 5, 8)), { code: 'ENODEV' });
+      io.close();
+      farIo.close();
+    });
+
     it('do not see what is sent by the host itself', () => {
       const { near, far } = makeVeth();
       const io = new NativeIo();

@@ -55,7 +55,7 @@ export interface PacketOptions {
   /** `ethernet`: Ethernet, VLAN, loopback; `ip`: a device without link header (WireGuard, TUN, GRE, PPP). */
   readonly kind: 'ethernet' | 'ip';
   /**
-   * Classic BPF (`code, jt, jf, k`), locked once attached; default: everything the device receives. The socket
+   * Classic BPF (`code, jt, jf, k`); default: everything the device receives. The socket
    * sees frames of VLAN sub-interfaces without their tag, and frames for other hosts: the filter must refuse
    * them (ancillary data VLAN_TAG_PRESENT, PKTTYPE).
    */
@@ -156,6 +156,15 @@ export class NativeIo implements BurstIo {
       this.#binding.addPacket(this.#loop, index, name, kind, filter, bypass, coalesce),
       `open a packet socket on ${name}`,
     );
+  }
+
+  /**
+   * Puts another filter in place of the one that a packet socket has. No frame is lost; what was received before
+   * has passed the former one. Throws {@link NativeError}: `ENODEV` if no packet socket is open at this index,
+   * `EINVAL` if the filter is refused; the former one stays then.
+   */
+  setFilter(index: number, filter: NonNullable<PacketOptions['filter']>): void {
+    checked(this.#binding.setFilter(this.#loop, index, encodeFilter(filter)), 'change a socket filter');
   }
 
   #mustBeFree(index: number, name: string): void {

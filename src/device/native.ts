@@ -46,6 +46,7 @@ export interface NativeBinding {
     qdiscBypass: number,
     coalesceGre: number,
   ): number;
+  setFilter(loop: NativeLoop, index: number, filter: Uint8Array): number;
   removeDevice(loop: NativeLoop, index: number): void;
   checkDevice(loop: NativeLoop, index: number): void;
   watch(loop: NativeLoop, fd: number, id: number, writable: number): number;

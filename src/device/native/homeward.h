@@ -167,6 +167,8 @@ struct packet_options {
 };
 /* Sets what the device is like in `device`. */
 int packet_open(const char *name, const struct packet_options *options, struct device *device);
+/* Puts another filter in place of the one a socket has. What was received before stays. */
+int packet_filter(int fd, const struct sock_filter *filter, int length);
 /* Notices a device that is gone although nothing was sent or received since, and frames that the kernel dropped. */
 void packet_check(struct loop *loop, int index);
 bool packet_receive(struct loop *loop, int index, int frames);

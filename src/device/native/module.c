@@ -269,6 +269,20 @@ static napi_value add_packet(napi_env env, napi_callback_info info) {
   return add(loop, env, index, fd, &device);
 }
 
+/* setFilter(loop, index, filter: Uint8Array) */
+static napi_value set_filter(napi_env env, napi_callback_info info) {
+  struct arguments arguments = read_arguments(env, info);
+  struct loop *loop = loop_at(&arguments, 0);
+  int index = index_at(&arguments, 1);
+  size_t bytes;
+  const struct sock_filter *filter = array_at(&arguments, 2, napi_uint8_array, &bytes);
+  if (arguments.failed) return NULL;
+  const struct device *device = &loop->devices[index];
+  last_step = "no packet socket";
+  if (device->fd < 0 || device->kind == KIND_TUN) return number(env, -ENODEV);
+  return number(env, packet_filter(device->fd, filter, (int)(bytes / sizeof *filter)));
+}
+
 /* removeDevice(loop, index) */
 static napi_value remove_device(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
@@ -395,7 +409,7 @@ NAPI_MODULE_INIT() {
       {"allocate", allocate},     {"mapFile", map_file},      {"lockFile", lock_file},
       {"rxAreaBytes", rx_area},   {"loopCreate", loop_create}, {"loopClose", close_loop},
       {"addTun", add_tun},        {"addPacket", add_packet},  {"removeDevice", remove_device},
-      {"checkDevice", check_device},
+      {"setFilter", set_filter},  {"checkDevice", check_device},
       {"watch", watch},           {"unwatch", unwatch},       {"wake", wake},
       {"burst", burst},           {"unixListen", listen_unix}, {"unixAccept", accept_unix},
       {"unixRead", read_unix},    {"unixWrite", write_unix},  {"closeFd", close_fd},

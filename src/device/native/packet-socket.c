@@ -9,7 +9,7 @@
  * socket sends to be behind it, and would cut GSO packets there. So they are cut here, by gre-segment.c.
  *
  * Bound with ETH_P_ALL: taps for single protocols see nothing behind an nftables ingress drop. What the socket
- * takes is up to its filter, which is attached before the bind and locked.
+ * takes is up to its filter, which is attached before the bind; another one takes its place without a gap.
  */
 #include "homeward.h"
 
@@ -65,6 +65,11 @@ static int check_kind(int fd, struct ifreq *request, int kind, struct device *de
   return ethernet == (kind == KIND_ETHERNET) ? 0 : -EINVAL;
 }
 
+int packet_filter(int fd, const struct sock_filter *filter, int length) {
+  struct sock_fprog program = {.len = (unsigned short)length, .filter = (struct sock_filter *)filter};
+  return option(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program, "SO_ATTACH_FILTER");
+}
+
 static int configure(int fd, const char *name, const struct packet_options *options, struct device *device) {
   struct ifreq request;
   memset(&request, 0, sizeof request);
@@ -82,13 +87,7 @@ static int configure(int fd, const char *name, const struct packet_options *opti
   if (result == 0 && options->qdisc_bypass) result = flag(fd, PACKET_QDISC_BYPASS, "PACKET_QDISC_BYPASS");
   if (result == 0) result = option(fd, SOL_SOCKET, SO_RCVBUFFORCE, &receive_bytes, sizeof receive_bytes, "SO_RCVBUFFORCE");
   if (result == 0) result = option(fd, SOL_SOCKET, SO_SNDBUFFORCE, &send_bytes, sizeof send_bytes, "SO_SNDBUFFORCE");
-  if (result == 0 && options->filter_length > 0) {
-    struct sock_fprog program = {.len = (unsigned short)options->filter_length,
-                                 .filter = (struct sock_filter *)options->filter};
-    int one = 1;
-    result = option(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program, "SO_ATTACH_FILTER");
-    if (result == 0) result = option(fd, SOL_SOCKET, SO_LOCK_FILTER, &one, sizeof one, "SO_LOCK_FILTER");
-  }
+  if (result == 0 && options->filter_length > 0) result = packet_filter(fd, options->filter, options->filter_length);
   if (result == 0 && options->kind == KIND_ETHERNET) {
     struct packet_mreq membership = {.mr_ifindex = device->ifindex, .mr_type = PACKET_MR_ALLMULTI};
     result = option(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &membership, sizeof membership, "PACKET_ADD_MEMBERSHIP");
