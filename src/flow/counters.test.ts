@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  COUNTED_DEVICES,
+  COUNTED_PLUGINS,
   COUNTED_PORTS,
   COUNTED_REASONS,
   COUNTER,
   COUNTERS_BYTES,
   Counters,
+  DEVICE_RECEIVE_ERRORS,
+  DEVICE_SEND_ERRORS,
   GLOBAL_COUNTER_NAMES,
+  PLUGIN_CALLS,
+  PLUGIN_FAILURES,
+  PLUGIN_TIME_MS,
   PORT_BYTES_IN,
   PORT_BYTES_OUT,
   PORT_COUNTER_NAMES,
@@ -38,15 +45,34 @@ test('every counter has a place of its own', () => {
       expected.set(`drop ${port} ${reason}`, reason + 1);
     }
   }
+  for (let reason = 0; reason < COUNTED_REASONS; reason++) {
+    for (let times = 0; times < reason + 3; times++) counters.countCreation(reason);
+    expected.set(`creation ${reason}`, reason + 3);
+  }
+  for (let plugin = 0; plugin < COUNTED_PLUGINS; plugin++) {
+    for (const counter of [PLUGIN_CALLS, PLUGIN_TIME_MS, PLUGIN_FAILURES]) {
+      assert.equal(counters.addPlugin(plugin, counter, next), next);
+      expected.set(`plugin ${plugin} ${counter}`, next++);
+    }
+  }
+  for (const device of [0, 1, COUNTED_DEVICES - 1]) {
+    for (const counter of [DEVICE_SEND_ERRORS, DEVICE_RECEIVE_ERRORS]) {
+      counters.setDevice(device, counter, next);
+      expected.set(`device ${device} ${counter}`, next++);
+    }
+  }
   for (const [name, value] of expected) {
     const [kind, first, second] = name.split(' ');
-    const found =
-      kind === 'global'
-        ? counters.global(Number(first))
-        : kind === 'port'
-          ? counters.port(Number(first), Number(second))
-          : counters.drops(Number(first), Number(second));
-    assert.equal(found, value, name);
+    const [one, other] = [Number(first), Number(second)];
+    const readers: Readonly<Record<string, () => number>> = {
+      global: () => counters.global(one),
+      port: () => counters.port(one, other),
+      drop: () => counters.drops(one, other),
+      creation: () => counters.creations(one),
+      plugin: () => counters.plugin(one, other),
+      device: () => counters.device(one, other),
+    };
+    assert.equal(readers[kind!]!(), value, name);
   }
 });
 

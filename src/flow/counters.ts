@@ -1,5 +1,6 @@
 /**
- * Counters in the flow memory: per port, per port and drop reason, and for the whole gateway.
+ * Counters in the flow memory: per port, per port and drop reason, and for the whole gateway; what became of
+ * attempts to make flows, what plugins cost, what devices lost.
  *
  * The data plane counts; the control process reads the same memory. Every counter is one aligned float64 with
  * one writer, so a reader sees a whole value, at worst a moment old. Counters survive a restart of the data
@@ -11,6 +12,13 @@
  *  | gateway-wide, 64       | port 0        | port 1        |
  *  +------------------------+---------------+---------------+-----
  *                            block: 16 of the port (`PORT_...`), then 64 drop reasons
+ *
+ *  behind the ports
+ *  +------------------------+------------------------+----------------------------+
+ *  | creations, 64          | plugins, 16 x 8        | devices, 1024 x 2          |
+ *  | [0] made, [n] refused  | by place in the chain, | by device number,          |
+ *  | for drop reason n      | `PLUGIN_...`           | `DEVICE_...`               |
+ *  +------------------------+------------------------+----------------------------+
  * ```
  *
  * Port 0 is no port: what cannot be attributed is counted there. Neighbours: `flow/flow-memory.ts` gives the
@@ -22,12 +30,22 @@ export const COUNTED_PORTS = 1024;
 /** Room for drop reasons. */
 export const COUNTED_REASONS = 64;
 
+/** Plugins that have counters of their own: as many as there may be. */
+export const COUNTED_PLUGINS = 16;
+/** Devices that have counters of their own: as many as there may be. */
+export const COUNTED_DEVICES = 1024;
+
 const GLOBAL_ROOM = 64;
 const PORT_ROOM = 16;
+const PLUGIN_ROOM = 8;
+const DEVICE_ROOM = 2;
 const BLOCK = PORT_ROOM + COUNTED_REASONS;
+const CREATIONS_AT = GLOBAL_ROOM + COUNTED_PORTS * BLOCK;
+const PLUGINS_AT = CREATIONS_AT + COUNTED_REASONS;
+const DEVICES_AT = PLUGINS_AT + COUNTED_PLUGINS * PLUGIN_ROOM;
 
 /** Bytes of the counters section; a multiple of 64. */
-export const COUNTERS_BYTES = (GLOBAL_ROOM + COUNTED_PORTS * BLOCK) * 8;
+export const COUNTERS_BYTES = (DEVICES_AT + COUNTED_DEVICES * DEVICE_ROOM) * 8;
 
 /** Packets that came in by the port. */
 export const PORT_PACKETS_IN = 0;
@@ -43,6 +61,8 @@ export const PORT_FLOWS_CREATED = 4;
 export const PORT_FLOWS_LIVE = 5;
 /** Flows whose originator changed over to this port from another one of its site. */
 export const PORT_REPINS = 6;
+/** 1 while packets may leave by the port, else 0: a gauge, brought up to date once a second. */
+export const PORT_UP = 7;
 
 /** Names of the per-port counters, by number. */
 export const PORT_COUNTER_NAMES = [
@@ -53,7 +73,22 @@ export const PORT_COUNTER_NAMES = [
   'flows_created',
   'flows_live',
   'repins',
+  'up',
 ] as const;
+
+/** Calls of a plugin's hooks. */
+export const PLUGIN_CALLS = 0;
+/** Time in them, milliseconds: estimated from one call in {@link PLUGIN_TIMED_CALLS}. */
+export const PLUGIN_TIME_MS = 1;
+/** Calls that failed. */
+export const PLUGIN_FAILURES = 2;
+/** One call in so many is timed; a power of two. */
+export const PLUGIN_TIMED_CALLS = 32;
+
+/** Frames that a device did not take. */
+export const DEVICE_SEND_ERRORS = 0;
+/** Frames that could not be received. */
+export const DEVICE_RECEIVE_ERRORS = 1;
 
 const globalNames = [
   'flows_created',
@@ -72,6 +107,8 @@ const globalNames = [
   'datagrams_reassembled',
   'packets_fragmented',
   'plugin_failures',
+  'bursts',
+  'busy_ms',
 ] as const;
 
 export type GlobalCounterName = (typeof globalNames)[number];
@@ -149,6 +186,44 @@ export class Counters {
     return sum;
   }
 
+  /** Counts an attempt to make a flow: 0 for one that was made, else the drop reason of the refusal. */
+  countCreation(reason: number): void {
+    this.values[CREATIONS_AT + (reason & (COUNTED_REASONS - 1))]! += 1;
+  }
+
+  /** Flows made (0), or attempts refused for a drop reason. */
+  creations(reason: number): number {
+    return this.values[CREATIONS_AT + reason]!;
+  }
+
+  /** Adds to a counter (`PLUGIN_...`) of the plugin at this place of the chain; returns its new value. */
+  addPlugin(plugin: number, counter: number, amount: number): number {
+    const at = pluginAt(plugin) + counter;
+    const value = this.values[at]! + amount;
+    this.values[at] = value;
+    return value;
+  }
+
+  /** A counter (`PLUGIN_...`) of the plugin at this place of the chain. */
+  plugin(plugin: number, counter: number): number {
+    return this.values[pluginAt(plugin) + counter]!;
+  }
+
+  /** Zeroes all plugins' counters: the places mean other plugins now. */
+  clearPlugins(): void {
+    this.values.fill(0, PLUGINS_AT, DEVICES_AT);
+  }
+
+  /** Sets a counter (`DEVICE_...`) of a device. */
+  setDevice(device: number, counter: number, value: number): void {
+    this.values[deviceAt(device) + counter] = value;
+  }
+
+  /** A counter (`DEVICE_...`) of a device. */
+  device(device: number, counter: number): number {
+    return this.values[deviceAt(device) + counter]!;
+  }
+
   /** A gateway-wide counter (`COUNTER.name`). */
   global(counter: number): number {
     return this.values[counter]!;
@@ -164,4 +239,12 @@ export class Counters {
 /** Where a port's block begins, in float64s. */
 function blockOf(port: number): number {
   return GLOBAL_ROOM + (port >>> 0 < COUNTED_PORTS ? port : 0) * BLOCK;
+}
+
+function pluginAt(plugin: number): number {
+  return PLUGINS_AT + (plugin & (COUNTED_PLUGINS - 1)) * PLUGIN_ROOM;
+}
+
+function deviceAt(device: number): number {
+  return DEVICES_AT + (device & (COUNTED_DEVICES - 1)) * DEVICE_ROOM;
 }
