@@ -19,7 +19,8 @@ export const MAX_DEVICES = 1024;
 
 const STATUS_NOW_MS = 0;
 const STATUS_READY_COUNT = 1;
-const STATUS_WORDS = 2;
+const STATUS_WAITED_US = 2;
+const STATUS_WORDS = 3;
 const STATE_OPEN = 1;
 const STATE_GONE = 2;
 const KIND_ETHERNET = 1;
@@ -96,6 +97,8 @@ export class NativeIo implements BurstIo {
    */
   readonly rxErrors = new Float64Array(MAX_DEVICES);
   nowMs = 0;
+  /** Time that bursts have spent waiting for input since the start, microseconds as int32: it wraps. */
+  waitedUs = 0;
   /** Ids of the watched descriptors that were ready in the last burst; the first `readyCount` are valid. */
   readonly readyIds = new Int32Array(MAX_READY);
   readyCount = 0;
@@ -216,6 +219,7 @@ export class NativeIo implements BurstIo {
     this.rx.count = received;
     this.nowMs = this.#status[STATUS_NOW_MS]!;
     this.readyCount = this.#status[STATUS_READY_COUNT]!;
+    this.waitedUs = this.#status[STATUS_WAITED_US]!;
     return received;
   }
 

@@ -217,6 +217,19 @@ describe('the loop', () => {
     io.close();
   });
 
+  it('tells how long it has waited: nothing for a burst that must not', () => {
+    const io = new NativeIo();
+    for (let i = 0; i < 3; i++) io.burst(0);
+    assert.equal(io.waitedUs, 0);
+    io.burst(5);
+    const waited = io.waitedUs;
+    assert.ok(waited >= 1000, `${waited} us of 5 ms`);
+    io.wake();
+    io.burst(0);
+    assert.equal(io.waitedUs, waited);
+    io.close();
+  });
+
   it('tells the time since boot', () => {
     const io = new NativeIo();
     io.burst(0);

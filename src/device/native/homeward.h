@@ -84,7 +84,12 @@ struct device {
 };
 
 /* Words of the status array that JavaScript reads. */
-enum status_word { STATUS_NOW_MS = 0, STATUS_READY_COUNT = 1, STATUS_WORDS = 2 };
+enum status_word {
+  STATUS_NOW_MS = 0,
+  STATUS_READY_COUNT = 1,
+  STATUS_WAITED_US = 2, /* spent waiting for input since the start; wraps */
+  STATUS_WORDS = 3
+};
 
 struct loop {
   int epoll_fd;

@@ -174,9 +174,24 @@ static void enqueue(struct loop *loop, int index) {
   loop->queue[(loop->queue_first + loop->queue_count++) % MAX_DEVICES] = (int16_t)index;
 }
 
+static uint32_t clock_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint32_t)((uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+}
+
+/* Waits, and says how long that took: the rest of the time the loop is busy. Without system calls (vDSO). */
+static int wait_for_events(struct loop *loop, struct epoll_event *events, int wait_ms) {
+  uint32_t began = clock_us();
+  int count = epoll_wait(loop->epoll_fd, events, EVENTS, wait_ms);
+  loop->status[STATUS_WAITED_US] = (int32_t)((uint32_t)loop->status[STATUS_WAITED_US] + clock_us() - began);
+  return count;
+}
+
 static void collect(struct loop *loop, int wait_ms) {
   struct epoll_event events[EVENTS];
-  int count = epoll_wait(loop->epoll_fd, events, EVENTS, loop->queue_count > 0 ? 0 : wait_ms);
+  int count = loop->queue_count > 0 || wait_ms == 0 ? epoll_wait(loop->epoll_fd, events, EVENTS, 0)
+                                                    : wait_for_events(loop, events, wait_ms);
   int ready = 0;
   for (int i = 0; i < count; i++) {
     uint32_t id = (uint32_t)events[i].data.u64;
