@@ -20,18 +20,10 @@ import {
   PORT_PACKETS_IN,
   PORT_PACKETS_OUT,
 } from '../flow/counters.ts';
+import { flowTest } from '../flow/flow-conditions.ts';
 import type { FlowMemory } from '../flow/flow-memory.ts';
-import {
-  DIRECTION_EGRESS,
-  DIRECTION_WORDS,
-  KEY_META,
-  REPLY,
-  SHARED_ID,
-  SHARED_INGRESS,
-} from '../flow/layout.ts';
 import { Assembly } from '../pipeline/assembly.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
-import { portIndex } from '../pipeline/port-table.ts';
 import { DROP_REASON_NAMES } from '../plugin/drop-reasons.ts';
 import { DESCRIPTOR_DEVICE, DESCRIPTOR_LENGTH, DESCRIPTOR_OFFSET, DESCRIPTOR_WORDS } from '../wire/frame.ts';
 import { ControlSocket } from './control-socket.ts';
@@ -41,6 +33,7 @@ import {
   type ControlMessage,
   type DataPlaneArguments,
   type DataPlaneStatus,
+  type FlushedMessage,
   type FlushRequest,
   HEARTBEAT_INTERVAL_MS,
   type LogMessage,
@@ -145,7 +138,7 @@ export class DataPlane {
         this.control.send({ type: 'status', status: this.status() });
         break;
       case 'flush':
-        this.control.send({ type: 'flushed', flows: this.flush(message) });
+        this.control.send(this.flush(message));
         break;
     }
   }
@@ -219,25 +212,13 @@ export class DataPlane {
     });
   }
 
-  private flush(request: FlushRequest): number {
-    if (this.assembly === undefined) return 0;
-    return this.assembly.flush((words, base) => {
-      const reply = base + DIRECTION_WORDS;
-      if (request.flow !== undefined && words[base + SHARED_ID] !== request.flow) return false;
-      if (
-        request.space !== undefined &&
-        words[base + KEY_META] >>> 16 !== request.space &&
-        words[reply + KEY_META] >>> 16 !== request.space
-      ) {
-        return false;
-      }
-      return (
-        request.port === undefined ||
-        portIndex(words[base + SHARED_INGRESS]) === request.port ||
-        portIndex(words[base + DIRECTION_EGRESS]) === request.port ||
-        portIndex(words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS]) === request.port
-      );
-    }, this.io.nowMs);
+  private flush(request: FlushRequest): FlushedMessage {
+    if (this.assembly === undefined) return { type: 'flushed', flows: 0 };
+    try {
+      return { type: 'flushed', flows: this.assembly.flush(flowTest(request), this.io.nowMs) };
+    } catch (error) {
+      return { type: 'flushed', flows: 0, error: (error as Error).message };
+    }
   }
 
   private status(): DataPlaneStatus {

@@ -25,8 +25,9 @@
  * that carries something that is not in this list.
  *
  * Neighbours: `dataplane/main.ts` speaks the data plane's side, `control/runtime/data-plane-link.ts` control's.
- * This module depends on nothing but the plan's type, and does not throw for what the peer sends.
+ * This module depends on types only, and does not throw for what the peer sends.
  */
+import type { FlowConditions } from '../flow/flow-conditions.ts';
 import type { Plan } from '../pipeline/plan.ts';
 
 /** The longest JSON text of one message, bytes. */
@@ -55,15 +56,9 @@ export interface StatusRequest {
   readonly type: 'status';
 }
 
-/** End flows; all members are conditions, and all of them must hold. Without conditions: every flow. */
-export interface FlushRequest {
+/** End the flows that meet the conditions; without any: every flow. */
+export interface FlushRequest extends FlowConditions {
   readonly type: 'flush';
-  /** Flows that a site or egress takes part in, by space id. */
-  readonly space?: number;
-  /** Flows that come or go by this port, by index. */
-  readonly port?: number;
-  /** One flow by its id. */
-  readonly flow?: number;
 }
 
 /** From the data plane to control. */
@@ -99,6 +94,8 @@ export interface PlanRefusedMessage {
 export interface FlushedMessage {
   readonly type: 'flushed';
   readonly flows: number;
+  /** Why the conditions cannot be used; nothing was flushed then. */
+  readonly error?: string;
 }
 
 export interface StatusMessage {

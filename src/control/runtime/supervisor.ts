@@ -27,6 +27,7 @@ import {
   HEARTBEAT_TIMEOUT_MS,
   type LogMessage,
 } from '../../dataplane/messages.ts';
+import type { FlowConditions } from '../../flow/flow-conditions.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { DataPlaneLink } from './data-plane-link.ts';
 import {
@@ -181,13 +182,14 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   }
 
   /**
-   * Ends flows; resolves to their number.
+   * Ends the flows that meet the conditions; resolves to their number.
    *
-   * @throws DataPlaneGoneError
+   * @throws DataPlaneGoneError, RangeError for conditions that make no sense
    */
-  async flush(conditions: Omit<FlushRequest, 'type'>): Promise<number> {
+  async flush(conditions: FlowConditions): Promise<number> {
     const reply = await this.#request({ ...conditions, type: 'flush' });
     if (reply.type !== 'flushed') throw new DataPlaneGoneError('the data plane mixed up its answers');
+    if (reply.error !== undefined) throw new RangeError(reply.error);
     return reply.flows;
   }
 
