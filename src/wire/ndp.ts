@@ -24,6 +24,7 @@ import {
   ICMPV6_REDIRECT,
   ICMPV6_ROUTER_SOLICITATION,
 } from './icmpv6.ts';
+import { IpAddresses } from './ip-addresses.ts';
 import {
   IPV6_DESTINATION,
   IPV6_HEADER_BYTES,
@@ -70,20 +71,12 @@ export const NDP_IGNORED = 2;
 /** Fails the checks of RFC 4861, 7.1: to be dropped in silence. */
 export const NDP_MALFORMED = 3;
 
-/** A solicitation or advertisement; reused. */
-export class NdpMessage {
+/** A solicitation or advertisement, and the addresses of its IPv6 header; reused. */
+export class NdpMessage extends IpAddresses {
   /** `ICMPV6_NEIGHBOR_SOLICITATION` or `ICMPV6_NEIGHBOR_ADVERTISEMENT`. */
   type = 0;
   /** Advertisements: `NDP_ROUTER`, `NDP_SOLICITED`, `NDP_OVERRIDE`. */
   flags = 0;
-  src0 = 0;
-  src1 = 0;
-  src2 = 0;
-  src3 = 0;
-  dst0 = 0;
-  dst1 = 0;
-  dst2 = 0;
-  dst3 = 0;
   target0 = 0;
   target1 = 0;
   target2 = 0;
@@ -122,14 +115,7 @@ export function parseNdp(
 
   message.type = type;
   message.flags = type === ICMPV6_NEIGHBOR_ADVERTISEMENT ? readInt32(bytes, icmp + FLAGS) : 0;
-  message.src0 = readWord(bytes, offset + IPV6_SOURCE);
-  message.src1 = readWord(bytes, offset + IPV6_SOURCE + 4);
-  message.src2 = readWord(bytes, offset + IPV6_SOURCE + 8);
-  message.src3 = readWord(bytes, offset + IPV6_SOURCE + 12);
-  message.dst0 = readWord(bytes, offset + IPV6_DESTINATION);
-  message.dst1 = readWord(bytes, offset + IPV6_DESTINATION + 4);
-  message.dst2 = readWord(bytes, offset + IPV6_DESTINATION + 8);
-  message.dst3 = readWord(bytes, offset + IPV6_DESTINATION + 12);
+  message.readIpv6Addresses(bytes, offset);
   message.target0 = readWord(bytes, icmp + TARGET);
   message.target1 = readWord(bytes, icmp + TARGET + 4);
   message.target2 = readWord(bytes, icmp + TARGET + 8);

@@ -4,7 +4,7 @@
  * GRE to an own end of any tunnel goes no other way: it is that tunnel's (by device, both addresses and key),
  * or it is dropped. Fragments of such packets are handed out to be reassembled, if some tunnel has their ends.
  *
- * Neighbours: `link-layer.ts` (asks), `outer-header.ts`, `gre-decapsulation.ts`, `outer-icmp.ts`.
+ * Neighbours: `link-layer.ts` (asks), `outer-header.ts`, `gre-tunnel-table.ts`, `gre-decapsulation.ts`, `outer-icmp.ts`.
  */
 import { DROP } from '../../plugin/drop-reasons.ts';
 import { FRAME_PREFIX_BYTES, type FrameMemory } from '../../wire/frame.ts';
@@ -19,7 +19,7 @@ import {
 } from '../../wire/packet.ts';
 import { writeOwnPrefix } from './ethernet-header.ts';
 import { GRE_KEEPALIVE, GreDecapsulation } from './gre-decapsulation.ts';
-import { GreTunnelTable } from './gre-tunnel.ts';
+import { GreTunnelTable } from './gre-tunnel-table.ts';
 import { AddressList, type LinkDevice } from './link-device.ts';
 import type { LinkPort } from './link-port.ts';
 import { OuterHeader } from './outer-header.ts';
@@ -97,9 +97,8 @@ export class GreInput {
 
   private receiveFragment(device: LinkDevice, frame: number, available: number, nowMs: number): number {
     const outer = this.outer;
-    const { family, src0, src1, src2, src3, dst0, dst1, dst2, dst3 } = outer;
     // Strangers get no memory.
-    if (!this.tunnels.hasEnds(device.index, family, src0, src1, src2, src3, dst0, dst1, dst2, dst3)) {
+    if (this.tunnels.findFrom(device.index, outer) < 0) {
       return this.dropped(device.port, DROP.unknown_tunnel);
     }
     if (this.onOuterFragment === undefined) return this.dropped(device.port, DROP.fragment_limit);
@@ -108,7 +107,9 @@ export class GreInput {
     if (whole < 0) return this.dropped(device.port, -whole);
     const bytes = this.bytes;
     const length =
-      family === IPV4 ? ipv4TotalLength(bytes, whole) : ipv6PayloadLength(bytes, whole) + IPV6_HEADER_BYTES;
+      outer.family === IPV4
+        ? ipv4TotalLength(bytes, whole)
+        : ipv6PayloadLength(bytes, whole) + IPV6_HEADER_BYTES;
     const wholeFrame = (whole - FRAME_PREFIX_BYTES) | 0;
     writeOwnPrefix(this.memory.words, wholeFrame);
     if (
@@ -126,20 +127,8 @@ export class GreInput {
     const outer = this.outer;
     const decapsulation = this.decapsulation;
     if (!decapsulation.parse(outer)) return this.dropped(device.port, DROP.gre_malformed);
-    const port = this.tunnels.find(
-      device.index,
-      outer.family,
-      outer.src0,
-      outer.src1,
-      outer.src2,
-      outer.src3,
-      outer.dst0,
-      outer.dst1,
-      outer.dst2,
-      outer.dst3,
-      decapsulation.header.hasKey,
-      decapsulation.header.key,
-    );
+    const { hasKey, key } = decapsulation.header;
+    const port = this.tunnels.find(device.index, outer, hasKey, key);
     if (port?.tunnel === undefined) return this.dropped(device.port, DROP.unknown_tunnel);
     if (port.enabled === 0) return this.dropped(port.index, DROP.port_down);
     const checksumBase = (frame + device.checksumBaseBytes) | 0;

@@ -1,20 +1,18 @@
 /**
- * One GRE tunnel: its endpoints, its options, and what it counts. And the table that finds it by a packet.
+ * One GRE tunnel: its endpoints, its options, and what it counts.
  *
- * A packet belongs to a tunnel if device, both outer addresses and the key are exactly the tunnel's; a tunnel
- * without a key takes only packets without one. Nothing else decides, least of all what is inside.
- *
- * Neighbours: `gre-encapsulation.ts`, `gre-decapsulation.ts`, `outer-icmp.ts`.
+ * Neighbours: `gre-tunnel-table.ts` (finds it by a packet), `gre-encapsulation.ts`, `gre-decapsulation.ts`,
+ * `outer-icmp.ts`.
  */
 
 import { GreHeader, greHeaderBytes, writeGre } from '../../wire/gre.ts';
+import type { IpAddresses } from '../../wire/ip-addresses.ts';
 import { IPV4_HEADER_BYTES } from '../../wire/ipv4.ts';
 import { IPV6_HEADER_BYTES } from '../../wire/ipv6.ts';
 import { IPV4 } from '../../wire/packet.ts';
 import type { PlanGreLink } from '../plan.ts';
 import { GreSequence } from './gre-sequence.ts';
-import { type AddressList, addressWords } from './link-device.ts';
-import type { LinkPort } from './link-port.ts';
+import { addressWords } from './link-device.ts';
 import { PathMtu } from './path-mtu.ts';
 
 export class GreTunnel {
@@ -76,7 +74,7 @@ export class GreTunnel {
     header.key = this.key;
     this.template = new Uint8Array(this.greBytes);
     writeGre(this.template, 0, header);
-    const same = previous !== undefined && this.hasSameEnds(previous) ? previous : undefined;
+    const same = previous !== undefined && this.isLike(previous) ? previous : undefined;
     this.sendSequence = same?.sendSequence ?? 0;
     this.identification = same?.identification ?? 0;
     this.received = same?.received ?? new GreSequence();
@@ -86,176 +84,40 @@ export class GreTunnel {
     this.keepaliveSince = same?.keepaliveSince ?? 0;
   }
 
-  /** Whether both outer addresses and the key (`hasKey` 1 or 0, `key` an int32) are this tunnel's. */
-  matches(
-    remote0: number,
-    remote1: number,
-    remote2: number,
-    remote3: number,
-    local0: number,
-    local1: number,
-    local2: number,
-    local3: number,
-    hasKey: number,
-    key: number,
-  ): boolean {
-    const remote = this.remote;
-    const local = this.local;
+  /** Whether these are the addresses of a packet from the other end. */
+  isFrom(packet: IpAddresses): boolean {
     return (
-      remote[3] === remote3 &&
-      local[3] === local3 &&
-      this.hasKey === hasKey &&
-      this.key === key &&
-      remote[0] === remote0 &&
-      remote[1] === remote1 &&
-      remote[2] === remote2 &&
-      local[0] === local0 &&
-      local[1] === local1 &&
-      local[2] === local2
+      this.family === packet.family &&
+      isAddress(this.remote, packet.src0, packet.src1, packet.src2, packet.src3) &&
+      isAddress(this.local, packet.dst0, packet.dst1, packet.dst2, packet.dst3)
     );
   }
 
-  private hasSameEnds(other: GreTunnel): boolean {
-    const remote = other.remote;
-    const local = other.local;
+  /** Whether these are the addresses of a packet of ours. */
+  isTo(packet: IpAddresses): boolean {
+    return (
+      this.family === packet.family &&
+      isAddress(this.local, packet.src0, packet.src1, packet.src2, packet.src3) &&
+      isAddress(this.remote, packet.dst0, packet.dst1, packet.dst2, packet.dst3)
+    );
+  }
+
+  /** Whether the other tunnel has the same two ends, whatever its key. */
+  hasEndsOf(other: GreTunnel): boolean {
+    const { local, remote } = other;
     return (
       this.family === other.family &&
-      this.matches(
-        remote[0],
-        remote[1],
-        remote[2],
-        remote[3],
-        local[0],
-        local[1],
-        local[2],
-        local[3],
-        other.hasKey,
-        other.key,
-      )
+      isAddress(this.local, local[0], local[1], local[2], local[3]) &&
+      isAddress(this.remote, remote[0], remote[1], remote[2], remote[3])
     );
   }
-}
 
-/** Finds GRE ports by what a packet's outer headers say. Made with every plan, never changed. */
-export class GreTunnelTable {
-  /** All GRE ports. */
-  readonly ports: readonly LinkPort[];
-  private readonly slots: Int32Array;
-  private readonly mask: number;
-  private readonly locals: AddressList;
-
-  /**
-   * `locals`: own outer addresses of all tunnels, each once. Throws, and so refuses the plan, if no packet
-   * could tell two tunnels apart.
-   */
-  constructor(ports: readonly (LinkPort | undefined)[], locals: AddressList) {
-    this.locals = locals;
-    this.ports = ports.filter((port) => port?.tunnel !== undefined) as LinkPort[];
-    let size = 4;
-    while (size < this.ports.length * 4) size *= 2;
-    this.mask = size - 1;
-    this.slots = new Int32Array(size).fill(-1);
-    this.ports.forEach((port, index) => {
-      const { remote, local, hasKey, key, family } = port.tunnel!;
-      const words = [...remote, ...local] as [number, number, number, number, number, number, number, number];
-      if (this.find(port.device, family, ...words, hasKey, key) !== undefined) {
-        throw new Error(`plan: port ${port.index}: another tunnel has the same device, endpoints and key`);
-      }
-      let slot = hash(port.device, remote[3] ^ remote[1], local[3], hasKey, key) & this.mask;
-      while (this.slots[slot] >= 0) slot = (slot + 1) & this.mask;
-      this.slots[slot] = index;
-    });
-  }
-
-  /** The port of a received packet (its source is the tunnel's remote), or undefined. Addresses in wire-order words. */
-  find(
-    device: number,
-    family: number,
-    source0: number,
-    source1: number,
-    source2: number,
-    source3: number,
-    destination0: number,
-    destination1: number,
-    destination2: number,
-    destination3: number,
-    hasKey: number,
-    key: number,
-  ): LinkPort | undefined {
-    let slot = hash(device, source3 ^ source1, destination3, hasKey, key) & this.mask;
-    for (;;) {
-      const index = this.slots[slot];
-      if (index < 0) return undefined;
-      const port = this.ports[index];
-      const tunnel = port.tunnel!;
-      if (
-        port.device === device &&
-        tunnel.family === family &&
-        tunnel.matches(
-          source0,
-          source1,
-          source2,
-          source3,
-          destination0,
-          destination1,
-          destination2,
-          destination3,
-          hasKey,
-          key,
-        )
-      ) {
-        return port;
-      }
-      slot = (slot + 1) & this.mask;
-    }
-  }
-
-  /** Whether any tunnel on the device has these ends, whatever its key: for fragments, which do not show one. */
-  hasEnds(
-    device: number,
-    family: number,
-    source0: number,
-    source1: number,
-    source2: number,
-    source3: number,
-    destination0: number,
-    destination1: number,
-    destination2: number,
-    destination3: number,
-  ): boolean {
-    for (let index = 0; index < this.ports.length; index++) {
-      const tunnel = this.ports[index].tunnel!;
-      if (
-        this.ports[index].device === device &&
-        tunnel.family === family &&
-        tunnel.matches(
-          source0,
-          source1,
-          source2,
-          source3,
-          destination0,
-          destination1,
-          destination2,
-          destination3,
-          tunnel.hasKey,
-          tunnel.key,
-        )
-      ) {
-        return true;
-      }
-    }
-    return false;
-  }
-
-  /** Whether an address is the own end of any tunnel, on whatever device. */
-  isLocal(family: number, word0: number, word1: number, word2: number, word3: number): boolean {
-    return this.locals.has(family, word0, word1, word2, word3);
+  /** The same, and has the same key: nothing tells their packets apart. */
+  isLike(other: GreTunnel): boolean {
+    return this.hasKey === other.hasKey && this.key === other.key && this.hasEndsOf(other);
   }
 }
 
-function hash(device: number, remote: number, local: number, hasKey: number, key: number): number {
-  let value = Math.imul(remote ^ Math.imul(device + 1, 0x9e3779b1), 0x85ebca6b) ^ local;
-  value = Math.imul(value ^ (value >>> 15), 0xc2b2ae35) ^ key ^ hasKey;
-  value = Math.imul(value ^ (value >>> 13), 0x27d4eb2f);
-  return value ^ (value >>> 16);
+function isAddress(own: Int32Array, word0: number, word1: number, word2: number, word3: number): boolean {
+  return own[3] === word3 && own[0] === word0 && own[1] === word1 && own[2] === word2;
 }

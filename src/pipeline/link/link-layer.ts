@@ -19,21 +19,14 @@
  * Which port a packet belongs to is decided by device, outer addresses and key, never by what is inside; GRE to
  * an own end of a tunnel is either that tunnel's or dropped, on whatever device it comes.
  *
- * Neighbours: `device/io.ts` (frames), the rest of the pipeline (packets), `pipeline/plan.ts`.
+ * Neighbours: `link-output.ts` and `neighbor-choice.ts` (sending), `device/io.ts` (frames), the rest of the pipeline
+ * (packets), `pipeline/plan.ts`.
  */
 import { DROP } from '../../plugin/drop-reasons.ts';
-import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
-import {
-  FRAME_PREFIX_BYTES,
-  FRAME_SEGMENT_GRE,
-  type FrameList,
-  type FrameMemory,
-  VIRTIO_NET_HEADER_BYTES,
-} from '../../wire/frame.ts';
+import { FRAME_PREFIX_BYTES, type FrameList, type FrameMemory } from '../../wire/frame.ts';
 import { IPV4_HEADER_BYTES, IPV4_PROTOCOL } from '../../wire/ipv4.ts';
 import { IPV6_HEADER_BYTES, IPV6_NEXT_HEADER } from '../../wire/ipv6.ts';
 import {
-  GSO_NONE,
   IPV4,
   IPV6,
   type PacketView,
@@ -45,16 +38,14 @@ import {
   PROTOCOL_ICMPV6,
   PROTOCOL_ROUTING,
 } from '../../wire/packet.ts';
-import { writeVirtioNetHeader } from '../../wire/virtio-net.ts';
 import type { Plan } from '../plan.ts';
-import { writeLinkHeader, writeOwnPrefix } from './ethernet-header.ts';
-import { GreEncapsulation } from './gre-encapsulation.ts';
 import { GRE_ANSWER, GRE_NOT_OURS, GreInput, type OuterFragmentHandler } from './gre-input.ts';
-import { GreTunnelTable } from './gre-tunnel.ts';
+import { GreTunnelTable } from './gre-tunnel-table.ts';
 import { AddressList, compileDevices, type LinkDevice } from './link-device.ts';
-import { compilePorts, LINK_GRE, LINK_IP, type LinkPort } from './link-port.ts';
+import { LinkOutput } from './link-output.ts';
+import { compilePorts, type LinkPort } from './link-port.ts';
+import { NeighborChoice } from './neighbor-choice.ts';
 import { NeighborInput } from './neighbor-input.ts';
-import { NEIGHBOR_FAILED } from './neighbor-table.ts';
 import { Neighbors } from './neighbors.ts';
 import type { Scratch } from './scratch.ts';
 
@@ -91,14 +82,13 @@ export class LinkLayer {
   /** Traffic class of the outer header; -1 for a packet that came in none. */
   outerTrafficClass = -1;
 
-  private readonly memory: FrameMemory;
   private readonly bytes: Uint8Array;
   private readonly words: Int32Array;
-  private readonly tx: FrameList;
   private readonly drop: (port: number, reason: number) => void;
   private readonly neighbors: Neighbors;
   private readonly neighborInput: NeighborInput;
-  private readonly encapsulation: GreEncapsulation;
+  private readonly choice: NeighborChoice;
+  private readonly output: LinkOutput;
   private readonly greInput: GreInput;
   private devices: readonly (LinkDevice | undefined)[] = [];
   private ports: readonly (LinkPort | undefined)[] = [];
@@ -117,14 +107,13 @@ export class LinkLayer {
     options: LinkLayerOptions = {},
   ) {
     const { neighbors = 8192, waitingFrames = 1024, seed = (Math.random() * 0x7fffffff) | 0 } = options;
-    this.memory = memory;
     this.bytes = memory.bytes;
     this.words = memory.words;
-    this.tx = tx;
     this.drop = drop;
     this.neighbors = new Neighbors(memory, tx, scratch, drop, neighbors, waitingFrames, seed);
     this.neighborInput = new NeighborInput(memory, tx, scratch, this.neighbors);
-    this.encapsulation = new GreEncapsulation(memory);
+    this.choice = new NeighborChoice(this.neighbors);
+    this.output = new LinkOutput(memory, tx, this.neighbors, this.choice);
     this.greInput = new GreInput(memory, drop);
   }
 
@@ -153,8 +142,7 @@ export class LinkLayer {
     for (const port of this.ports) {
       const device = port === undefined ? undefined : this.devices[port.device];
       if (port === undefined || device === undefined || port.enabled === 0) continue;
-      if (port.hasNextHopIpv4 !== 0) this.nextHop(port, device, IPV4, nowMs);
-      if (port.hasNextHopIpv6 !== 0) this.nextHop(port, device, IPV6, nowMs);
+      this.choice.askNextHops(port, device, nowMs);
     }
   }
 
@@ -218,20 +206,7 @@ export class LinkLayer {
     if (port === undefined || port.enabled === 0) return DROP.port_down;
     const device = this.devices[port.device];
     if (device === undefined) return DROP.port_down;
-    if (this.tx.count >= this.tx.capacity) return DROP.output_full;
-    if (port.kind === LINK_IP) {
-      const frame = (packet.offset - FRAME_PREFIX_BYTES) | 0;
-      writeVirtioNetHeader(this.memory, frame, packet, packet.offset);
-      this.tx.push(frame, packet.length + FRAME_PREFIX_BYTES, device.index, 0);
-      return DROP.none;
-    }
-    if (port.kind === LINK_GRE) return this.sendGre(port, device, packet, nowMs);
-    const neighbor = this.neighborFor(port, device, packet, nowMs);
-    if (neighbor < 0) return -neighbor;
-    const frame = (packet.offset - FRAME_PREFIX_BYTES) | 0;
-    writeVirtioNetHeader(this.memory, frame, packet, frame + VIRTIO_NET_HEADER_BYTES);
-    const end = (packet.offset + packet.length) | 0;
-    return this.sendFrame(port, device, neighbor, frame, end, packet.family, 0);
+    return this.output.send(port, device, packet, nowMs);
   }
 
   /** Neighbours of all ports that do not answer: while there is none, `isUnreachable` need not be asked. */
@@ -253,17 +228,8 @@ export class LinkLayer {
   ): boolean {
     const port = this.portAt(portIndex);
     const device = port === undefined ? undefined : this.devices[port.device];
-    if (port === undefined || device === undefined || device.isEthernet === 0) return false;
-    const { table } = this.neighbors;
-    const isOnLink = port.tunnel === undefined && device.onLink.find(family, dst0, dst1, dst2, dst3) >= 0;
-    const hopFamily = port.tunnel === undefined ? family : port.tunnel.family;
-    const hop = port.nextHopIpv6;
-    const entry = isOnLink
-      ? table.find(device.index, dst0, dst1, dst2, dst3)
-      : hopFamily === IPV4
-        ? table.find(device.index, 0, 0, 0, port.nextHopIpv4)
-        : table.find(device.index, hop[0], hop[1], hop[2], hop[3]);
-    return entry !== NONE && table.state[entry] === NEIGHBOR_FAILED;
+    if (port === undefined || device === undefined) return false;
+    return this.choice.isSilent(port, device, family, dst0, dst1, dst2, dst3);
   }
 
   /** Runs timers: retransmissions to neighbours, ageing of path MTUs. To be called with every burst. */
@@ -291,14 +257,7 @@ export class LinkLayer {
     const device = port === undefined ? undefined : this.devices[port.device];
     if (port === undefined || device === undefined) return 'absent';
     if (port.enabled === 0) return 'disabled';
-    const table = this.neighbors.table;
-    const { hasNextHopIpv4, hasNextHopIpv6, nextHopIpv4, nextHopIpv6 } = port;
-    const ipv4 = hasNextHopIpv4 !== 0 ? table.find(device.index, 0, 0, 0, nextHopIpv4) : NONE;
-    const [word0, word1, word2, word3] = nextHopIpv6;
-    const ipv6 = hasNextHopIpv6 !== 0 ? table.find(device.index, word0, word1, word2, word3) : NONE;
-    const isKnown = (entry: number) => entry !== NONE && this.neighbors.isUsable(entry);
-    if (hasNextHopIpv4 + hasNextHopIpv6 > 0 && !isKnown(ipv4) && !isKnown(ipv6)) return 'unresolved';
-    return 'ready';
+    return this.choice.isUnresolved(port, device) ? 'unresolved' : 'ready';
   }
 
   private dropped(port: number, reason: number): number {
@@ -373,81 +332,7 @@ export class LinkLayer {
     }
     const port = input.keepalivePort;
     if (answer !== GRE_ANSWER || port === undefined) return CONSUMED;
-    const neighbor = this.nextHop(port, device, IPV4, nowMs);
-    if (neighbor < 0) return this.dropped(port.index, -neighbor);
-    const frame = (input.packetOffset - FRAME_PREFIX_BYTES) | 0;
-    const end = (input.packetOffset + input.packetLength) | 0;
-    writeOwnPrefix(this.words, frame);
-    const reason = this.sendFrame(port, device, neighbor, frame, end, IPV4, 0);
+    const reason = this.output.sendKeepalive(port, device, input.packetOffset, input.packetLength, nowMs);
     return reason === DROP.none ? CONSUMED : this.dropped(port.index, reason);
-  }
-
-  private sendGre(port: LinkPort, device: LinkDevice, packet: PacketView, nowMs: number): number {
-    const tunnel = port.tunnel;
-    if (tunnel === undefined) return DROP.port_down;
-    const neighbor = this.nextHop(port, device, tunnel.family, nowMs);
-    if (neighbor < 0) return -neighbor;
-    const frame = this.encapsulation.encapsulate(tunnel, packet);
-    if (frame < 0) return DROP.unsupported_segmentation;
-    writeVirtioNetHeader(this.memory, frame, packet, frame + device.checksumBaseBytes);
-    const end = (packet.offset + packet.length) | 0;
-    const flags = packet.gsoType === GSO_NONE ? 0 : FRAME_SEGMENT_GRE;
-    return this.sendFrame(port, device, neighbor, frame, end, tunnel.family, flags);
-  }
-
-  /** Writes the Ethernet header, if any, and sends the frame, or lets it wait for the neighbour. 0 or a DROP number. */
-  private sendFrame(
-    port: LinkPort,
-    device: LinkDevice,
-    neighbor: number,
-    frame: number,
-    end: number,
-    family: number,
-    flags: number,
-  ): number {
-    const table = this.neighbors.table;
-    const type = family === IPV4 ? ETHERTYPE_IPV4 : ETHERTYPE_IPV6;
-    const length = (end - frame) | 0;
-    if (device.isEthernet === 0) {
-      return this.tx.push(frame, length, device.index, flags) ? DROP.none : DROP.output_full;
-    }
-    writeLinkHeader(this.words, frame, table.macHead[neighbor], table.macTail[neighbor], device, type);
-    if (!this.neighbors.isUsable(neighbor)) return this.neighbors.hold(neighbor, frame, length, flags, port);
-    return this.tx.push(frame, length, device.index, flags) ? DROP.none : DROP.output_full;
-  }
-
-  /** The neighbour that a packet of an Ethernet port goes to, or -DROP. */
-  private neighborFor(port: LinkPort, device: LinkDevice, packet: PacketView, nowMs: number): number {
-    const { family, dst0, dst1, dst2, dst3 } = packet;
-    const prefix = device.onLink.find(family, dst0, dst1, dst2, dst3);
-    if (prefix < 0) return this.nextHop(port, device, family, nowMs);
-    if (family === IPV4 && device.onLink.isIpv4Edge(prefix, dst3)) return -DROP.bad_destination;
-    return this.neighbors.resolve(device, dst0, dst1, dst2, dst3, nowMs);
-  }
-
-  /** The neighbour that is the port's next hop for a family, or -DROP; 0 where a device has no neighbours. */
-  private nextHop(port: LinkPort, device: LinkDevice, family: number, nowMs: number): number {
-    if (device.isEthernet === 0) return 0;
-    let word0 = 0;
-    let word1 = 0;
-    let word2 = 0;
-    let word3 = port.nextHopIpv4;
-    if (family === IPV6) {
-      if (port.hasNextHopIpv6 === 0) return -DROP.no_route;
-      const words = port.nextHopIpv6;
-      word0 = words[0];
-      word1 = words[1];
-      word2 = words[2];
-      word3 = words[3];
-    } else if (port.hasNextHopIpv4 === 0) {
-      return -DROP.no_route;
-    }
-    const hint = port.neighborHint;
-    if (this.neighbors.table.matches(hint, device.index, word0, word1, word2, word3)) {
-      return this.neighbors.use(hint, nowMs);
-    }
-    const entry = this.neighbors.resolve(device, word0, word1, word2, word3, nowMs);
-    if (entry >= 0) port.neighborHint = entry;
-    return entry;
   }
 }

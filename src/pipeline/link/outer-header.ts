@@ -5,29 +5,26 @@
  * Extension headers in front of GRE are stepped over: Linux puts destination options with a tunnel
  * encapsulation limit (RFC 2473) there. A routing header is noted: such a packet is no tunnel's.
  *
- * Neighbours: `link-layer.ts`.
+ * Neighbours: `gre-input.ts` (asks), `gre-tunnel-table.ts` (finds the tunnel by it).
  */
-import { readUint16, readWord } from '../../wire/byte-order.ts';
+import { readUint16 } from '../../wire/byte-order.ts';
 import type { FrameMemory } from '../../wire/frame.ts';
+import { IpAddresses } from '../../wire/ip-addresses.ts';
 import {
-  IPV4_DESTINATION,
   IPV4_FRAGMENT_OFFSET_MASK,
   IPV4_HEADER_BYTES,
   IPV4_MORE_FRAGMENTS,
   IPV4_PROTOCOL,
-  IPV4_SOURCE,
   ipv4Flags,
   ipv4HeaderBytes,
   ipv4TotalLength,
   verifyIpv4Checksum,
 } from '../../wire/ipv4.ts';
 import {
-  IPV6_DESTINATION,
   IPV6_FRAGMENT_HEADER_BYTES,
   IPV6_FRAGMENT_OFFSET,
   IPV6_HEADER_BYTES,
   IPV6_NEXT_HEADER,
-  IPV6_SOURCE,
   ipv6ExtensionBytes,
   ipv6PayloadLength,
   ipv6TrafficClass,
@@ -45,17 +42,7 @@ import {
 const MAX_EXTENSION_HEADERS = 8;
 
 /** One outer header; reused. */
-export class OuterHeader {
-  family = 0;
-  /** Addresses, wire-order words; IPv4 in the last. */
-  src0 = 0;
-  src1 = 0;
-  src2 = 0;
-  src3 = 0;
-  dst0 = 0;
-  dst1 = 0;
-  dst2 = 0;
-  dst3 = 0;
+export class OuterHeader extends IpAddresses {
   /** Of the payload, behind extension headers; of a fragment, what its fragment header says. */
   protocol = 0;
   trafficClass = 0;
@@ -87,15 +74,7 @@ export class OuterHeader {
     const length = isWhole ? availableBytes : ipv4TotalLength(bytes, offset);
     if (headerBytes < IPV4_HEADER_BYTES || headerBytes > length || length > availableBytes) return false;
     if (!verifyIpv4Checksum(bytes, offset)) return false;
-    this.family = IPV4;
-    this.src0 = 0;
-    this.src1 = 0;
-    this.src2 = 0;
-    this.src3 = readWord(bytes, offset + IPV4_SOURCE);
-    this.dst0 = 0;
-    this.dst1 = 0;
-    this.dst2 = 0;
-    this.dst3 = readWord(bytes, offset + IPV4_DESTINATION);
+    this.readIpv4Addresses(bytes, offset);
     this.protocol = bytes[offset + IPV4_PROTOCOL];
     this.trafficClass = bytes[offset + 1];
     this.isRouted = 0;
@@ -110,15 +89,7 @@ export class OuterHeader {
     const room = (availableBytes - IPV6_HEADER_BYTES) | 0;
     const length = isWhole ? room : ipv6PayloadLength(bytes, offset);
     if (room < 0 || length > room) return false;
-    this.family = IPV6;
-    this.src0 = readWord(bytes, offset + IPV6_SOURCE);
-    this.src1 = readWord(bytes, offset + IPV6_SOURCE + 4);
-    this.src2 = readWord(bytes, offset + IPV6_SOURCE + 8);
-    this.src3 = readWord(bytes, offset + IPV6_SOURCE + 12);
-    this.dst0 = readWord(bytes, offset + IPV6_DESTINATION);
-    this.dst1 = readWord(bytes, offset + IPV6_DESTINATION + 4);
-    this.dst2 = readWord(bytes, offset + IPV6_DESTINATION + 8);
-    this.dst3 = readWord(bytes, offset + IPV6_DESTINATION + 12);
+    this.readIpv6Addresses(bytes, offset);
     this.trafficClass = ipv6TrafficClass(bytes, offset);
     this.isFragment = 0;
     this.isRouted = 0;

@@ -22,25 +22,19 @@ import {
   icmpNextHopMtu,
 } from '../../wire/icmp.ts';
 import { ICMPV6_PACKET_TOO_BIG, icmpv6KindOf, icmpv6Mtu } from '../../wire/icmpv6.ts';
+import { IpAddresses } from '../../wire/ip-addresses.ts';
 import {
-  IPV4_DESTINATION,
   IPV4_FRAGMENT_OFFSET_MASK,
   IPV4_HEADER_BYTES,
-  IPV4_SOURCE,
   ipv4Flags,
   ipv4HeaderBytes,
   ipv4Protocol,
   ipv4TotalLength,
 } from '../../wire/ipv4.ts';
-import {
-  IPV6_DESTINATION,
-  IPV6_HEADER_BYTES,
-  IPV6_SOURCE,
-  ipv6NextHeader,
-  ipv6PayloadLength,
-} from '../../wire/ipv6.ts';
+import { IPV6_HEADER_BYTES, ipv6NextHeader, ipv6PayloadLength } from '../../wire/ipv6.ts';
 import { ICMP_ERROR, IPV4, IPV6, PROTOCOL_GRE, PROTOCOL_ICMPV6 } from '../../wire/packet.ts';
-import type { GreTunnel, GreTunnelTable } from './gre-tunnel.ts';
+import type { GreTunnel } from './gre-tunnel.ts';
+import type { GreTunnelTable } from './gre-tunnel-table.ts';
 import type { OuterHeader } from './outer-header.ts';
 
 /** Bytes of the GRE header that a quote must show: flags and protocol type. */
@@ -48,6 +42,7 @@ const MINIMUM_GRE_QUOTE = 4;
 
 export class OuterIcmp {
   private readonly memory: FrameMemory;
+  private readonly quoted = new IpAddresses();
 
   constructor(memory: FrameMemory) {
     this.memory = memory;
@@ -109,19 +104,15 @@ export class OuterIcmp {
     quoteBytes: number,
   ): GreTunnel | undefined {
     const bytes = this.memory.bytes;
-    const ports = tunnels.ports;
     const gre = (quote + headerBytes) | 0;
     const greBytes = (quoteBytes - headerBytes) | 0;
-    for (let index = 0; index < ports.length; index++) {
-      const tunnel = ports[index].tunnel;
-      if (tunnel === undefined || ports[index].device !== device || tunnel.family !== outer.family) continue;
-      const isOurs =
-        outer.family === IPV4
-          ? readWord(bytes, quote + IPV4_SOURCE) === tunnel.local[3] &&
-            readWord(bytes, quote + IPV4_DESTINATION) === tunnel.remote[3]
-          : isAddress(bytes, quote + IPV6_SOURCE, tunnel.local) &&
-            isAddress(bytes, quote + IPV6_DESTINATION, tunnel.remote);
-      if (isOurs && isGreHeader(bytes, gre, greBytes, tunnel)) return tunnel;
+    const quoted = this.quoted;
+    if (outer.family === IPV4) quoted.readIpv4Addresses(bytes, quote);
+    else quoted.readIpv6Addresses(bytes, quote);
+    let index = tunnels.findTo(device, quoted);
+    for (; index >= 0; index = tunnels.nextBetween[index]) {
+      const tunnel = tunnels.ports[index].tunnel!;
+      if (isGreHeader(bytes, gre, greBytes, tunnel)) return tunnel;
     }
     return undefined;
   }
@@ -136,15 +127,6 @@ export class OuterIcmp {
     );
     return foldSum(sum + addresses + swap16(length) + (PROTOCOL_ICMPV6 << 8)) === 0xffff;
   }
-}
-
-function isAddress(bytes: Uint8Array, at: number, words: Int32Array): boolean {
-  return (
-    readWord(bytes, at + 12) === words[3] &&
-    readWord(bytes, at) === words[0] &&
-    readWord(bytes, at + 4) === words[1] &&
-    readWord(bytes, at + 8) === words[2]
-  );
 }
 
 /** Whether the quoted GRE header is one that the tunnel sends, as far as it is shown: flags, and the key. */
