@@ -7,6 +7,8 @@
  */
 import { Budgets } from '../flow/budgets.ts';
 import { COUNTER, Counters } from '../flow/counters.ts';
+import { END } from '../flow/flow-event-layout.ts';
+import type { FlowEventWriter } from '../flow/flow-event-writer.ts';
 import type { FlowMemory } from '../flow/flow-memory.ts';
 import { HeldTuples } from '../flow/held-tuples.ts';
 import {
@@ -55,6 +57,7 @@ import type { AddressText, Plan } from './plan.ts';
 import { planAddress } from './plan-address.ts';
 import { remapPlugins } from './plugin-bits.ts';
 import { type LoadedPlugin, PluginChain } from './plugin-chain.ts';
+import { PluginMeter } from './plugin-meter.ts';
 import { PortForwards } from './port-forwards.ts';
 import { PortTable, portIndex } from './port-table.ts';
 import { Reassembler } from './reassembly.ts';
@@ -87,6 +90,8 @@ export interface AssemblyOptions {
   /** Random int32 words: keys of hashes that senders must not guess. */
   readonly random: () => number;
   readonly nowMs: number;
+  /** Where flows that begin, end or are refused are told; by default nowhere. */
+  readonly events?: FlowEventWriter | undefined;
 }
 
 export class Assembly {
@@ -164,12 +169,18 @@ export class Assembly {
       },
       this.policy,
     );
+    this.setEvents(options.events);
     this.adopt(plan, flowMemory.lastAliveMs, nowMs);
     this.apply(plan, options.plugins, nowMs);
   }
 
   get ports(): PortTable {
     return this.policy.ports;
+  }
+
+  /** Where flows that begin, end or are refused are told from now on; undefined: nowhere. */
+  setEvents(events: FlowEventWriter | undefined): void {
+    this.pipeline.setEvents(events);
   }
 
   /**
@@ -217,7 +228,7 @@ export class Assembly {
     const { table } = this.state;
     return table.flush(
       (record) => matches(table.words, record * RECORD_WORDS),
-      (record) => this.end.flush(record, nowMs),
+      (record) => this.end.flush(record, END.flushed, nowMs),
     );
   }
 
@@ -228,7 +239,7 @@ export class Assembly {
       planGeneration: plan.generation,
       ports: new PortTable(plan, down),
       routes: new RoutingTable(plan),
-      chain: new PluginChain(plugins, this.onPluginFailure),
+      chain: new PluginChain(plugins, this.onPluginFailure, new PluginMeter(this.counters)),
       gatewayAddresses: new GatewayAddresses(plan),
       portForwards: new PortForwards(plan),
       otherProtocols,
@@ -262,7 +273,7 @@ export class Assembly {
         );
         if (!adopted) {
           words[base + SHARED_TRANSLATION] = 0;
-          this.end.flush(record, nowMs);
+          this.end.flush(record, END.lost_translation, nowMs);
           continue;
         }
       }
@@ -286,7 +297,10 @@ export class Assembly {
     if (before?.join() === chain.names.join()) return;
     // Whoever finds the records half changed must not believe either list.
     flowMemory.plugins = undefined;
-    remapPlugins(this.state.table, before, chain, (record) => this.end.flush(record, nowMs));
+    remapPlugins(this.state.table, before, chain, (record) =>
+      this.end.flush(record, END.reconfigured, nowMs),
+    );
+    this.counters.clearPlugins();
     flowMemory.plugins = chain.names;
   }
 
@@ -306,7 +320,7 @@ export class Assembly {
         !spaces.has(words[base + KEY_META] >>> 16) ||
         !spaces.has(words[base + DIRECTION_WORDS + KEY_META] >>> 16) ||
         (egresses.has(words[base + KEY_META] >>> 16) && !this.isForwarded(record));
-      if (orphaned) this.end.flush(record, nowMs);
+      if (orphaned) this.end.flush(record, END.reconfigured, nowMs);
     }
   }
 

@@ -6,6 +6,8 @@
  * that no other site gets them meanwhile (docs/promise.md).
  */
 import { COUNTER, type Counters } from '../flow/counters.ts';
+import { END } from '../flow/flow-event-layout.ts';
+import type { FlowEventWriter } from '../flow/flow-event-writer.ts';
 import { holdFlow } from '../flow/flow-holds.ts';
 import {
   DIRECTION_BYTES,
@@ -45,6 +47,7 @@ export class FlowEnd {
   private readonly statistics = new Statistics();
   private readonly onExpired: (record: number) => void;
   private chain: PluginChain;
+  private events: FlowEventWriter | undefined = undefined;
   private nowMs = 0;
   private sweptMs: number;
 
@@ -60,6 +63,11 @@ export class FlowEnd {
     this.chain = chain;
   }
 
+  /** Where ends are told; undefined: nowhere. */
+  setEvents(events: FlowEventWriter | undefined): void {
+    this.events = events;
+  }
+
   /** Looks for idle flows, as many records as the time since the last call asks for. */
   sweep(nowMs: number): void {
     const elapsedMs = (nowMs - this.sweptMs) | 0;
@@ -73,16 +81,16 @@ export class FlowEnd {
     held.sweep(nowMs);
   }
 
-  /** Ends a flow by command, because a plugin says so, or because its tunnel is another one now. */
-  flush(record: number, nowMs: number): void {
+  /** Ends a flow by command, because a plugin says so, or because its tunnel is another one now; `reason` of `END`. */
+  flush(record: number, reason: number, nowMs: number): void {
     this.counters.add(COUNTER.flows_flushed, 1);
-    this.end(record, ENDED_FLUSH, nowMs);
+    this.end(record, ENDED_FLUSH, reason, nowMs);
   }
 
   /** Ends a flow whose tuple its originator is using anew. */
   reopen(record: number, nowMs: number): void {
     this.counters.add(COUNTER.flows_reopened, 1);
-    this.end(record, ENDED_CLOSED, nowMs);
+    this.end(record, ENDED_CLOSED, END.reopened, nowMs);
   }
 
   /** Marks the first packet of the responder. */
@@ -112,13 +120,15 @@ export class FlowEnd {
     const state = this.state.table.words[record * RECORD_WORDS + SHARED_STATE];
     const closed = timeoutClassOf(state) === TIMEOUT_TCP_CLOSED;
     this.counters.add(closed ? COUNTER.flows_closed : COUNTER.flows_timed_out, 1);
-    this.end(record, closed ? ENDED_CLOSED : ENDED_TIMEOUT, this.nowMs);
+    if (closed) this.end(record, ENDED_CLOSED, END.closed, this.nowMs);
+    else this.end(record, ENDED_TIMEOUT, END.timed_out, this.nowMs);
   }
 
-  private end(record: number, how: number, nowMs: number): void {
+  private end(record: number, how: number, reason: number, nowMs: number): void {
     const { table, translation, held, budgets } = this.state;
     const words = table.words;
     const base = record * RECORD_WORDS;
+    if (this.events !== undefined) this.events.ended(words, table.floats, record, reason, nowMs);
     this.chain.flowEnd(this.describe(this.ended, record, REPLY), this.statistics.read(table.floats, base));
     const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
     const slot = words[base + SHARED_TRANSLATION] - 1;

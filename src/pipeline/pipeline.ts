@@ -12,6 +12,8 @@
  * flow goes to the port in its record and to no other: if that port is gone, the packet is dropped.
  */
 import { COUNTER, type Counters, PORT_REPINS } from '../flow/counters.ts';
+import { END } from '../flow/flow-event-layout.ts';
+import type { FlowEventWriter } from '../flow/flow-event-writer.ts';
 import {
   DIRECTION_BYTES,
   DIRECTION_EGRESS,
@@ -86,6 +88,7 @@ export class Pipeline {
   private readonly flow = new LiveFlow();
   private policy: FlowPolicy;
   private ports: PortTable;
+  private events: FlowEventWriter | undefined = undefined;
   /** Size of the largest fragment of the datagram at hand, 0 if it came whole. */
   private fragmentLimit = 0;
 
@@ -112,6 +115,12 @@ export class Pipeline {
     this.setup.setPolicy(policy);
     this.errors.setPorts(policy.ports);
     this.end.setChain(policy.chain);
+  }
+
+  /** Where flows that begin, end or are refused are told; undefined: nowhere. */
+  setEvents(events: FlowEventWriter | undefined): void {
+    this.events = events;
+    this.end.setEvents(events);
   }
 
   /** Takes one received frame. Never throws for what it holds. */
@@ -298,7 +307,7 @@ export class Pipeline {
     const answer = chain.inspect(this.view, this.handle(record, direction), wanted);
     words[at] = (words[at] & ~0xffff) | chain.still;
     if (answer === 0) return 0;
-    if (answer === -2) this.end.flush(record, nowMs);
+    if (answer === -2) this.end.flush(record, END.policy, nowMs);
     return DROP.policy;
   }
 
@@ -361,17 +370,28 @@ export class Pipeline {
     const record = this.setup.setUp(view, port, nowMs);
     if (record < 0) {
       const { reason, reject } = this.setup;
+      this.counters.countCreation(reason);
+      if (this.events !== undefined) this.tellRefusal(this.events, port, reason, nowMs);
       if (reject) this.errors.refused(view, port, nowMs);
       else if (ports.isEgress[port] === 0 && isUnreachable(reason))
         this.errors.unreachable(view, port, nowMs);
       return reason;
     }
     this.counters.add(COUNTER.flows_created, 1);
+    this.counters.countCreation(0);
+    if (this.events !== undefined) this.events.started(this.words, record, nowMs);
     const egress = this.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
     const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
     if (refused !== 0) return refused;
     this.count(record * RECORD_WORDS);
     return this.leave(record, ORIGINATOR, port, egress, nowMs);
+  }
+
+  private tellRefusal(events: FlowEventWriter, port: number, reason: number, nowMs: number): void {
+    const { chain, planGeneration } = this.policy;
+    const { spaceOf, wordOf } = this.ports;
+    const decider = isPluginReason(reason) ? chain.decider : 0;
+    events.refused(this.view, spaceOf[port], wordOf[port], reason, decider, planGeneration, nowMs);
   }
 
   /** Housekeeping, to be called now and then: sweeps, neighbour timers, fragment timers. */
@@ -381,6 +401,16 @@ export class Pipeline {
     this.reassembler.sweep(nowMs);
     this.end.sweep(nowMs);
   }
+}
+
+/** Whether a plugin has refused the flow, or failed at it. */
+function isPluginReason(reason: number): boolean {
+  return (
+    reason === DROP.policy ||
+    reason === DROP.policy_reject ||
+    reason === DROP.plugin_failed ||
+    reason === DROP.verdict_unsupported
+  );
 }
 
 /** Refusals that say nothing but that there is no way: the sender may know (RFC 1812, 5.2.7.1). */

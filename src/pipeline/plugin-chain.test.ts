@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
+  COUNTERS_BYTES,
+  Counters,
+  PLUGIN_CALLS,
+  PLUGIN_FAILURES,
+  PLUGIN_TIME_MS,
+  PLUGIN_TIMED_CALLS,
+} from '../flow/counters.ts';
+import {
   type DataHalf,
   type FlowSetup,
   PACKET_DONE,
@@ -18,6 +26,7 @@ import { DROP } from '../plugin/drop-reasons.ts';
 import { FrameMemory } from '../wire/frame.ts';
 import { PacketView } from '../wire/packet.ts';
 import { FlowDraft, LiveFlow, type LoadedPlugin, PluginChain } from './plugin-chain.ts';
+import { PluginMeter } from './plugin-meter.ts';
 
 const view = new PacketView(new FrameMemory(new ArrayBuffer(64)));
 
@@ -44,9 +53,17 @@ const routing = plugin(
   { phase: 'routing' },
 );
 
-function chainOf(...plugins: LoadedPlugin[]): { chain: PluginChain; failures: string[] } {
+interface TestedChain {
+  readonly chain: PluginChain;
+  readonly failures: string[];
+  readonly counters: Counters;
+}
+
+function chainOf(...plugins: LoadedPlugin[]): TestedChain {
   const failures: string[] = [];
-  return { chain: new PluginChain(plugins, (failed) => failures.push(failed.name)), failures };
+  const counters = new Counters(new Float64Array(COUNTERS_BYTES / 8));
+  const chain = new PluginChain(plugins, (failed) => failures.push(failed.name), new PluginMeter(counters));
+  return { chain, failures, counters };
 }
 
 const boom = (): never => {
@@ -153,5 +170,27 @@ describe('plugin chain', () => {
       bytesReply: 0,
     });
     assert.deepEqual(failures, ['a', 'a']);
+  });
+
+  it('counts calls and failures by plugin, and the time of some of them', () => {
+    const spin = plugin('spin', () => {
+      const untilMs = performance.now() + 0.05;
+      while (performance.now() < untilMs) {
+        // Takes its time.
+      }
+      return VERDICT_CONTINUE;
+    });
+    const { chain, counters } = chainOf(spin, plugin('bad', boom, { failOpen: true }), routing);
+    for (let i = 0; i < PLUGIN_TIMED_CALLS; i++) {
+      assert.equal(counters.plugin(0, PLUGIN_TIME_MS), 0);
+      assert.equal(chain.setUpFlow(view, new FlowDraft()), 0);
+    }
+    for (const place of [0, 1, 2]) assert.equal(counters.plugin(place, PLUGIN_CALLS), PLUGIN_TIMED_CALLS);
+    assert.deepEqual(
+      [0, 1, 2].map((place) => counters.plugin(place, PLUGIN_FAILURES)),
+      [0, PLUGIN_TIMED_CALLS, 0],
+    );
+    // One call stands for all of them.
+    assert.ok(counters.plugin(0, PLUGIN_TIME_MS) >= 0.05 * PLUGIN_TIMED_CALLS);
   });
 });

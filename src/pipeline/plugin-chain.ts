@@ -23,6 +23,7 @@ import {
 } from '../plugin/contract.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import type { PacketView } from '../wire/packet.ts';
+import type { PluginMeter } from './plugin-meter.ts';
 
 /** At most so many plugins: each has a bit in a flow's record. */
 export const MAX_PLUGINS = 16;
@@ -58,6 +59,7 @@ export class LiveFlow implements FlowHandle {
 export class PluginChain {
   private readonly plugins: readonly LoadedPlugin[];
   private readonly onFailure: (plugin: LoadedPlugin, error: unknown) => void;
+  private readonly meter: PluginMeter;
   /** After `setUpFlow`: bits of the plugins that want packets, and index + 1 of the one that decided. */
   wanted = 0;
   decider = 0;
@@ -67,10 +69,15 @@ export class PluginChain {
   still = 0;
 
   /** `plugins` in the order in which they run: all policy plugins before all routing plugins. */
-  constructor(plugins: readonly LoadedPlugin[], onFailure: (plugin: LoadedPlugin, error: unknown) => void) {
+  constructor(
+    plugins: readonly LoadedPlugin[],
+    onFailure: (plugin: LoadedPlugin, error: unknown) => void,
+    meter: PluginMeter,
+  ) {
     if (plugins.length > MAX_PLUGINS) throw new RangeError(`more than ${MAX_PLUGINS} plugins`);
     this.plugins = plugins;
     this.onFailure = onFailure;
+    this.meter = meter;
   }
 
   /** Judges a new flow: 0, or the reason for which it may not exist. Fills `flow.returnRouting`. */
@@ -85,14 +92,16 @@ export class PluginChain {
       if (accepted && plugin.phase === 'policy') continue;
       flow.wantsPackets = false;
       let verdict: number;
+      this.meter.begin(i);
       try {
         verdict = plugin.half.flowSetup(view, flow);
       } catch (error) {
-        this.onFailure(plugin, error);
+        this.fail(i, error);
         if (plugin.failOpen) continue;
         this.decider = i + 1;
         return DROP.plugin_failed;
       }
+      this.meter.end(i);
       if (flow.wantsPackets && plugin.half.packet !== undefined) this.wanted |= 1 << i;
       if (verdict === VERDICT_CONTINUE) continue;
       this.decider = i + 1;
@@ -129,10 +138,12 @@ export class PluginChain {
       if ((wanted & (1 << i)) === 0) continue;
       const plugin = this.plugins[i];
       let answer: number;
+      this.meter.begin(i);
       try {
         answer = plugin.half.packet!(view, flow);
+        this.meter.end(i);
       } catch (error) {
-        this.onFailure(plugin, error);
+        this.fail(i, error);
         answer = plugin.failOpen ? PACKET_PASS : PACKET_DROP;
       }
       if (answer === PACKET_DONE) this.still &= ~(1 << i);
@@ -143,22 +154,36 @@ export class PluginChain {
   }
 
   ingressChanged(flow: FlowHandle): void {
-    for (const plugin of this.plugins) {
+    for (let i = 0; i < this.plugins.length; i++) {
+      const { half } = this.plugins[i];
+      if (half.ingressChanged === undefined) continue;
+      this.meter.begin(i);
       try {
-        plugin.half.ingressChanged?.(flow);
+        half.ingressChanged(flow);
+        this.meter.end(i);
       } catch (error) {
-        this.onFailure(plugin, error);
+        this.fail(i, error);
       }
     }
   }
 
   flowEnd(flow: FlowHandle, statistics: FlowStatistics): void {
-    for (const plugin of this.plugins) {
+    for (let i = 0; i < this.plugins.length; i++) {
+      const { half } = this.plugins[i];
+      if (half.flowEnd === undefined) continue;
+      this.meter.begin(i);
       try {
-        plugin.half.flowEnd?.(flow, statistics);
+        half.flowEnd(flow, statistics);
+        this.meter.end(i);
       } catch (error) {
-        this.onFailure(plugin, error);
+        this.fail(i, error);
       }
     }
+  }
+
+  private fail(index: number, error: unknown): void {
+    this.meter.end(index);
+    this.meter.failed(index);
+    this.onFailure(this.plugins[index], error);
   }
 }
