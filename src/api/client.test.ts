@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
-import type { GatewayControl } from '../control/daemon.ts';
+import { stubControl } from '../../test/support/stub-control.ts';
 import { ApiClient, ApiError } from './client.ts';
 import { serveApi } from './server.ts';
 
@@ -43,13 +43,13 @@ function isApiError(code: string, message: RegExp): (error: unknown) => boolean 
 test('status and down reach the server of this project', async () => {
   const path = newSocket();
   let downs = 0;
-  const control: GatewayControl = {
+  const control = stubControl({
     status: async () => EXAMPLE_STATUS,
     down: async () => {
       downs++;
     },
-  };
-  const server = await serveApi(control, path);
+  });
+  const server = await serveApi(control, { socketPath: path });
   try {
     const client = new ApiClient(path, 5000);
     assert.deepEqual(await client.status(), EXAMPLE_STATUS);
@@ -65,7 +65,7 @@ test('a server that fails says why', async () => {
   const fail = async (): Promise<never> => {
     throw new Error('nft is not there');
   };
-  const server = await serveApi({ status: fail, down: fail }, path);
+  const server = await serveApi(stubControl({ status: fail, down: fail }), { socketPath: path });
   try {
     const client = new ApiClient(path, 5000);
     await assert.rejects(

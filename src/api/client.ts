@@ -1,9 +1,14 @@
 /**
  * The client of homeward's API: JSON over HTTP on a Unix socket. The command line uses nothing else to reach a
  * running gateway.
+ *
+ * {@link ApiClient} knows how to ask; what there is to ask for is in `client/`, one file for each topic, as
+ * functions that take the client.
  */
-import { request } from 'node:http';
-import { downSchema, errorSchema, type StatusBody, statusSchema } from './schemas.ts';
+import { type IncomingMessage, request } from 'node:http';
+import type * as z from 'zod';
+import { downSchema, type StatusBody, statusSchema } from './schemas/gateway.ts';
+import { type ProblemBody, problemSchema } from './schemas/problem.ts';
 
 /** Answers are bounded: a status of a thousand tunnels is far below. */
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
@@ -23,14 +28,30 @@ export class ApiError extends Error {
   readonly code: ApiErrorCode;
   /** HTTP status, with `refused`. */
   readonly status: number | undefined;
+  /** What the server said, with `refused`: its `code` and `problems`. */
+  readonly problem: ProblemBody | undefined;
 
-  constructor(code: ApiErrorCode, message: string, status?: number) {
+  constructor(code: ApiErrorCode, message: string, status?: number, problem?: ProblemBody) {
     super(message);
     this.name = 'ApiError';
     this.code = code;
     this.status = status;
+    this.problem = problem;
   }
 }
+
+/** What is asked for, beside method and path. */
+export interface RequestOptions {
+  /** Members that are undefined are left out. */
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+  /** For this request instead of the client's; 0: none. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 export class ApiClient {
   readonly #socketPath: string;
@@ -43,10 +64,8 @@ export class ApiClient {
   }
 
   /** @throws ApiError */
-  async status(): Promise<StatusBody> {
-    const answer = statusSchema.safeParse(await this.#send('GET', '/v1/status'));
-    if (!answer.success) throw this.#badAnswer('no status');
-    return answer.data;
+  status(): Promise<StatusBody> {
+    return this.request(statusSchema, 'GET', '/v1/status');
   }
 
   /**
@@ -55,55 +74,119 @@ export class ApiClient {
    * @throws ApiError
    */
   async down(): Promise<void> {
-    const answer = downSchema.safeParse(await this.#send('POST', '/v1/down'));
-    if (!answer.success) throw this.#badAnswer('no word of what was done');
+    await this.request(downSchema, 'POST', '/v1/down');
   }
 
-  #send(method: 'GET' | 'POST', path: string): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const outgoing = request(
-        {
-          socketPath: this.#socketPath,
-          method,
-          path,
-          headers: { accept: 'application/json' },
-          signal: AbortSignal.timeout(this.#timeoutMs),
-        },
-        (incoming) => {
-          const parts: Buffer[] = [];
-          let length = 0;
-          incoming.on('data', (part: Buffer) => {
-            length += part.length;
-            if (length > MAX_ANSWER_BYTES) outgoing.destroy(this.#badAnswer('more than it may be'));
-            else parts.push(part);
-          });
-          incoming.on('error', (error) => reject(this.#translate(error)));
-          incoming.on('end', () => {
-            try {
-              resolve(this.#read(incoming.statusCode ?? 0, Buffer.concat(parts).toString('utf8')));
-            } catch (error) {
-              reject(error);
-            }
-          });
-        },
-      );
-      outgoing.on('error', (error) => reject(this.#translate(error)));
-      outgoing.end();
-    });
-  }
-
-  #read(status: number, body: string): unknown {
-    let answer: unknown;
+  /**
+   * Asks, and checks the answer.
+   *
+   * @param path with its parameters filled in, by {@link encodeURIComponent}
+   * @throws ApiError
+   */
+  async request<Answer extends z.ZodType>(
+    schema: Answer,
+    method: Method,
+    path: string,
+    options: RequestOptions = {},
+  ): Promise<z.output<Answer>> {
+    const incoming = await this.#send(method, path, 'application/json', options);
+    const text = (await this.#readWhole(incoming)).toString('utf8');
+    let body: unknown;
     try {
-      answer = body === '' ? undefined : JSON.parse(body);
+      body = text === '' ? undefined : JSON.parse(text);
     } catch {
       throw this.#badAnswer('no JSON');
     }
-    if (status >= 200 && status < 300) return answer;
-    throw new ApiError('refused', `the gateway refused (${status}): ${errorMessage(answer)}`, status);
+    this.#refuseUnlessDone(incoming, body);
+    const answer = schema.safeParse(body);
+    if (!answer.success) throw this.#badAnswer('not what this version of homeward expects');
+    return answer.data;
   }
 
-  #translate(error: Error): ApiError {
+  /**
+   * An answer that is no JSON, as it comes: text, events, a capture. The caller reads it or destroys it.
+   *
+   * @throws ApiError; what goes wrong later ends the stream with an ApiError.
+   */
+  async stream(method: Method, path: string, options: RequestOptions = {}): Promise<AsyncIterable<Buffer>> {
+    const incoming = await this.#send(method, path, '*/*', { ...options, timeoutMs: options.timeoutMs ?? 0 });
+    const status = incoming.statusCode ?? 0;
+    if (status < 200 || status >= 300) {
+      const text = (await this.#readWhole(incoming)).toString('utf8');
+      let body: unknown;
+      try {
+        body = JSON.parse(text);
+      } catch {
+        throw this.#badAnswer('no JSON');
+      }
+      this.#refuseUnlessDone(incoming, body);
+    }
+    return this.#parts(incoming);
+  }
+
+  async *#parts(incoming: IncomingMessage): AsyncGenerator<Buffer> {
+    try {
+      for await (const part of incoming) yield part as Buffer;
+    } catch (error) {
+      throw this.#translate(error as Error, 0);
+    }
+  }
+
+  #send(
+    method: Method,
+    path: string,
+    accept: string,
+    { query = {}, body, timeoutMs = this.#timeoutMs, signal }: RequestOptions,
+  ): Promise<IncomingMessage> {
+    const search = new URLSearchParams();
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) search.append(name, String(value));
+    }
+    const text = body === undefined ? undefined : JSON.stringify(body);
+    const ends = [...(timeoutMs === 0 ? [] : [AbortSignal.timeout(timeoutMs)]), ...(signal ? [signal] : [])];
+    return new Promise((resolve, reject) => {
+      const outgoing = request({
+        socketPath: this.#socketPath,
+        method,
+        path: search.size === 0 ? path : `${path}?${search}`,
+        headers: {
+          accept,
+          ...(text === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
+        },
+        ...(ends.length === 0 ? {} : { signal: AbortSignal.any(ends) }),
+      });
+      outgoing.on('response', resolve);
+      outgoing.on('error', (error) => reject(this.#translate(error, timeoutMs)));
+      outgoing.end(text);
+    });
+  }
+
+  async #readWhole(incoming: IncomingMessage): Promise<Buffer> {
+    const parts: Buffer[] = [];
+    let length = 0;
+    try {
+      for await (const part of incoming) {
+        length += (part as Buffer).length;
+        if (length > MAX_ANSWER_BYTES) throw this.#badAnswer('more than it may be');
+        parts.push(part as Buffer);
+      }
+    } catch (error) {
+      throw this.#translate(error as Error, this.#timeoutMs);
+    }
+    return Buffer.concat(parts);
+  }
+
+  #refuseUnlessDone(incoming: IncomingMessage, body: unknown): void {
+    const status = incoming.statusCode ?? 0;
+    if (status >= 200 && status < 300) return;
+    const problem = problemSchema.safeParse(body);
+    const reason = problem.success ? problem.data.detail : 'no reason given';
+    throw new ApiError('refused', `the gateway refused (${status}): ${reason}`, status, problem.data);
+  }
+
+  #translate(error: Error, timeoutMs: number): ApiError {
     if (error instanceof ApiError) return error;
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'ENOENT' || code === 'ECONNREFUSED') {
@@ -113,10 +196,13 @@ export class ApiClient {
       );
     }
     if (code === 'EACCES' || code === 'EPERM') {
-      return new ApiError('no_permission', `no permission for ${this.#socketPath}: run as root`);
+      return new ApiError(
+        'no_permission',
+        `no permission for ${this.#socketPath}: run as root, or as a member of the group homeward`,
+      );
     }
     if (error.name === 'TimeoutError' || error.name === 'AbortError') {
-      return new ApiError('timeout', `no answer on ${this.#socketPath} within ${this.#timeoutMs} ms`);
+      return new ApiError('timeout', `no answer on ${this.#socketPath} within ${timeoutMs} ms`);
     }
     return this.#badAnswer(error.message);
   }
@@ -124,9 +210,4 @@ export class ApiClient {
   #badAnswer(what: string): ApiError {
     return new ApiError('bad_answer', `the answer on ${this.#socketPath} is not homeward's: ${what}`);
   }
-}
-
-function errorMessage(answer: unknown): string {
-  const body = errorSchema.safeParse(answer);
-  return body.success ? body.data.error.message : 'no reason given';
 }

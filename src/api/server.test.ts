@@ -5,10 +5,12 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { GatewayControl } from '../control/daemon.ts';
+import { stubControl } from '../../test/support/stub-control.ts';
+import type { ApiHandle, GatewayControl } from '../control/daemon.ts';
 import type { GatewayStatus } from '../control/gateway-status.ts';
 import { ApiClient } from './client.ts';
-import { errorSchema, statusSchema } from './schemas.ts';
+import { statusSchema } from './schemas/gateway.ts';
+import { problemSchema } from './schemas/problem.ts';
 import { ApiSocketError, serveApi } from './server.ts';
 
 const STATUS: GatewayStatus = {
@@ -49,7 +51,12 @@ function socketPath(t: TestContext): string {
   return join(directory, 'run', 'api.sock');
 }
 
-const control: GatewayControl = { status: async () => STATUS, down: async () => {} };
+/** Answers are held against their schemas. */
+function serve(control: GatewayControl, socketPath: string): Promise<ApiHandle> {
+  return serveApi(control, { socketPath, checkAnswers: true });
+}
+
+const control = stubControl({ status: async () => STATUS, down: async () => {} });
 
 function ask(socketPath: string, method: string, path: string): Promise<{ status: number; body: unknown }> {
   return new Promise((resolve, reject) => {
@@ -66,7 +73,7 @@ function ask(socketPath: string, method: string, path: string): Promise<{ status
 
 test('the status, whole and as its schema says, on a socket for the group', async (t) => {
   const path = socketPath(t);
-  const server = await serveApi(control, path);
+  const server = await serve(control, path);
   t.after(() => server.close());
   const answer = await new ApiClient(path, 2000).status();
   assert.deepEqual(answer, STATUS);
@@ -76,17 +83,18 @@ test('the status, whole and as its schema says, on a socket for the group', asyn
 
 test('errors have a code and words', async (t) => {
   const path = socketPath(t);
-  const server = await serveApi({ ...control, status: () => Promise.reject(new Error('broken')) }, path);
+  const server = await serve(stubControl({ status: () => Promise.reject(new Error('broken')) }), path);
   t.after(() => server.close());
   for (const [method, target, status, code] of [
     ['GET', '/v1/nothing', 404, 'not_found'],
     ['GET', '/v1/__proto__', 404, 'not_found'],
     ['POST', '/v1/status', 405, 'method_not_allowed'],
     ['GET', '/v1/down', 405, 'method_not_allowed'],
-    ['GET', '/v1/status?x=1', 500, 'failed'],
+    ['GET', '/v1/status?x=1', 400, 'bad_request'],
+    ['GET', '/v1/status', 500, 'failed'],
   ] as const) {
     const answer = await ask(path, method, target);
-    assert.deepEqual([answer.status, errorSchema.parse(answer.body).error.code], [status, code], target);
+    assert.deepEqual([answer.status, problemSchema.parse(answer.body).code], [status, code], target);
   }
 });
 
@@ -95,14 +103,13 @@ test('down is answered when it is done, and closing waits for that', async (t) =
   const steps: string[] = [];
   const done = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
-  const server = await serveApi(
-    {
-      ...control,
+  const server = await serve(
+    stubControl({
       down: () => {
         asked.resolve();
         return done.promise;
       },
-    },
+    }),
     path,
   );
   const answered = new ApiClient(path, 5000).down().then(() => steps.push('answered'));
@@ -117,13 +124,13 @@ test('down is answered when it is done, and closing waits for that', async (t) =
 
 test('a socket that somebody serves, or another file, is left alone; a dead one is replaced', async (t) => {
   const path = socketPath(t);
-  const first = await serveApi(control, path);
-  await assert.rejects(serveApi(control, path), ApiSocketError);
+  const first = await serve(control, path);
+  await assert.rejects(serve(control, path), ApiSocketError);
   assert.deepEqual(await new ApiClient(path, 2000).status(), STATUS);
   await first.close();
 
   writeFileSync(path, '');
-  await assert.rejects(serveApi(control, path), /is no socket/);
+  await assert.rejects(serve(control, path), /is no socket/);
   rmSync(path);
 
   const dead = createServer().listen(path);
@@ -132,7 +139,7 @@ test('a socket that somebody serves, or another file, is left alone; a dead one 
   linkSync(path, `${path}.kept`);
   await new Promise((resolve) => dead.close(resolve));
   linkSync(`${path}.kept`, path);
-  const second = await serveApi(control, path);
+  const second = await serve(control, path);
   assert.deepEqual(await new ApiClient(path, 2000).status(), STATUS);
   await second.close();
 });

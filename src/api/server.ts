@@ -1,122 +1,60 @@
 /**
- * The API's server: HTTP and JSON on a Unix socket (mode 0660: root, and the group that an administrator gives
- * the socket). Who may open the socket may do everything; there is no other authentication.
+ * The API's sockets: HTTP and JSON on a Unix socket. Who may open it may do everything: root, and the members of
+ * the group `homeward` where the host has one (mode 0660).
  *
- * Neighbours: `schemas.ts` (bodies), `client.ts`, `control/daemon.ts` (who is asked).
+ * Neighbours: `app.ts` (what is served), `unix-socket.ts` (how the socket is made), `client.ts`,
+ * `control/daemon.ts` (who is asked).
  */
-import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { createConnection } from 'node:net';
-import { dirname } from 'node:path';
-import type { ApiHandle, GatewayControl } from '../control/daemon.ts';
-import type { GatewayStatus } from '../control/gateway-status.ts';
-import type { DownBody, ErrorBody } from './schemas.ts';
+import type { FastifyInstance } from 'fastify';
+import type { ApiHandle, ApiServerOptions, GatewayControl } from '../control/daemon.ts';
+import { type AppOptions, makeApp } from './app.ts';
+import { ApiSocketError, listenOnSocket } from './unix-socket.ts';
 
-/** The socket's path cannot be used. */
-export class ApiSocketError extends Error {
-  override readonly name = 'ApiSocketError';
-  readonly code = 'api_socket';
-}
+export { ApiSocketError };
 
-type Handler = (control: GatewayControl) => Promise<GatewayStatus | DownBody>;
+/** Connections at a time; each takes one request. */
+const MAX_CONNECTIONS = 256;
+/** For a whole request to arrive. */
+const REQUEST_TIMEOUT_MS = 30_000;
 
-const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
-  '/v1/status': { GET: (control) => control.status() },
-  '/v1/down': {
-    POST: async (control) => {
-      await control.down();
-      return { down: true };
-    },
-  },
-};
+/** What tests want different. */
+export type ServeOptions = ApiServerOptions & Pick<AppOptions, 'checkAnswers'>;
 
 /**
- * Serves the API. A socket that a dead process has left is replaced.
+ * Serves the API until the handle is closed. A socket that a dead process has left is replaced.
  *
  * @throws ApiSocketError if somebody listens there, if something else has that name, or if it cannot be made.
  */
-export async function serveApi(control: GatewayControl, socketPath: string): Promise<ApiHandle> {
-  await makeRoom(socketPath);
-  const server = createServer((request, response) => void answer(control, request, response));
-  await listen(server, socketPath);
+export async function serveApi(control: GatewayControl, options: ServeOptions): Promise<ApiHandle> {
+  const ending = new AbortController();
+  const app = makeApp(control, {
+    ending: ending.signal,
+    checkAnswers: options.checkAnswers ?? false,
+    onFailure: (error, operation) => {
+      options.logger?.error({ operation, error: String(error) }, 'an API request failed');
+    },
+  });
+  await app.ready();
+  bound(app);
+  await listenOnSocket(app.server, options.socketPath, options.runtimeDirectory);
   return {
-    close: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve());
-        server.closeIdleConnections();
-      }),
+    close: async () => {
+      ending.abort();
+      await closed(app);
+    },
   };
 }
 
-async function answer(
-  control: GatewayControl,
-  request: IncomingMessage,
-  response: ServerResponse,
-): Promise<void> {
-  // Bodies are not used; reading them keeps the connection in order.
-  request.resume();
-  const path = request.url?.split('?')[0] ?? '';
-  const methods = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
-  if (methods === undefined) {
-    return send(response, 404, {
-      error: { code: 'not_found', message: `there is nothing at ${path}` },
-    });
-  }
-  const method = request.method ?? '';
-  if (!Object.hasOwn(methods, method)) {
-    response.setHeader('allow', Object.keys(methods).join(', '));
-    return send(response, 405, {
-      error: { code: 'method_not_allowed', message: `${path} does not take ${method}` },
-    });
-  }
-  try {
-    send(response, 200, await methods[method]!(control));
-  } catch (error) {
-    send(response, 500, { error: { code: 'failed', message: (error as Error).message } });
-  }
+function bound(app: FastifyInstance): void {
+  app.server.maxConnections = MAX_CONNECTIONS;
+  app.server.requestTimeout = REQUEST_TIMEOUT_MS;
 }
 
-function send(response: ServerResponse, status: number, body: GatewayStatus | DownBody | ErrorBody): void {
-  // One request a connection: the server's end waits for no idle ones.
-  response.shouldKeepAlive = false;
-  response.writeHead(status, { 'content-type': 'application/json', 'cache-control': 'no-store' });
-  response.end(`${JSON.stringify(body)}\n`);
-}
-
-function listen(server: Server, socketPath: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(new ApiSocketError(`the API cannot listen on ${socketPath}: ${error.message}`));
-    });
-    // The socket is made within this call: nobody finds it with a wider mode.
-    const former = process.umask(0o117);
-    try {
-      server.listen(socketPath, () => {
-        chmodSync(socketPath, 0o660);
-        resolve();
-      });
-    } finally {
-      process.umask(former);
-    }
+/** Takes no more connections; resolves when the running requests are answered. */
+async function closed(app: FastifyInstance): Promise<void> {
+  await new Promise<void>((resolve) => {
+    app.server.close(() => resolve());
+    app.server.closeIdleConnections();
   });
-}
-
-/** Removes a socket without a listener. */
-async function makeRoom(socketPath: string): Promise<void> {
-  mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
-  const status = lstatSync(socketPath, { throwIfNoEntry: false });
-  if (status === undefined) return;
-  if (!status.isSocket()) throw new ApiSocketError(`${socketPath} is there already and is no socket`);
-  const isServed = await new Promise<boolean>((resolve) => {
-    const probe = createConnection(socketPath);
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once('error', () => resolve(false));
-  });
-  if (isServed) {
-    throw new ApiSocketError(`somebody listens on ${socketPath}: give another path as api.socket`);
-  }
-  rmSync(socketPath);
+  await app.close();
 }

@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { after, before, test } from 'node:test';
 import { EXAMPLE_CONFIG } from '../../test/fixtures/example-gateway.ts';
 import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
+import { stubControl } from '../../test/support/stub-control.ts';
 import { serveApi } from '../api/server.ts';
 import type { ApiHandle } from '../control/daemon.ts';
 
@@ -26,7 +27,7 @@ before(async () => {
   const down = async (): Promise<void> => {
     downs++;
   };
-  server = await serveApi({ status: async () => EXAMPLE_STATUS, down }, socket);
+  server = await serveApi(stubControl({ status: async () => EXAMPLE_STATUS, down }), { socketPath: socket });
 });
 after(async () => {
   await server.close();

@@ -10,11 +10,13 @@
  * The API's server is given to {@link runDaemon}: it stands above this in the order of imports.
  */
 import { rmdirSync } from 'node:fs';
+import type { ControlEvents } from './events.ts';
 import { Gateway } from './gateway.ts';
 import type { GatewayStatus } from './gateway-status.ts';
 import { guardMark } from './host/guard.ts';
 import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
+import { watchPorts } from './port-events.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
 import { acquireLock, type InstanceLock } from './runtime/lock.ts';
 import type { Logger } from './runtime/logger.ts';
@@ -25,11 +27,13 @@ import {
 } from './runtime/runtime-directory.ts';
 import type { SupervisorOptions } from './runtime/supervisor.ts';
 
-/** What the API may ask for. */
+/** What the API may ask for: one member for each topic (`api/routes/`). */
 export interface GatewayControl {
   status(): Promise<GatewayStatus>;
   /** Resolves when everything is down; the process ends afterwards. */
   down(): Promise<void>;
+  /** What changes, as it happens. */
+  readonly events: ControlEvents;
 }
 
 export interface ApiHandle {
@@ -37,7 +41,14 @@ export interface ApiHandle {
   close(): Promise<void>;
 }
 
-export type ServeApi = (control: GatewayControl, socketPath: string) => Promise<ApiHandle>;
+export interface ApiServerOptions {
+  readonly socketPath: string;
+  /** Private to us; if the socket lies in it, the API's group is let through. */
+  readonly runtimeDirectory?: string;
+  readonly logger?: Logger;
+}
+
+export type ServeApi = (control: GatewayControl, options: ApiServerOptions) => Promise<ApiHandle>;
 
 export interface DaemonOptions {
   readonly configPath: string;
@@ -64,16 +75,19 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const onInterrupt = (): void => ask('down');
   // From here on, so that a signal during the start does not leave half of it.
   process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt);
+  let stopWatching = (): void => {};
   try {
     const gateway = await Gateway.start(configPath, runtime, logger, options.supervisor);
     const isDown = Promise.withResolvers<void>();
-    const api = await serveOrUndo(options.serveApi, gateway, runtime, {
+    const api = await serveOrUndo(options, gateway, runtime, {
+      events: gateway.events,
       status: () => gateway.status(),
       down: () => {
         ask('down');
         return isDown.promise;
       },
     });
+    stopWatching = watchPorts(gateway.events, () => gateway.status());
     logger.info({ gateway: gateway.config.gateway.name, pid: process.pid }, 'homeward is up');
     const what = await asked;
     logger.info(what === 'down' ? 'taking everything down' : 'stopping: guard, devices and flows stay');
@@ -98,6 +112,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     }
     throw error;
   } finally {
+    stopWatching();
     process.off('SIGTERM', onTerminate).off('SIGINT', onInterrupt);
   }
 }
@@ -132,13 +147,17 @@ export async function takeDown(runtime: RuntimeDirectory = openRuntimeDirectory(
 }
 
 async function serveOrUndo(
-  serveApi: ServeApi,
+  { serveApi, logger }: DaemonOptions,
   gateway: Gateway,
   runtime: RuntimeDirectory,
   control: GatewayControl,
 ): Promise<ApiHandle> {
   try {
-    return await serveApi(control, gateway.config.api.socket ?? runtime.defaultApiSocketPath);
+    return await serveApi(control, {
+      socketPath: gateway.config.api.socket ?? runtime.defaultApiSocketPath,
+      runtimeDirectory: runtime.directory,
+      logger,
+    });
   } catch (error) {
     await gateway.undo();
     throw error;

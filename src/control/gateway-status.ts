@@ -1,4 +1,4 @@
-/** What control knows of the gateway, as the API gives it (`api/schemas.ts` checks the same shape). */
+/** What control knows of the gateway, as the API gives it (`api/schemas/gateway.ts` checks the same shape). */
 import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
 import type { DataPlaneReport } from './runtime/supervisor.ts';

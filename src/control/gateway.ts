@@ -19,6 +19,7 @@ import { type Compilation, compilePlan, routeQueries } from './compile/compile.t
 import type { Config } from './config/config.ts';
 import { ConfigError, formatProblem } from './config/errors.ts';
 import { loadConfig } from './config/load.ts';
+import { ControlEvents } from './events.ts';
 import type { HostFacts } from './facts.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
 import { collectFacts } from './host/collect-facts.ts';
@@ -32,6 +33,8 @@ import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './run
 import { DataPlaneGoneError, Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
 
 export class Gateway {
+  /** What changes, as it happens. */
+  readonly events = new ControlEvents();
   readonly config: Config;
   readonly #configPath: string;
   readonly #runtime: RuntimeDirectory;
@@ -161,6 +164,7 @@ export class Gateway {
         { generation: plan.generation, ports: plan.ports.length, devices: plan.devices.length },
         'plan applied',
       );
+      this.events.publish({ type: 'plan_applied', generation: plan.generation });
     }
     await this.#host.finish(compilation.host, facts);
   }
@@ -226,6 +230,7 @@ export class Gateway {
     const supervisor = this.#supervisor;
     supervisor.on('state', ({ state, pid }) => {
       this.#logger.debug({ state, pid }, 'data plane');
+      this.events.publish({ type: 'data_plane_state', state, pid });
       // The host may have changed while there was none to take the plan.
       if (state === 'forwarding') void this.#followHost();
     });
@@ -235,6 +240,8 @@ export class Gateway {
         { restarts: supervisor.report.restarts, ...(output === '' ? {} : { output }) },
         `${reason}; starting it anew`,
       );
+      const { restarts } = supervisor.report;
+      this.events.publish({ type: 'data_plane_failure', reason, restarts });
     });
     supervisor.on('plan-refused', (error) => {
       this.#logger.error({ error }, 'the restarted data plane refuses the plan: nothing is forwarded');

@@ -16,7 +16,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { it, type TestContext } from 'node:test';
-import type { StatusBody } from '../../src/api/schemas.ts';
+import type { StatusBody } from '../../src/api/schemas/gateway.ts';
 import { LINKTYPE_ETHERNET } from '../../src/device/capture.ts';
 import { readCapture } from '../../src/device/capture-file.ts';
 import { PcapWriter } from '../../src/device/pcap.ts';

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { ApiClient } from '../../src/api/client.ts';
-import { type StatusBody, statusSchema } from '../../src/api/schemas.ts';
+import { type StatusBody, statusSchema } from '../../src/api/schemas/gateway.ts';
 import { eventually, NetworkNamespace } from './network-namespace.ts';
 
 const DAEMON_END = join(import.meta.dirname, 'daemon-end.ts');

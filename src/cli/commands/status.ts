@@ -1,4 +1,4 @@
-import type { StatusBody } from '../../api/schemas.ts';
+import type { StatusBody } from '../../api/schemas/gateway.ts';
 import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
 import { table } from '../table.ts';
 

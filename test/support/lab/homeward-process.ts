@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { ApiClient, ApiError } from '../../../src/api/client.ts';
-import type { StatusBody } from '../../../src/api/schemas.ts';
+import type { StatusBody } from '../../../src/api/schemas/gateway.ts';
 import { type CommandResult, eventually, type Lab } from '../lab.ts';
 
 const PROJECT = join(import.meta.dirname, '../../..');

@@ -1,0 +1,91 @@
+/**
+ * Bodies of the gateway as a whole: its status, and its end. Programs pass over members that they do not know.
+ *
+ * Neighbours: `routes/gateway.ts`, `client.ts`; `control/gateway-status.ts` has the same shape.
+ */
+import * as z from 'zod';
+
+const countersShape = {
+  /** Flows whose originator's packets come in here. */
+  flows: z.number(),
+  rxPackets: z.number(),
+  rxBytes: z.number(),
+  txPackets: z.number(),
+  txBytes: z.number(),
+  /** Dropped packets by reason. */
+  drops: z.record(z.string(), z.number()),
+};
+
+const portStateSchema = z.enum(['up', 'down', 'disabled', 'unknown']);
+
+export const tunnelSchema = z
+  .object({
+    name: z.string(),
+    site: z.string(),
+    type: z.enum(['gre', 'interconnect', 'device', 'ipsec']),
+    state: portStateSchema,
+    priority: z.number(),
+    mtu: z.number(),
+    device: z.string(),
+    ...countersShape,
+  })
+  .meta({ id: 'Tunnel' });
+
+export const egressSchema = z
+  .object({
+    name: z.string(),
+    state: portStateSchema,
+    mtu: z.number(),
+    device: z.string(),
+    ...countersShape,
+  })
+  .meta({ id: 'Egress' });
+
+export const statusSchema = z
+  .object({
+    gateway: z.string(),
+    pid: z.int(),
+    uptimeMs: z.number(),
+    configPath: z.string(),
+    planGeneration: z.int(),
+    dataPlane: z.object({
+      state: z.enum(['stopped', 'starting', 'running', 'forwarding', 'waiting']),
+      pid: z.int().nullable(),
+      restarts: z.int(),
+      lastFailure: z.string().nullable(),
+    }),
+    tunnels: z.array(tunnelSchema),
+    egresses: z.array(egressSchema),
+    flows: z.object({ current: z.number(), max: z.number(), created: z.number() }).nullable(),
+    devices: z.array(
+      z.object({
+        index: z.int(),
+        name: z.string(),
+        state: z.enum(['open', 'closed', 'gone']),
+        txErrors: z.number(),
+        rxErrors: z.number(),
+      }),
+    ),
+    plugins: z.array(
+      z.object({
+        name: z.string(),
+        state: z.enum(['running', 'tripped']),
+        failures: z.number(),
+        counters: z.record(z.string(), z.number()),
+      }),
+    ),
+    /** Why the host does not fit the configuration now; until it does, the former plan stays. */
+    problems: z.array(z.string()),
+    notices: z.array(z.string()),
+  })
+  .meta({ id: 'Status' });
+
+export const downSchema = z
+  .object({
+    /** Whether everything is down; false after a dry run. */
+    down: z.boolean(),
+  })
+  .meta({ id: 'Down' });
+
+export type StatusBody = z.infer<typeof statusSchema>;
+export type DownBody = z.infer<typeof downSchema>;
