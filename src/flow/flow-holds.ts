@@ -1,25 +1,17 @@
 /**
- * Holding the tuples of a flow that ends: one for an untranslated flow, which looks the same in both directions,
- * and one for each direction otherwise. A flow with an external port of its own needs none: the port is held.
+ * Holding the tuples of a flow that ends: what each of its ends may still send. A flow with an external port of its
+ * own needs none: the port is held.
  *
  * Neighbours: `held-tuples.ts`; `pipeline/flow-end.ts` and `flow/carry-over.ts` end flows.
  */
 import type { HeldTuples } from './held-tuples.ts';
-import {
-  DIRECTION_DELTAS,
-  DIRECTION_WORDS,
-  FlowKey,
-  KEY_META,
-  ORIGINATOR,
-  RECORD_WORDS,
-  REPLY,
-} from './layout.ts';
+import { DIRECTION_WORDS, FlowKey, KEY_META, ORIGINATOR, RECORD_WORDS, REPLY } from './layout.ts';
 import { readKey } from './record.ts';
 
 /** Reused: nobody is called back while it is in use. */
 const key = new FlowKey();
 
-/** Holds what late packets of a record of `words` may look like, for its two sites. */
+/** Holds what late packets of a record of `words` may look like, from either of its two sites. */
 export function holdFlow(
   held: HeldTuples,
   words: Int32Array,
@@ -30,7 +22,6 @@ export function holdFlow(
   const base = record * RECORD_WORDS;
   readKey(words, record, REPLY, key);
   held.hold(key, words[base + KEY_META]! >>> 16, lateMs, nowMs);
-  if (words[base + DIRECTION_DELTAS] === 0) return;
   readKey(words, record, ORIGINATOR, key);
   held.hold(key, words[base + DIRECTION_WORDS + KEY_META]! >>> 16, lateMs, nowMs);
 }

@@ -40,24 +40,22 @@ test('a tuple of two owners is held for everybody until the later end', () => {
   }
 });
 
-test('a tuple is the same in both directions, and in every space', () => {
+test('only what the sender itself has sent counts', () => {
   const held = new HeldTuples(new Int32Array(heldTupleWords(64)), 1);
   const key = keyOf(1);
+  held.hold(key, 1, 1000, 0);
   const reversed = keyOf(1);
   reversed.src3 = key.dst3;
   reversed.dst3 = key.src3;
-  key.ports = 0x00351b58;
-  reversed.ports = 0x1b580035;
-  held.hold(key, 1, 1000, 0);
-  assert.equal(held.heldByAnother(reversed, 2, 0), true);
-  reversed.meta = keyMeta(1, 6, 4);
-  assert.equal(held.heldByAnother(reversed, 3, 0), false);
-  assert.equal(held.heldByAnother(reversed, 2, 0), true);
-  // Late packets come from the sites 1 and 3 only.
-  reversed.meta = keyMeta(7, 6, 4);
-  assert.equal(held.heldByAnother(reversed, 3, 0), false);
-  reversed.meta = keyMeta(1, 17, 4);
-  assert.equal(held.heldByAnother(reversed, 2, 0), false, 'another protocol');
+  assert.equal(held.heldByAnother(reversed, 2, 0), false, 'the other direction');
+  key.meta = keyMeta(7, 6, 4);
+  assert.equal(held.heldByAnother(key, 2, 0), false, 'the same tuple in another space');
+  held.hold(key, 2, 1000, 0);
+  assert.equal(held.heldByAnother(key, 2, 0), false);
+  key.meta = keyMeta(3, 6, 4);
+  assert.equal(held.heldByAnother(key, 1, 0), false, 'each space has a peer of its own');
+  key.meta = keyMeta(3, 17, 4);
+  assert.equal(held.heldByAnother(key, 2, 0), false, 'another protocol');
 });
 
 test('every word of the key tells tuples apart', () => {

@@ -1,28 +1,29 @@
 /**
- * Held tuples: which tuples between private sites still belong to the two sites that used them last.
+ * Held tuples: which site late packets with a tuple between private sites are still for.
  *
  * Flows between sites usually pass untranslated, so two sites may send the same tuple to a third, one after
  * the other. A late reply to the first would then reach the second; and so would a late packet of a third's flow to
- * the first. When a flow ends, its tuple is held for its two sites; until the hold ends, a flow of another site with
- * either of them is translated, or refused where its first packet may be such a late one.
+ * the first. When a flow ends, each of its ends is remembered as a possible sender: until the hold ends, what that
+ * site sends with that tuple may be a late packet for its former peer. A flow of another site that would take such
+ * packets for its own replies is translated; one whose own first packet may be such a late one is refused.
  *
- * A tuple means the same in either direction and in whatever space it is seen, so one entry does for both kinds
- * of late packets. Two sites which have nothing to do with the holders are free to use it.
+ * Only the sender's own past counts. What another site has sent with the same tuple says nothing: sites with equal
+ * addresses use equal tuples all the time, and none of them may keep the others from it.
  *
  * The table is fixed and remembers a hash, not the tuple. It errs to one side only:
  * **a held tuple is never reported free.** A free one may be reported held; that costs a translation that was
  * not needed, or the first try of a flow. 4 entries of 12 bytes make a bucket:
  *
  * ```
- *   31   30 .......... 0     31 ....... 16 15 ....... 0     31 ................ 0
- *  +----+---------------+   +-------------+------------+   +--------------------+
- *  | 1  | tag, 0: any   |   | lower space | higher     |   | end, int32 ms      |
- *  +----+---------------+   +-------------+------------+   +--------------------+
- *   mark; all 0: never used  pair; all 0: many
+ *   31   30 .......... 0     31 .......... 0     31 ................ 0
+ *  +----+---------------+   +----------------+   +--------------------+
+ *  | 1  | tag, 0: any   |   | peer's space   |   | end, int32 ms      |
+ *  +----+---------------+   +----------------+   +--------------------+
+ *   mark; all 0: never used  0: many
  * ```
  *
- * The seeded hash of the tuple gives bucket and tag. Two pairs of sites that meet in one entry make it held for
- * everybody, until the later end. When all entries of a bucket run and none has the tag, one becomes held for
+ * The seeded hash of sender's space and tuple gives bucket and tag. Two peers that meet in one entry make it held
+ * for everybody, until the later end. When all entries of a bucket run and none has the tag, one becomes held for
  * any tag: it still says `held`, just for more than it should.
  *
  * A process may be killed between two stores. `hold` is therefore called before the flow's record is freed: what
@@ -34,7 +35,7 @@ import { finishHash, hash10 } from './hash.ts';
 import { holdEnd, holdRuns, laterHoldEnd } from './hold-time.ts';
 import type { FlowKey } from './layout.ts';
 
-const HELD_LAYOUT = 0x48544c32;
+const HELD_LAYOUT = 0x48544c33;
 const HEADER_LAYOUT = 0;
 const HEADER_SEED = 1;
 const HEADER_BUCKETS = 2;
@@ -42,7 +43,7 @@ const HEADER_WORDS = 16;
 
 /** Words of an entry. */
 const MARK = 0;
-const PAIR = 1;
+const PEER = 1;
 const UNTIL = 2;
 const ENTRY_WORDS = 3;
 const BUCKET_ENTRIES = 4;
@@ -115,18 +116,17 @@ export class HeldTuples {
   }
 
   /**
-   * Holds a tuple for two sites: the one whose space is in the key, and `otherSpace`. Call it before the flow's
-   * record is freed.
+   * Remembers that packets with this key - so from the site whose space is in it - were for the site of `peer`.
+   * Call it before the flow's record is freed.
    *
    * @param key a direction's key
-   * @param otherSpace space of the other end, 1..65535
+   * @param peer space of the other end, 1..65535
    * @param holdMs how long late packets may still come
    */
-  hold(key: FlowKey, otherSpace: number, holdMs: number, nowMs: number): void {
+  hold(key: FlowKey, peer: number, holdMs: number, nowMs: number): void {
     const words = this.words;
     const hash = this.hash(key);
     const tag = tagOf(hash);
-    const pair = pairOf(key.meta >>> 16, otherSpace);
     const first = this.bucketAt(hash);
     const until = holdEnd(nowMs, holdMs);
     let free = -1;
@@ -139,22 +139,22 @@ export class HeldTuples {
         continue;
       }
       if ((mark & TAG_BITS) === tag) {
-        this.widen(at, tag, pair, until, nowMs);
+        this.widen(at, tag, peer, until, nowMs);
         return;
       }
-      // What costs least to widen: an entry of the same sites, and best one for any tag.
-      const rank = (words[at + PAIR] === pair ? 2 : 0) + ((mark & TAG_BITS) === 0 ? 1 : 0);
+      // What costs least to widen: an entry of the same peer, and best one for any tag.
+      const rank = (words[at + PEER] === peer ? 2 : 0) + ((mark & TAG_BITS) === 0 ? 1 : 0);
       if (rank > victimRank) {
         victim = at;
         victimRank = rank;
       }
     }
     if (free < 0) {
-      this.widen(victim, 0, pair, until, nowMs);
+      this.widen(victim, 0, peer, until, nowMs);
       return;
     }
     words[free + MARK] = 0;
-    words[free + PAIR] = pair;
+    words[free + PEER] = peer;
     words[free + UNTIL] = until;
     words[free + MARK] = USED | tag;
   }
@@ -167,14 +167,14 @@ export class HeldTuples {
     const words = this.words;
     const hash = this.hash(key);
     const tag = tagOf(hash);
-    const space = key.meta >>> 16;
     const first = this.bucketAt(hash);
     for (let at = first; at < first + BUCKET_WORDS; at += ENTRY_WORDS) {
       const mark = words[at + MARK]!;
       if (mark === 0) continue;
       const entryTag = mark & TAG_BITS;
       if (entryTag !== tag && entryTag !== 0) continue;
-      if (isForeign(words[at + PAIR]!, space, otherSpace) && holdRuns(words[at + UNTIL]!, nowMs)) return true;
+      // Many are no one's number.
+      if (words[at + PEER] !== otherSpace && holdRuns(words[at + UNTIL]!, nowMs)) return true;
     }
     return false;
   }
@@ -195,11 +195,11 @@ export class HeldTuples {
     }
   }
 
-  /** Makes a running entry also hold for these sites, under this tag (its own, or 0 for any). */
-  private widen(at: number, tag: number, pair: number, until: number, nowMs: number): void {
+  /** Makes a running entry also hold for this peer, under this tag (its own, or 0 for any). */
+  private widen(at: number, tag: number, peer: number, until: number, nowMs: number): void {
     const words = this.words;
     words[at + UNTIL] = laterHoldEnd(words[at + UNTIL]!, until, nowMs);
-    if (words[at + PAIR] !== pair) words[at + PAIR] = MANY;
+    if (words[at + PEER] !== peer) words[at + PEER] = MANY;
     words[at + MARK] = USED | tag;
   }
 
@@ -207,37 +207,11 @@ export class HeldTuples {
     return HEADER_WORDS + (hash & this.mask) * BUCKET_WORDS;
   }
 
-  /** The same for both directions and in every space. */
   private hash(key: FlowKey): number {
+    const { src0, src1, src2, src3, dst0, dst1, dst2, dst3, ports, meta } = key;
     const { seed, multiplier } = this;
-    const { src0, src1, src2, src3, dst0, dst1, dst2, dst3, ports } = key;
-    const meta = key.meta & 0xffff;
-    if (isReversed(key)) {
-      const reversed = (ports << 16) | (ports >>> 16);
-      return hash10(seed, multiplier, dst0, dst1, dst2, dst3, src0, src1, src2, src3, reversed, meta);
-    }
     return hash10(seed, multiplier, src0, src1, src2, src3, dst0, dst1, dst2, dst3, ports, meta);
   }
-}
-
-/** Of the two directions of a tuple one is reversed and one is not: which, does not matter. */
-function isReversed(key: FlowKey): boolean {
-  if (key.src3 !== key.dst3) return key.src3 > key.dst3;
-  if (key.src2 !== key.dst2) return key.src2 > key.dst2;
-  if (key.src1 !== key.dst1) return key.src1 > key.dst1;
-  if (key.src0 !== key.dst0) return key.src0 > key.dst0;
-  return (key.ports & 0xffff) > key.ports >>> 16;
-}
-
-function pairOf(one: number, other: number): number {
-  return one < other ? (one << 16) | other : (other << 16) | one;
-}
-
-/** Whether a pair that holds a tuple has this site in it, and not this other one beside it. */
-function isForeign(pair: number, space: number, otherSpace: number): boolean {
-  if (pair === MANY) return true;
-  if (pair >>> 16 !== space && (pair & 0xffff) !== space) return false;
-  return pair !== pairOf(space, otherSpace);
 }
 
 /** Tag of a hash, in place, never 0. Of other bits than the bucket, as far as there are any. */

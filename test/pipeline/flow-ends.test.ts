@@ -17,6 +17,34 @@ const lab: MemoryGatewayOptions = {
   routes: [{ prefix: '10.0.1.0/24', via: 'paris' }],
 };
 
+describe('after flows of sites with equal tuples have ended', () => {
+  for (const order of [
+    ['paris', 'lyon'],
+    ['lyon', 'paris'],
+  ]) {
+    it(`all of them may use the tuple again: ${order[0]} first`, () => {
+      const gateway = new MemoryGateway(lab);
+      // What a host sends from a fixed port, time and again: NTP, syslog, SIP.
+      const request = udp(`${HOST} 7000`, `${SERVER} 7000`, 'question');
+      const ask = (site: string): void => {
+        const [forwarded] = gateway.send(site, request);
+        assert.equal(forwarded?.port, 'datacenter', `${site}: ${JSON.stringify(gateway.drops(site))}`);
+        const [answer] = gateway.send(
+          'datacenter',
+          udp(`${SERVER} 7000`, `${HOST} ${forwarded.sourcePort}`, 'answer'),
+        );
+        assert.equal(answer?.port, site);
+      };
+      for (const site of ['paris', 'lyon']) ask(site);
+      for (let round = 0; round < 3; round++) {
+        for (let second = 0; second < 310; second++) gateway.pass(1000);
+        assert.equal(gateway.flows, 0);
+        for (const site of order) ask(site);
+      }
+    });
+  }
+});
+
 describe('after a flow towards one of two sites has ended', () => {
   it('late packets of its originator do not reach the other site', () => {
     const gateway = new MemoryGateway(lab);
