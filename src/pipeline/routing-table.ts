@@ -51,7 +51,7 @@ export class RoutingTable {
   /** Why the last `lookup` answered 0: a drop reason. */
   reason = 0;
 
-  constructor(plan: Plan) {
+  constructor(plan: Pick<Plan, 'spaces' | 'routes'>) {
     const root4 = newNode();
     const root6 = newNode();
     const siteIds = new Set(plan.spaces.filter((space) => space.kind === 'site').map((space) => space.id));
