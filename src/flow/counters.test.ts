@@ -21,6 +21,7 @@ import {
   PORT_PACKETS_IN,
   PORT_PACKETS_OUT,
   PORT_REPINS,
+  PORT_SEQUENCE,
 } from './counters.ts';
 
 function make(): Counters {
@@ -117,8 +118,10 @@ test('clearing a port leaves its neighbours alone', () => {
     counters.setPort(port, PORT_FLOWS_LIVE, port);
     counters.countDrop(port, COUNTED_REASONS - 1);
     counters.countIn(port, 1);
+    counters.values[counters.portSlot(port, PORT_SEQUENCE)] = port;
   }
   counters.clearPort(7);
+  assert.equal(counters.port(7, PORT_SEQUENCE), 7, 'kept: it is the other end that it belongs to');
   assert.equal(counters.port(7, PORT_FLOWS_LIVE), 0);
   assert.equal(counters.port(7, PORT_PACKETS_IN), 0);
   assert.equal(counters.drops(7, COUNTED_REASONS - 1), 0);

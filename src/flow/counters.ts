@@ -63,6 +63,11 @@ export const PORT_FLOWS_LIVE = 5;
 export const PORT_REPINS = 6;
 /** 1 while packets may leave by the port, else 0: a gauge, brought up to date once a second. */
 export const PORT_UP = 7;
+/**
+ * No counter, but kept beside them because it must outlive the data plane as they do: what a GRE tunnel sends next
+ * (`pipeline/link/sent-sequence.ts`). The last of the port's room.
+ */
+export const PORT_SEQUENCE = PORT_ROOM - 1;
 
 /** Names of the per-port counters, by number. */
 export const PORT_COUNTER_NAMES = [
@@ -229,10 +234,16 @@ export class Counters {
     return this.values[counter]!;
   }
 
-  /** Zeroes a port's counters: its slot now means another tunnel. */
+  /** Where one of a port's values (`PORT_...`) stands in `values`, for who writes it with every packet. */
+  portSlot(port: number, counter: number): number {
+    return blockOf(port) + counter;
+  }
+
+  /** Zeroes a port's counters: its slot now means another tunnel. {@link PORT_SEQUENCE} says itself whose it is. */
   clearPort(port: number): void {
     const at = blockOf(port);
-    this.values.fill(0, at, at + BLOCK);
+    this.values.fill(0, at, at + PORT_SEQUENCE);
+    this.values.fill(0, at + PORT_ROOM, at + BLOCK);
   }
 }
 

@@ -125,8 +125,12 @@ export class Assembly {
     this.policy = this.compile(plan, options.plugins, []);
 
     const view = new PacketView(memory);
-    this.link = new LinkLayer(memory, tx, this.scratch, (port, reason) =>
-      this.counters.countDrop(Math.max(port, 0), reason),
+    this.link = new LinkLayer(
+      memory,
+      tx,
+      this.scratch,
+      (port, reason) => this.counters.countDrop(Math.max(port, 0), reason),
+      { counters: this.counters },
     );
     this.reassembler = new Reassembler(
       memory,

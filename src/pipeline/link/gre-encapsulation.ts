@@ -66,14 +66,14 @@ export class GreEncapsulation {
     header.hasKey = tunnel.hasKey;
     header.hasSequence = tunnel.hasSequence;
     header.key = tunnel.key;
-    header.sequence = tunnel.sendSequence;
+    header.sequence = tunnel.sent.next;
     writeGre(memory.bytes, gre, header);
     if (tunnel.hasChecksum !== 0 && packet.gsoType === GSO_NONE) {
       completeChecksum(packet);
       fillGreChecksum(memory, gre, greLength);
     }
     const outer = this.writeOuter(tunnel, packet, gre, greLength);
-    tunnel.sendSequence = (tunnel.sendSequence + segments) | 0;
+    if (tunnel.hasSequence !== 0) tunnel.sent.advance(segments);
     tunnel.identification = (tunnel.identification + segments) & 0xffff;
     return (outer - FRAME_PREFIX_BYTES) | 0;
   }

@@ -344,7 +344,9 @@ test('a new plan keeps counters and path MTU of a tunnel whose ends stay', () =>
   assert.equal(bench.link.portMtu(0), 1300 - 28);
   assert.equal(bench.receivePacket(0, outer(gre({ sequence: 50 }, udp()))), -1);
   configure(grePort({ index: 0, device: 0, generation: 2 }, { sequence: true }), 4);
-  assert.equal(sequenceOfNext(), 0);
+  assert.equal(sequenceOfNext(), first + 3, 'another tunnel for us, but not for the other end');
   assert.equal(bench.link.portMtu(0), 1476);
   assert.equal(bench.receivePacket(0, outer(gre({ sequence: 50 }, udp()))), 0);
+  configure(grePort({ index: 0, device: 0, generation: 2 }, { sequence: true, remote: '198.51.100.11' }), 5);
+  assert.equal(sequenceOfNext(), 0);
 });

@@ -5,6 +5,7 @@
  * `outer-icmp.ts`.
  */
 
+import type { Counters } from '../../flow/counters.ts';
 import { GreHeader, greHeaderBytes, writeGre } from '../../wire/gre.ts';
 import type { IpAddresses } from '../../wire/ip-addresses.ts';
 import { IPV4_HEADER_BYTES } from '../../wire/ipv4.ts';
@@ -14,8 +15,11 @@ import type { PlanGreLink } from '../plan.ts';
 import { GreSequence } from './gre-sequence.ts';
 import { addressWords } from './link-device.ts';
 import { PathMtu } from './path-mtu.ts';
+import { SentSequence } from './sent-sequence.ts';
 
 export class GreTunnel {
+  /** The same for two tunnels exactly if the same outer packets belong to them, but for the device. */
+  readonly identity: string;
   /** Of the outer packets. */
   readonly family: number;
   /** Own outer address, wire-order words; IPv4 in the last. */
@@ -37,8 +41,8 @@ export class GreTunnel {
   readonly overheadBytes: number;
   /** The GRE header that we send, with sequence number 0: for recognising quotes of our packets. */
   readonly template: Uint8Array;
-  /** Next sequence number to send; counted even if none is sent. */
-  sendSequence = 0;
+  /** What it sends next, if it has sequence numbers. */
+  readonly sent: SentSequence;
   /** Next outer IPv4 identification. Outer packets are atomic (RFC 6864), so it need not be unique. */
   identification = 0;
   readonly received: GreSequence;
@@ -47,8 +51,22 @@ export class GreTunnel {
   keepalives = 0;
   keepaliveSince = 0;
 
-  /** `mtu`: largest inner packet, bytes. `previous`: whose counters go on, if its endpoints are the same. */
-  constructor(link: PlanGreLink, mtu: number, previous: GreTunnel | undefined) {
+  /**
+   * @param port index of its port
+   * @param mtu largest inner packet, bytes
+   * @param previous whose counters go on, if its endpoints are the same
+   * @param former tunnels of the plan before, by `identity`: the other end of one with the same ends and key
+   *   does not know that it is another one now, so that its sequence numbers go on
+   * @param counters where sequence numbers are kept
+   */
+  constructor(
+    link: PlanGreLink,
+    port: number,
+    mtu: number,
+    previous: GreTunnel | undefined,
+    former: ReadonlyMap<string, GreTunnel>,
+    counters: Counters | undefined,
+  ) {
     const local = addressWords(link.local);
     const remote = addressWords(link.remote);
     const hop = link.nextHop === undefined ? local : addressWords(link.nextHop);
@@ -75,7 +93,9 @@ export class GreTunnel {
     this.template = new Uint8Array(this.greBytes);
     writeGre(this.template, 0, header);
     const same = previous !== undefined && this.isLike(previous) ? previous : undefined;
-    this.sendSequence = same?.sendSequence ?? 0;
+    const ends = [this.family, ...this.local, ...this.remote, this.hasKey, this.key];
+    this.identity = ends.join();
+    this.sent = new SentSequence(counters, port, ends, former.get(this.identity)?.sent.next);
     this.identification = same?.identification ?? 0;
     this.received = same?.received ?? new GreSequence();
     const outerMtu = mtu + this.overheadBytes;

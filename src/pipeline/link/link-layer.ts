@@ -22,6 +22,7 @@
  * Neighbours: `link-output.ts` and `neighbor-choice.ts` (sending), `device/io.ts` (frames), the rest of the pipeline
  * (packets), `pipeline/plan.ts`.
  */
+import type { Counters } from '../../flow/counters.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
 import { FRAME_PREFIX_BYTES, type FrameList, type FrameMemory } from '../../wire/frame.ts';
 import { IPV4_HEADER_BYTES, IPV4_PROTOCOL } from '../../wire/ipv4.ts';
@@ -68,6 +69,8 @@ export interface LinkLayerOptions {
   readonly waitingFrames?: number;
   /** Seed of the hash tables. */
   readonly seed?: number;
+  /** Where tunnels keep the sequence numbers that they send; without it they are forgotten with this object. */
+  readonly counters?: Counters;
 }
 
 export class LinkLayer {
@@ -90,6 +93,7 @@ export class LinkLayer {
   private readonly choice: NeighborChoice;
   private readonly output: LinkOutput;
   private readonly greInput: GreInput;
+  private readonly counters: Counters | undefined;
   private devices: readonly (LinkDevice | undefined)[] = [];
   private ports: readonly (LinkPort | undefined)[] = [];
   private lastTick = 0;
@@ -115,6 +119,7 @@ export class LinkLayer {
     this.choice = new NeighborChoice(this.neighbors);
     this.output = new LinkOutput(memory, tx, this.neighbors, this.choice);
     this.greInput = new GreInput(memory, drop);
+    this.counters = options.counters;
   }
 
   /**
@@ -123,7 +128,7 @@ export class LinkLayer {
    */
   configure(plan: Plan, nowMs: number): void {
     const devices = compileDevices(plan);
-    const ports = compilePorts(plan, this.ports);
+    const ports = compilePorts(plan, this.ports, this.counters);
     const locals = new Set<string>();
     for (const { link } of plan.ports) if (link.kind === 'gre') locals.add(link.local);
     const tunnels = new GreTunnelTable(ports, new AddressList([...locals]));
@@ -131,6 +136,7 @@ export class LinkLayer {
     this.devices = devices;
     this.ports = ports;
     this.greInput.tunnels = tunnels;
+    for (const { tunnel } of tunnels.ports) if (tunnel?.hasSequence === 1) tunnel.sent.keep();
     this.lastTick = (nowMs - TICK_MS) | 0;
   }
 

@@ -2,10 +2,11 @@
  * A port as the link layer sees it: how its IP packets get onto their device.
  *
  * Ports are made anew with every plan; what a GRE tunnel counts (`gre-tunnel.ts`) moves on to its successor
- * when index, generation and endpoints are the same.
+ * when index, generation and endpoints are the same, and its sequence numbers when the endpoints are.
  *
  * Neighbours: `link-device.ts`, `link-layer.ts`.
  */
+import type { Counters } from '../../flow/counters.ts';
 import { IPV4, IPV6 } from '../../wire/packet.ts';
 import type { Plan, PlanPort } from '../plan.ts';
 import { GreTunnel } from './gre-tunnel.ts';
@@ -36,7 +37,7 @@ export class LinkPort {
   /** Neighbour entry that the last packet to a next hop used; checked before it is believed. */
   neighborHint = 0;
 
-  constructor(port: PlanPort, previous: LinkPort | undefined) {
+  constructor(port: PlanPort, tunnel: GreTunnel | undefined) {
     const link = port.link;
     this.index = port.index;
     this.generation = port.generation;
@@ -50,24 +51,35 @@ export class LinkPort {
     this.nextHopIpv4 = nextHopIpv4?.[3] ?? 0;
     this.hasNextHopIpv6 = nextHopIpv6 === undefined ? 0 : 1;
     this.nextHopIpv6 = nextHopIpv6 ?? new Int32Array(4);
-    const same = previous?.generation === port.generation ? previous.tunnel : undefined;
-    this.tunnel = link.kind === 'gre' ? new GreTunnel(link, port.mtu, same) : undefined;
+    this.tunnel = tunnel;
   }
 }
 
-/** Ports of a plan by index; `previous` are those of the plan before. Throws, and so refuses the plan, if it is wrong. */
+/**
+ * Ports of a plan by index. Throws, and so refuses the plan, if it is wrong.
+ *
+ * @param previous those of the plan before
+ * @param counters where tunnels keep their sequence numbers
+ */
 export function compilePorts(
   plan: Plan,
   previous: readonly (LinkPort | undefined)[],
+  counters: Counters | undefined,
 ): (LinkPort | undefined)[] {
   const ports: (LinkPort | undefined)[] = [];
+  const former = new Map<string, GreTunnel>();
+  for (const port of previous) if (port?.tunnel !== undefined) former.set(port.tunnel.identity, port.tunnel);
   const ethernet = new Set(plan.devices.flatMap(({ kind, index }) => (kind === 'ethernet' ? [index] : [])));
   for (const port of plan.ports) {
     const { name, link } = port;
     if (link.kind === 'gre' && link.nextHop === undefined && ethernet.has(link.device)) {
       throw new Error(`plan: tunnel ${name}: its Ethernet device needs a next hop`);
     }
-    ports[port.index] = new LinkPort(port, previous[port.index]);
+    const before = previous[port.index];
+    const same = before?.generation === port.generation ? before.tunnel : undefined;
+    const tunnel =
+      link.kind === 'gre' ? new GreTunnel(link, port.index, port.mtu, same, former, counters) : undefined;
+    ports[port.index] = new LinkPort(port, tunnel);
   }
   // No holes: an absent port is an element like any other.
   for (let index = 0; index < ports.length; index++) ports[index] ??= undefined;
