@@ -4,6 +4,7 @@
  * ```
  *  start:    configuration -> facts -> plan -> identities saved -> host prepared -> data plane -> plan applied
  *  a change of the host (links, addresses, routes, guard): the same from "facts" on, if the plan differs
+ *  apply:    the same from "facts" on with another configuration; if anything fails, once more with the former one
  *  suspend:  the data plane ends; guard, devices and flow memory stay for the next start
  *  down:     links, data plane, ports, guard, flow memory: nothing is left
  * ```
@@ -27,6 +28,7 @@ import { HostSide } from './host/host-side.ts';
 import { withSocketFilters } from './host/socket-filter.ts';
 import { HostWatch } from './host/watch-host.ts';
 import { Identities, IdentityError } from './identities.ts';
+import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
 import type { Logger } from './runtime/logger.ts';
 import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
@@ -35,16 +37,18 @@ import { DataPlaneGoneError, Supervisor, type SupervisorOptions } from './runtim
 export class Gateway {
   /** What changes, as it happens. */
   readonly events = new ControlEvents();
-  readonly config: Config;
+  #config: Config;
   readonly #configPath: string;
   readonly #runtime: RuntimeDirectory;
   readonly #logger: Logger;
   readonly #supervisor: Supervisor;
   readonly #host: HostSide;
-  readonly #identities: Identities;
+  #identities: Identities;
   readonly #watch: HostWatch;
   readonly #startedAt = performance.now();
   #plan: Plan | undefined;
+  /** Whether the data plane has `#plan`, or will get it from the supervisor. */
+  #delivered = false;
   #notices: readonly string[] = [];
   /** Changes run one after the other. */
   #work: Promise<void> = Promise.resolve();
@@ -62,7 +66,7 @@ export class Gateway {
     supervisorOptions: SupervisorOptions,
   ) {
     this.#configPath = configPath;
-    this.config = config;
+    this.#config = config;
     this.#runtime = runtime;
     this.#logger = logger;
     this.#host = host;
@@ -111,7 +115,7 @@ export class Gateway {
     const status = await this.#supervisor.status().catch(() => undefined);
     const plan = this.#plan;
     return {
-      gateway: this.config.gateway.name,
+      gateway: this.#config.gateway.name,
       pid: process.pid,
       uptimeMs: Math.round(performance.now() - this.#startedAt),
       configPath: this.#configPath,
@@ -125,8 +129,45 @@ export class Gateway {
       devices: status?.devices ?? [],
       plugins: status?.plugins ?? [],
       problems: this.#problem === '' ? [] : this.#problem.split('\n'),
-      notices: [...this.config.notices.map(formatProblem), ...this.#notices],
+      notices: [...this.#config.notices.map(formatProblem), ...this.#notices],
     };
+  }
+
+  /** The configuration that runs. */
+  get config(): Config {
+    return this.#config;
+  }
+
+  /**
+   * Runs another configuration. Tunnels that are the same in both keep forwarding; what cannot be changed without a
+   * new data plane (`flow_table.max_flows`) starts one, which takes the flows over.
+   *
+   * @returns what that did to flows.
+   * @throws ConfigError, CommandError, PlanRefusedError, DataPlaneGoneError, Error; the former configuration runs on
+   * then.
+   */
+  async apply(config: Config): Promise<PlanEffect> {
+    checkLiveChange(this.#config, config);
+    const former = this.#plan;
+    let applied: Plan | undefined;
+    await this.#inTurn(async () => {
+      await this.#replace(config);
+      applied = this.#plan;
+    });
+    if (applied === undefined) throw new Error('the gateway is being stopped');
+    return planEffect(former, applied);
+  }
+
+  /**
+   * What {@link apply} would do to flows. Changes nothing.
+   *
+   * @throws ConfigError, CommandError for what `apply` would refuse.
+   */
+  async preview(config: Config): Promise<PlanEffect> {
+    checkLiveChange(this.#config, config);
+    const facts = await collectFacts(routeQueries(config));
+    const { plan } = compilePlan(config, facts, this.#identities.copy());
+    return planEffect(this.#plan, plan);
   }
 
   /** Stops forwarding; the next start finds guard, devices and flow memory. */
@@ -142,9 +183,27 @@ export class Gateway {
     clearRuntimeDirectory(this.#runtime);
   }
 
+  async #replace(config: Config): Promise<void> {
+    const [former, formerPlan, formerIdentities] = [this.#config, this.#plan, this.#identities.copy()];
+    this.#config = config;
+    try {
+      await this.#update();
+    } catch (error) {
+      this.#config = former;
+      // Numbers that no data plane has seen are free again; those of a plan that may have run are used up.
+      if (this.#plan === formerPlan && !(error instanceof DataPlaneGoneError)) {
+        this.#identities = formerIdentities;
+        this.#identities.save(this.#runtime.identitiesPath);
+      }
+      await this.#settle();
+      throw error;
+    }
+    this.#problem = '';
+  }
+
   /** From the host as it is now to a data plane that runs the plan for it. */
   async #update(): Promise<void> {
-    const queries = routeQueries(this.config);
+    const queries = routeQueries(this.#config);
     let facts = await collectFacts(queries);
     await this.#host.keepGuard(facts);
     let compilation = this.#compile(facts);
@@ -157,9 +216,11 @@ export class Gateway {
     const plan = withSocketFilters(compilation.plan, compilation.host);
     this.#sayNotices(compilation.notices.map(formatProblem));
     if (this.#supervisor.report.state === 'stopped') await this.#supervisor.start();
-    if (JSON.stringify(plan) !== JSON.stringify(this.#plan)) {
+    if (!this.#delivered || JSON.stringify(plan) !== JSON.stringify(this.#plan)) {
+      await this.#resizeFlowMemory(plan);
       await this.#supervisor.apply(plan);
       this.#plan = plan;
+      this.#delivered = true;
       this.#logger.info(
         { generation: plan.generation, ports: plan.ports.length, devices: plan.devices.length },
         'plan applied',
@@ -169,9 +230,23 @@ export class Gateway {
     await this.#host.finish(compilation.host, facts);
   }
 
+  /** The size of the flow memory is a data plane's for life: another one takes over, with the flows. */
+  async #resizeFlowMemory(plan: Plan): Promise<void> {
+    // One that does not answer is being started anew, and gets the plan then.
+    const maxFlows = (await this.#supervisor.status().catch(() => undefined))?.maxFlows ?? 0;
+    if (maxFlows === 0 || maxFlows === plan.flowTable.maxFlows) return;
+    this.#logger.warn(
+      { from: maxFlows, to: plan.flowTable.maxFlows },
+      'flow_table.max_flows has changed: starting another data plane, which takes the flows over',
+    );
+    this.#delivered = false;
+    await this.#supervisor.stop();
+    await this.#supervisor.start();
+  }
+
   /** The numbers of a new plan are on disk before anybody uses them. */
   #compile(facts: HostFacts): Compilation {
-    const compilation = compilePlan(this.config, facts, this.#identities);
+    const compilation = compilePlan(this.#config, facts, this.#identities);
     if (compilation.plan.generation !== this.#plan?.generation) {
       this.#identities.save(this.#runtime.identitiesPath);
     }
@@ -180,8 +255,12 @@ export class Gateway {
 
   /** The host has changed. What cannot be done now leaves the former plan, and is tried at the next change. */
   async #followHost(): Promise<void> {
+    await this.#inTurn(() => this.#settle());
+  }
+
+  async #settle(): Promise<void> {
     try {
-      await this.#inTurn(() => this.#update());
+      await this.#update();
       if (this.#problem !== '') this.#logger.info('the host fits the configuration again');
       this.#problem = '';
     } catch (error) {

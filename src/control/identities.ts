@@ -126,6 +126,13 @@ export class Identities {
     return identities;
   }
 
+  /** The same numbers, to try something out with or to come back to. */
+  copy(): Identities {
+    const copy = new Identities();
+    copy.#state = structuredClone(this.#state);
+    return copy;
+  }
+
   /** Writes all identities to `path`, whole or not at all. To be called before a plan made with them is used. */
   save(path: string): void {
     const temporary = `${path}.${process.pid}.tmp`;
