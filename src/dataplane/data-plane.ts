@@ -21,6 +21,7 @@ import {
   PORT_PACKETS_OUT,
 } from '../flow/counters.ts';
 import { flowTest } from '../flow/flow-conditions.ts';
+import type { FlowEventWriter } from '../flow/flow-event-writer.ts';
 import type { FlowMemory } from '../flow/flow-memory.ts';
 import { Assembly } from '../pipeline/assembly.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
@@ -28,7 +29,9 @@ import { DROP_REASON_NAMES } from '../plugin/drop-reasons.ts';
 import { DESCRIPTOR_DEVICE, DESCRIPTOR_LENGTH, DESCRIPTOR_OFFSET, DESCRIPTOR_WORDS } from '../wire/frame.ts';
 import { ControlSocket } from './control-socket.ts';
 import { DeviceSet } from './device-set.ts';
+import { openFlowEvents } from './flow-events-file.ts';
 import { openFlowMemory } from './flow-memory-file.ts';
+import { LogLimiter } from './log-limiter.ts';
 import {
   type ControlMessage,
   type DataPlaneArguments,
@@ -40,6 +43,7 @@ import {
   type PortStatus,
 } from './messages.ts';
 import { type HostedPlugin, loadPlugins } from './plugin-loader.ts';
+import { Vitals } from './vitals.ts';
 
 /** Housekeeping is done that often at most, and the loop never waits for longer. */
 const TICK_MS = 20;
@@ -60,10 +64,16 @@ export class DataPlane {
   private tickedMs: number;
   private heartbeatMs = 0;
   private failureLoggedMs = 0;
+  private readonly vitals: Vitals;
+  private readonly logLimiter = new LogLimiter();
+  private events: FlowEventWriter | undefined;
+  /** What `events` was opened for, as text. */
+  private eventsAsked = '';
 
   constructor(options: DataPlaneArguments) {
     this.arguments = options;
     this.io = new NativeIo();
+    this.vitals = new Vitals(this.io);
     this.startedMs = this.io.nowMs;
     this.tickedMs = this.io.nowMs;
     this.devices = new DeviceSet(this.io, {
@@ -90,6 +100,7 @@ export class DataPlane {
     const words = io.rx.words;
     while (this.running) {
       const received = io.burst(TICK_MS);
+      this.vitals.countBurst();
       const nowMs = io.nowMs;
       const assembly = this.assembly;
       if (assembly !== undefined) {
@@ -119,6 +130,9 @@ export class DataPlane {
     if (this.assembly !== undefined && this.memory !== undefined) {
       this.assembly.pipeline.tick(nowMs, Math.floor(uptime()));
       this.memory.lastAliveMs = nowMs;
+      if (this.plan !== undefined) {
+        this.vitals.tick(this.plan, this.assembly.ports, this.assembly.counters, nowMs);
+      }
     }
     if (((nowMs - this.heartbeatMs) | 0) >= HEARTBEAT_INTERVAL_MS) {
       this.heartbeatMs = nowMs;
@@ -149,6 +163,7 @@ export class DataPlane {
       const plugins = loadPlugins(plan.plugins, {
         log: (plugin, level, text) => this.log(level, text, { plugin }),
       });
+      this.openEvents(plan);
       if (this.assembly === undefined) {
         this.memory = openFlowMemory(this.arguments.flowMemoryPath, plan, nowMs, (text) =>
           this.log('warn', text, {}),
@@ -161,6 +176,7 @@ export class DataPlane {
           onPluginFailure: (plugin, error) => this.pluginFailed(plugin as HostedPlugin, error),
           random: () => crypto.getRandomValues(new Int32Array(1))[0],
           nowMs,
+          events: this.events,
         });
         const { restored, discarded } = this.assembly.state.table;
         this.log('info', `flow memory: ${restored} flows found, ${discarded} discarded`, {
@@ -170,6 +186,7 @@ export class DataPlane {
       } else {
         this.assembly.apply(plan, plugins, nowMs);
       }
+      this.assembly.setEvents(this.events);
       this.plugins = plugins;
       this.plan = plan;
     } catch (error) {
@@ -189,8 +206,24 @@ export class DataPlane {
     // Last: nothing is read before the pipeline knows what to do with it.
     this.devices.apply(plan, nowMs);
     for (const port of plan.ports) this.assembly.ports.setUp(port.index, this.devices.isUp(port.link.device));
+    this.vitals.tell(plan, this.assembly.ports, this.assembly.counters);
     this.assembly.link.askNextHops(nowMs);
     this.control.send({ type: 'plan-applied', generation: plan.generation });
+  }
+
+  /** A flow log that cannot be written is no reason to refuse a plan. */
+  private openEvents(plan: Plan): void {
+    const asked = plan.flowEvents === undefined ? '' : JSON.stringify(plan.flowEvents);
+    if (asked === this.eventsAsked) return;
+    this.eventsAsked = asked;
+    this.events = undefined;
+    if (plan.flowEvents === undefined) return;
+    try {
+      this.events = openFlowEvents(this.arguments.flowMemoryPath, plan.flowEvents);
+    } catch (error) {
+      this.eventsAsked = '';
+      this.log('error', `no flow events for the flow log: ${(error as Error).message}`, {});
+    }
   }
 
   private setPorts(device: number, up: boolean): void {
@@ -268,7 +301,11 @@ export class DataPlane {
     };
   }
 
+  /** One plugin's, one device's, or else one kind of line is limited on its own. */
   private log(level: LogMessage['level'], msg: string, fields: Readonly<Record<string, unknown>>): void {
-    this.control.send({ type: 'log', level, msg, fields });
+    const heldBack = this.logLimiter.allow(String(fields.plugin ?? fields.device ?? msg), this.io.nowMs);
+    if (heldBack < 0) return;
+    const told = heldBack === 0 ? fields : { ...fields, heldBack };
+    this.control.send({ type: 'log', level, msg, fields: told });
   }
 }

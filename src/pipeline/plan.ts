@@ -5,6 +5,8 @@
  * of a port changes when its site or its endpoints change, so that an old index never means a new tunnel.
  */
 
+import type { DropReasonName } from '../plugin/drop-reasons.ts';
+
 /** An address as text (RFC 5952 for IPv6). Prefixes are `address/length`. */
 export type AddressText = string;
 
@@ -20,6 +22,8 @@ export interface Plan {
   readonly gatewayAddresses: readonly AddressText[];
   readonly flowTable: PlanFlowTable;
   readonly plugins: readonly PlanPlugin[];
+  /** Which events of flows the data plane writes for the flow log; absent: none. */
+  readonly flowEvents?: PlanFlowEvents;
 }
 
 /** An address space: a site or an egress. Ids 1..65535; 0 is none. */
@@ -80,7 +84,10 @@ export interface PlanEgressPort extends PlanPortCommon {
   readonly portForwards: readonly PlanPortForward[];
 }
 
-/** How IP packets of a port get onto its device. */
+/**
+ * How IP packets of a port get onto its device. `device` is -1 while the host lacks something that the port needs:
+ * then it is down, and its flows wait.
+ */
 export type PlanLink = { readonly kind: 'ip'; readonly device: number } | PlanEthernetLink | PlanGreLink;
 
 export interface PlanEthernetLink {
@@ -154,4 +161,12 @@ export interface PlanPlugin {
   /** Absolute path of the manifest. */
   readonly manifest: string;
   readonly options: unknown;
+}
+
+/** Flow events beside the beginning and the end of every flow. */
+export interface PlanFlowEvents {
+  /** Drop reasons for which a refused new flow is an event. */
+  readonly refusals: readonly DropReasonName[];
+  /** Most of these a second and port, and in one burst. */
+  readonly refusalsPerSecond: number;
 }
