@@ -31,11 +31,18 @@ function from(host: number, family = IPV4): PacketView {
   return view;
 }
 
+/** Asks, and charges the rates if the answer is yes. */
+function create(budgets: Budgets, port: number, space: number, view: PacketView, nowMs: number): number {
+  const answer = budgets.mayCreate(port, space, view, nowMs);
+  if (answer === BUDGET_OK) budgets.charge(port, space, view);
+  return answer;
+}
+
 /** How many of `asked` flows are allowed at one moment. */
 function allowed(budgets: Budgets, port: number, view: PacketView, nowMs: number, asked: number): number {
   let count = 0;
   for (let flow = 0; flow < asked; flow++) {
-    if (budgets.mayCreate(port, 1, view, nowMs) === BUDGET_OK) count++;
+    if (create(budgets, port, 1, view, nowMs) === BUDGET_OK) count++;
   }
   return count;
 }
@@ -47,13 +54,13 @@ test('without limits everything is allowed', () => {
 test('a port may have its share of flows, and again when they end or move', () => {
   const budgets = make({ flowsPerPort: 3 });
   for (let flow = 0; flow < 3; flow++) {
-    assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_OK);
+    assert.equal(create(budgets, 1, 1, from(1), 0), BUDGET_OK);
     budgets.flowCreated(1);
   }
-  assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_SHARE);
-  assert.equal(budgets.mayCreate(2, 1, from(1), 0), BUDGET_OK);
+  assert.equal(create(budgets, 1, 1, from(1), 0), BUDGET_SHARE);
+  assert.equal(create(budgets, 2, 1, from(1), 0), BUDGET_OK);
   budgets.flowEnded(1);
-  assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_OK);
+  assert.equal(create(budgets, 1, 1, from(1), 0), BUDGET_OK);
   budgets.flowCreated(1);
   budgets.flowMoved(1, 2);
   assert.equal(budgets.liveFlows(1), 2);
@@ -64,7 +71,7 @@ test('a rate allows one second at once, then as much as time earns', () => {
   for (const nowMs of [0, 5000, 0x7fffffff - 20, -0x80000000]) {
     const budgets = make({ ratePerPort: 100 });
     assert.equal(allowed(budgets, 1, from(1), nowMs, 1000), 100);
-    assert.equal(budgets.mayCreate(1, 1, from(1), nowMs), BUDGET_PORT_RATE);
+    assert.equal(create(budgets, 1, 1, from(1), nowMs), BUDGET_PORT_RATE);
     assert.equal(allowed(budgets, 1, from(1), (nowMs + 9) | 0, 10), 0);
     assert.equal(allowed(budgets, 1, from(1), (nowMs + 10) | 0, 10), 1);
     assert.equal(allowed(budgets, 1, from(1), (nowMs + 110) | 0, 100), 10);
@@ -83,12 +90,12 @@ test('sources are told apart by space and whole address, in both families', () =
   const budgets = make({ ratePerSource: 2 });
   const take = (space: number, view: PacketView) => {
     let count = 0;
-    while (count < 5 && budgets.mayCreate(1, space, view, 0) === BUDGET_OK) count++;
+    while (count < 5 && create(budgets, 1, space, view, 0) === BUDGET_OK) count++;
     return count;
   };
   assert.equal(take(1, from(1)), 2);
-  assert.equal(budgets.mayCreate(1, 1, from(1), 0), BUDGET_SOURCE_RATE);
-  assert.equal(budgets.mayCreate(7, 1, from(1), 0), BUDGET_SOURCE_RATE);
+  assert.equal(create(budgets, 1, 1, from(1), 0), BUDGET_SOURCE_RATE);
+  assert.equal(create(budgets, 7, 1, from(1), 0), BUDGET_SOURCE_RATE);
   assert.equal(take(2, from(1)), 2);
   assert.equal(take(1, from(2)), 2);
   assert.equal(take(1, from(1, IPV6)), 2);

@@ -23,7 +23,7 @@ import { hash4, hash10 } from './hash.ts';
 import { RECORD_WORDS, SHARED_INGRESS } from './layout.ts';
 import type { FlowTable } from './table.ts';
 
-/** The flow may be made; it has been charged to its port's and its source's rate. */
+/** The flow may be made. */
 export const BUDGET_OK = 0;
 /** The port has as many flows as it may have. */
 export const BUDGET_SHARE = 1;
@@ -82,18 +82,21 @@ export class Budgets {
   }
 
   /**
-   * Whether a flow that begins with this packet, which came in by `port` from `space`, may be made. Charges the
-   * rates if it may, and nothing if it may not. The flow counts once {@link flowCreated} is called.
+   * Whether a flow that begins with this packet, which came in by `port` from `space`, may be made. Charges nothing:
+   * {@link charge} does. The flow counts once {@link flowCreated} is called.
    */
   mayCreate(port: number, space: number, view: PacketView, nowMs: number): number {
     if (this.flowsPerPort !== 0 && this.liveFlows(port) >= this.flowsPerPort) return BUDGET_SHARE;
-    const portAt = slotOf(port) * 2;
     const sourceAt = this.sourceBucket(space, view) * 2;
     if (!canSpend(this.sourceBuckets, sourceAt, this.ratePerSource, nowMs)) return BUDGET_SOURCE_RATE;
-    if (!canSpend(this.portBuckets, portAt, this.ratePerPort, nowMs)) return BUDGET_PORT_RATE;
-    this.sourceBuckets[sourceAt + SPENT]! += FLOW_COST;
-    this.portBuckets[portAt + SPENT]! += FLOW_COST;
+    if (!canSpend(this.portBuckets, slotOf(port) * 2, this.ratePerPort, nowMs)) return BUDGET_PORT_RATE;
     return BUDGET_OK;
+  }
+
+  /** Charges the rates of port and source for a flow that {@link mayCreate} has just allowed. */
+  charge(port: number, space: number, view: PacketView): void {
+    this.sourceBuckets[this.sourceBucket(space, view) * 2 + SPENT]! += FLOW_COST;
+    this.portBuckets[slotOf(port) * 2 + SPENT]! += FLOW_COST;
   }
 
   /** A flow was made at a port. */

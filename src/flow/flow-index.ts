@@ -63,32 +63,11 @@ export class FlowIndex {
     this.multiplier = seed1 | 1;
   }
 
-  /** Ref of an IPv4 key, or -1. */
-  find4(source: number, destination: number, ports: number, meta: number): number {
-    const slots = this.slots;
-    const words = this.words;
-    const mask = this.mask;
-    const refMask = this.refMask;
-    const hash = hash4(this.seed, this.multiplier, source, destination, ports, meta);
-    for (let at = hash & mask; ; at = (at + 1) & mask) {
-      const slot = slots[at]!;
-      if (slot === 0) return -1;
-      if (((slot ^ hash) & ~refMask) !== 0) continue;
-      const ref = (slot & refMask) - 1;
-      const line = lineOf(ref);
-      if (
-        words[line + KEY_SRC3] === source &&
-        words[line + KEY_DST3] === destination &&
-        words[line + KEY_PORTS] === ports &&
-        words[line + KEY_META] === meta
-      ) {
-        return ref;
-      }
-    }
-  }
-
-  /** Ref of an IPv6 key, or -1. */
-  find6(
+  /**
+   * Ref of a key, or -1. The words are those of {@link FlowKey}; of an IPv4 key the first three of each address are
+   * not looked at.
+   */
+  find(
     src0: number,
     src1: number,
     src2: number,
@@ -104,20 +83,7 @@ export class FlowIndex {
     const words = this.words;
     const mask = this.mask;
     const refMask = this.refMask;
-    const hash = hash10(
-      this.seed,
-      this.multiplier,
-      src0,
-      src1,
-      src2,
-      src3,
-      dst0,
-      dst1,
-      dst2,
-      dst3,
-      ports,
-      meta,
-    );
+    const hash = this.hash(src0, src1, src2, src3, dst0, dst1, dst2, dst3, ports, meta);
     for (let at = hash & mask; ; at = (at + 1) & mask) {
       const slot = slots[at]!;
       if (slot === 0) return -1;
@@ -125,10 +91,15 @@ export class FlowIndex {
       const ref = (slot & refMask) - 1;
       const line = lineOf(ref);
       if (
-        words[line + KEY_SRC3] === src3 &&
-        words[line + KEY_DST3] === dst3 &&
-        words[line + KEY_PORTS] === ports &&
-        words[line + KEY_META] === meta &&
+        words[line + KEY_SRC3] !== src3 ||
+        words[line + KEY_DST3] !== dst3 ||
+        words[line + KEY_PORTS] !== ports ||
+        words[line + KEY_META] !== meta
+      ) {
+        continue;
+      }
+      if ((meta & 0xff) === IPV4) return ref;
+      if (
         words[line + KEY_SRC0] === src0 &&
         words[line + KEY_SRC1] === src1 &&
         words[line + KEY_SRC2] === src2 &&
@@ -143,11 +114,7 @@ export class FlowIndex {
 
   /** Ref of the key that stands at `line` of `words` (a record's line, or a key laid out like one), or -1. */
   findLine(words: Int32Array, line: number): number {
-    const meta = words[line + KEY_META]!;
-    if ((meta & 0xff) === IPV4) {
-      return this.find4(words[line + KEY_SRC3]!, words[line + KEY_DST3]!, words[line + KEY_PORTS]!, meta);
-    }
-    return this.find6(
+    return this.find(
       words[line + KEY_SRC0]!,
       words[line + KEY_SRC1]!,
       words[line + KEY_SRC2]!,
@@ -157,7 +124,7 @@ export class FlowIndex {
       words[line + KEY_DST2]!,
       words[line + KEY_DST3]!,
       words[line + KEY_PORTS]!,
-      meta,
+      words[line + KEY_META]!,
     );
   }
 
@@ -202,20 +169,7 @@ export class FlowIndex {
   private hashOf(ref: number): number {
     const words = this.words;
     const line = lineOf(ref);
-    const meta = words[line + KEY_META]!;
-    if ((meta & 0xff) === IPV4) {
-      return hash4(
-        this.seed,
-        this.multiplier,
-        words[line + KEY_SRC3]!,
-        words[line + KEY_DST3]!,
-        words[line + KEY_PORTS]!,
-        meta,
-      );
-    }
-    return hash10(
-      this.seed,
-      this.multiplier,
+    return this.hash(
       words[line + KEY_SRC0]!,
       words[line + KEY_SRC1]!,
       words[line + KEY_SRC2]!,
@@ -225,7 +179,24 @@ export class FlowIndex {
       words[line + KEY_DST2]!,
       words[line + KEY_DST3]!,
       words[line + KEY_PORTS]!,
-      meta,
+      words[line + KEY_META]!,
     );
+  }
+
+  private hash(
+    src0: number,
+    src1: number,
+    src2: number,
+    src3: number,
+    dst0: number,
+    dst1: number,
+    dst2: number,
+    dst3: number,
+    ports: number,
+    meta: number,
+  ): number {
+    const { seed, multiplier } = this;
+    if ((meta & 0xff) === IPV4) return hash4(seed, multiplier, src3, dst3, ports, meta);
+    return hash10(seed, multiplier, src0, src1, src2, src3, dst0, dst1, dst2, dst3, ports, meta);
   }
 }

@@ -38,7 +38,10 @@ export function hash4(
   return finishHash(mixWord(state, meta, multiplier));
 }
 
-/** Hash of ten words: an IPv6 key (four of the source, four of the destination, ports, meta). */
+/**
+ * Hash of ten words: an IPv6 key (four of the source, four of the destination, ports, meta). That of the last words,
+ * as for IPv4, with a seed that the others have been mixed into.
+ */
 export function hash10(
   seed: number,
   multiplier: number,
@@ -56,11 +59,8 @@ export function hash10(
   let state = mixWord(seed, src0, multiplier);
   state = mixWord(state, src1, multiplier);
   state = mixWord(state, src2, multiplier);
-  state = mixWord(state, src3, multiplier);
   state = mixWord(state, dst0, multiplier);
   state = mixWord(state, dst1, multiplier);
   state = mixWord(state, dst2, multiplier);
-  state = mixWord(state, dst3, multiplier);
-  state = mixWord(state, ports, multiplier);
-  return finishHash(mixWord(state, meta, multiplier));
+  return hash4(state, multiplier, src3, dst3, ports, meta);
 }

@@ -35,7 +35,7 @@ import { finishHash, hash10 } from './hash.ts';
 import { holdEnd, holdRuns, laterHoldEnd } from './hold-time.ts';
 import type { FlowKey } from './layout.ts';
 
-const HELD_LAYOUT = 0x48544c33;
+const HELD_LAYOUT = 0x48544c34;
 const HEADER_LAYOUT = 0;
 const HEADER_SEED = 1;
 const HEADER_BUCKETS = 2;

@@ -52,6 +52,35 @@ export class SiteAccounts {
     return number;
   }
 
+  /** Live slots of a site. */
+  liveOf(poolClass: number, space: number): number {
+    const account = this.find(poolClass, space);
+    return account < 0 ? 0 : this.live[account]!;
+  }
+
+  /** Held slots of a site. */
+  heldOf(poolClass: number, space: number): number {
+    const account = this.find(poolClass, space);
+    return account < 0 ? 0 : this.held[account]!;
+  }
+
+  /** The slot that the site released first of those which are held, or -1. */
+  oldestHeld(poolClass: number, space: number): number {
+    const account = this.find(poolClass, space);
+    return account < 0 ? -1 : this.heldSlots.first(account);
+  }
+
+  /** Number of an account, or -1 if it has not been opened. */
+  private find(poolClass: number, space: number): number {
+    const key = (poolClass << 16) | space;
+    const keys = this.keys;
+    const mask = keys.length - 1;
+    for (let at = finishHash(key) & mask; keys[at] !== 0; at = (at + 1) & mask) {
+      if (keys[at] === key) return this.numbers[at]!;
+    }
+    return -1;
+  }
+
   private grow(): void {
     const keys = this.keys;
     const numbers = this.numbers;

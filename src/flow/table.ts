@@ -22,7 +22,7 @@
  * Nothing on the packet's way throws or allocates. Neighbours: `flow/layout.ts` (a record's words, which the
  * pipeline reads and writes directly), `flow/record.ts`, `flow/flow-index.ts`, `flow/timeouts.ts`, `flow/flow-memory.ts`.
  */
-import { IPV4, type PacketView } from '../wire/packet.ts';
+import type { PacketView } from '../wire/packet.ts';
 import { FlowIndex, lineOf } from './flow-index.ts';
 import type { FlowMemory } from './flow-memory.ts';
 import {
@@ -90,9 +90,7 @@ export class FlowTable {
    * made and not committed is found too.
    */
   find(view: PacketView, space: number): number {
-    const meta = keyMeta(space, view.protocol, view.family);
-    if (view.family === IPV4) return this.index.find4(view.src3, view.dst3, view.ports, meta);
-    return this.index.find6(
+    return this.index.find(
       view.src0,
       view.src1,
       view.src2,
@@ -102,7 +100,7 @@ export class FlowTable {
       view.dst2,
       view.dst3,
       view.ports,
-      meta,
+      keyMeta(space, view.protocol, view.family),
     );
   }
 
@@ -112,10 +110,7 @@ export class FlowTable {
    * travels: the opposite of the quoted packet's. -1 if there is none.
    */
   findReversed(quote: PacketView, space: number): number {
-    const meta = keyMeta(space, quote.protocol, quote.family);
-    const ports = (quote.ports >>> 16) | (quote.ports << 16);
-    if (quote.family === IPV4) return this.index.find4(quote.dst3, quote.src3, ports, meta);
-    return this.index.find6(
+    return this.index.find(
       quote.dst0,
       quote.dst1,
       quote.dst2,
@@ -124,15 +119,14 @@ export class FlowTable {
       quote.src1,
       quote.src2,
       quote.src3,
-      ports,
-      meta,
+      (quote.ports >>> 16) | (quote.ports << 16),
+      keyMeta(space, quote.protocol, quote.family),
     );
   }
 
   /** `record * 2 + direction` of the flow that has this key, or -1. */
   findKey(key: FlowKey): number {
-    if ((key.meta & 0xff) === IPV4) return this.index.find4(key.src3, key.dst3, key.ports, key.meta);
-    return this.index.find6(
+    return this.index.find(
       key.src0,
       key.src1,
       key.src2,

@@ -143,6 +143,7 @@ export class Translation {
    * @param a0 internal address, wire order, four words `a0` to `a3`
    * @param port internal port or ICMP identifier, host order
    * @param protocol IP protocol number
+   * @param takes false: changes nothing, and only answers what slot it would be
    * @returns the slot, or one of `TRANSLATION_...` (negative)
    */
   acquire(
@@ -156,10 +157,11 @@ export class Translation {
     port: number,
     protocol: number,
     nowMs: number,
+    takes = true,
   ): number {
     const kind = protocolClass(protocol, family);
     if (kind < 0) return TRANSLATION_PROTOCOL;
-    this.expire(nowMs, FREED_PER_ACQUIRE);
+    if (takes) this.expire(nowMs, FREED_PER_ACQUIRE);
     const heap = this.heap;
     const words = this.words;
     const owner = (space << 16) | port;
@@ -167,25 +169,16 @@ export class Translation {
     if (known >= 0) {
       if (words[this.slotAt(known) + SLOT_STATE] === SLOT_LIVE) return known;
       const pool = heap.poolOf[known]!;
-      const account = heap.accounts.open(pool * CLASSES + kind, space);
-      if (heap.accounts.live[account]! < heap.pools.pools[pool]!.quotaPerSite) {
-        this.revive(known);
+      if (heap.accounts.liveOf(pool * CLASSES + kind, space) < heap.pools.pools[pool]!.quotaPerSite) {
+        if (takes) this.revive(known);
         return known;
       }
     }
-    const group = heap.pools.group(egress, family);
-    if (group === undefined) return TRANSLATION_NO_ADDRESS;
-    const preferred = group.length === 1 ? 0 : preferredPool(group, this.hostHash(space, a0, a1, a2, a3));
-    let slot = this.take(group[preferred]!.index, kind, space, nowMs);
-    let answer = slot;
-    for (let i = 1; slot < 0 && i < group.length; i++) {
-      slot = this.take(group[(preferred + i) % group.length]!.index, kind, space, nowMs);
-      // Where one address has no ports and another's quota is used up, it is ports that are missing.
-      if (slot > answer) answer = slot;
-    }
-    if (slot < 0) return answer;
+    const slot = this.choose(egress, family, kind, space, this.hostHash(space, a0, a1, a2, a3), nowMs, takes);
+    if (slot < 0 || !takes) return slot;
     // Held where the quota has been lowered meanwhile: the endpoint's mapping is the new one.
     if (known >= 0) heap.index.remove(known);
+    this.take(slot, nowMs);
     const at = this.slotAt(slot);
     words[at + SLOT_ADDRESS] = a0;
     words[at + SLOT_ADDRESS + 1] = a1;
@@ -352,32 +345,58 @@ export class Translation {
     return this.firstSlotAt + slot * SLOT_WORDS;
   }
 
-  /**
-   * Takes a slot of a pool for a site: out of the free list, or out of what the site itself has held. The
-   * caller writes the endpoint, the state and the count.
-   */
-  private take(pool: number, kind: number, space: number, nowMs: number): number {
+  /** The slot of a new mapping, of the address that the host prefers or of another one. Takes nothing. */
+  private choose(
+    egress: number,
+    family: number,
+    kind: number,
+    space: number,
+    hostHash: number,
+    nowMs: number,
+    expires: boolean,
+  ): number {
+    const group = this.heap.pools.group(egress, family);
+    if (group === undefined) return TRANSLATION_NO_ADDRESS;
+    const preferred = group.length === 1 ? 0 : preferredPool(group, hostHash);
+    let answer = this.chooseOf(group[preferred]!.index, kind, space, nowMs, expires);
+    for (let i = 1; answer < 0 && i < group.length; i++) {
+      const pool = group[(preferred + i) % group.length]!;
+      // Where one address has no ports and another's quota is used up, it is ports that are missing.
+      answer = Math.max(answer, this.chooseOf(pool.index, kind, space, nowMs, expires));
+    }
+    return answer;
+  }
+
+  /** A slot of a pool for a site: of the free ones, or of what the site itself has held. */
+  private chooseOf(pool: number, kind: number, space: number, nowMs: number, expires: boolean): number {
     const heap = this.heap;
     const accounts = heap.accounts;
-    const account = accounts.open(pool * CLASSES + kind, space);
+    const poolClass = pool * CLASSES + kind;
     const quota = heap.pools.pools[pool]!.quotaPerSite;
-    if (accounts.live[account]! >= quota) return TRANSLATION_QUOTA;
+    const live = accounts.liveOf(poolClass, space);
+    if (live >= quota) return TRANSLATION_QUOTA;
     const list = freeList(pool, kind);
-    if (heap.queues.first(list) < 0) this.expire(nowMs, ALL);
-    if (accounts.live[account]! + accounts.held[account]! < quota) {
+    if (expires && heap.queues.first(list) < 0) this.expire(nowMs, ALL);
+    if (live + accounts.heldOf(poolClass, space) < quota) {
       const slot = heap.queues.first(list);
-      if (slot >= 0) {
-        heap.queues.remove(slot);
-        this.words[this.slotAt(slot) + SLOT_UNTIL] = nowMs;
-        return slot;
-      }
+      if (slot >= 0) return slot;
     }
-    const own = accounts.heldSlots.first(account);
-    if (own < 0) return TRANSLATION_NO_PORTS;
-    // Its hold goes on against other sites: the end stays in the slot.
-    heap.index.remove(own);
-    heap.leaveHeld(own);
-    return own;
+    const own = accounts.oldestHeld(poolClass, space);
+    return own < 0 ? TRANSLATION_NO_PORTS : own;
+  }
+
+  /** Makes a chosen slot nobody's: out of the free list, or out of what its site has held. */
+  private take(slot: number, nowMs: number): void {
+    const heap = this.heap;
+    const at = this.slotAt(slot);
+    if (this.words[at + SLOT_STATE] === SLOT_HELD) {
+      // Its hold goes on against other sites: the end stays in the slot.
+      heap.index.remove(slot);
+      heap.leaveHeld(slot);
+      return;
+    }
+    heap.queues.remove(slot);
+    this.words[at + SLOT_UNTIL] = nowMs;
   }
 
   /** HELD to LIVE, for the endpoint that stands in the slot. */

@@ -33,7 +33,7 @@ import {
   timeoutClassOf,
 } from '../flow/timeouts.ts';
 import type { FlowStatistics } from '../plugin/contract.ts';
-import type { FlowState } from './flow-setup.ts';
+import type { FlowState } from './flow-policy.ts';
 import { LiveFlow, type PluginChain } from './plugin-chain.ts';
 import { portIndex } from './port-table.ts';
 

@@ -5,63 +5,61 @@
  *
  * Nor does anybody else send from them: a packet with such a source is forged, unless the host itself may have sent
  * it. An interface address is the gateway's on its own tunnel only; another site may have a host with it.
- *
- * Few addresses, looked at once for a new flow: a flat list.
  */
 import type { Address } from '../wire/address.ts';
-import { IPV4 } from '../wire/packet.ts';
+import { type AddressEntry, AddressMap } from './address-map.ts';
 import type { Plan } from './plan.ts';
 import { planAddress } from './plan-address.ts';
-import { isAddress } from './port-table.ts';
+import { MAX_PORTS } from './port-table.ts';
 
-const ENTRY_WORDS = 7;
-const EGRESS = 5;
-const IS_INTERFACE = 6;
+const NO_EGRESS = 0;
+const INTERFACE = 1;
+/** Added to an egress port. */
+const EGRESS = 2;
 
 export class GatewayAddresses {
-  /** Seven words each: family, address (4, wire order), egress port or -1, 1 for a mere interface address. */
-  private readonly entries: Int32Array;
-  /** By port: interface addresses, as above. */
-  private readonly ownOf: (readonly Address[] | undefined)[] = [];
-  /** Ports by which packets of the host itself come in: those of TUN devices. */
-  private readonly hostPorts = new Set<number>();
+  /** What an address is: {@link NO_EGRESS}, {@link INTERFACE} (a mere interface address), or of which egress. */
+  private readonly kinds: AddressMap;
+  /** Interface addresses, with the port as detail. */
+  private readonly own: AddressMap;
+  /** By port: 1 where packets of the host itself come in, by TUN devices. */
+  private readonly isHostPort = new Uint8Array(MAX_PORTS);
 
   constructor(plan: Plan) {
-    const entries: number[] = [];
-    const seen = new Set<string>();
-    const keyOf = ({ family, words }: Address): string => [family, ...words].join();
+    const tunDevices = new Set(plan.devices.filter(({ kind }) => kind === 'tun').map(({ index }) => index));
+    const own: AddressEntry[] = [];
     const interfaces = new Set<string>();
     for (const port of plan.ports) {
-      this.ownOf[port.index] = port.addresses.map(planAddress);
-      if (port.role === 'tunnel') for (const own of this.ownOf[port.index]!) interfaces.add(keyOf(own));
-      const { link } = port;
-      const device = plan.devices.find(({ index }) => index === link.device);
-      if (device?.kind === 'tun') this.hostPorts.add(port.index);
+      for (const address of port.addresses.map(planAddress)) {
+        own.push({ address, detail: port.index, value: 0 });
+        if (port.role === 'tunnel') interfaces.add(keyOf(address));
+      }
+      if (tunDevices.has(port.link.device)) this.isHostPort[port.index] = 1;
     }
-    const add = (text: string, egress: number): void => {
-      const address = planAddress(text);
-      const key = keyOf(address);
-      if (seen.has(key)) return;
-      seen.add(key);
-      const isInterface = egress < 0 && interfaces.has(key);
-      entries.push(address.family, ...address.words, egress, isInterface ? 1 : 0);
-    };
+    const kinds: AddressEntry[] = [];
+    // External addresses first: of several entries of an address the first counts.
     for (const port of plan.ports) {
-      if (port.role === 'egress') for (const pool of port.pools) add(pool.address, port.index);
+      if (port.role !== 'egress') continue;
+      for (const pool of port.pools) {
+        kinds.push({ address: planAddress(pool.address), detail: 0, value: EGRESS + port.index });
+      }
     }
-    for (const address of plan.gatewayAddresses) add(address, -1);
-    for (const port of plan.ports) for (const address of port.addresses) add(address, -1);
-    this.entries = Int32Array.from(entries);
+    for (const text of [...plan.gatewayAddresses, ...plan.ports.flatMap(({ addresses }) => addresses)]) {
+      const address = planAddress(text);
+      kinds.push({ address, detail: 0, value: interfaces.has(keyOf(address)) ? INTERFACE : NO_EGRESS });
+    }
+    this.own = new AddressMap(own);
+    this.kinds = new AddressMap(kinds);
   }
 
   has(family: number, word0: number, word1: number, word2: number, word3: number): boolean {
-    return this.find(family, word0, word1, word2, word3) >= 0;
+    return this.kinds.get(family, word0, word1, word2, word3, 0) >= 0;
   }
 
   /** The egress port that translates to this address, -1 if there is none. */
   egressOf(family: number, word0: number, word1: number, word2: number, word3: number): number {
-    const at = this.find(family, word0, word1, word2, word3);
-    return at < 0 ? -1 : this.entries[at + EGRESS];
+    const kind = this.kinds.get(family, word0, word1, word2, word3, 0);
+    return kind < EGRESS ? -1 : kind - EGRESS;
   }
 
   /** Whether a packet that came in by `port` cannot be from this address, because it is the gateway's own. */
@@ -73,24 +71,13 @@ export class GatewayAddresses {
     word2: number,
     word3: number,
   ): boolean {
-    if (this.hostPorts.has(port)) return false;
-    const at = this.find(family, word0, word1, word2, word3);
-    if (at < 0) return false;
-    if (this.entries[at + IS_INTERFACE] === 0) return true;
-    const own = this.ownOf[port];
-    if (own === undefined) return false;
-    for (let i = 0; i < own.length; i++)
-      if (isAddress(own[i], family, word0, word1, word2, word3)) return true;
-    return false;
+    if (this.isHostPort[port] !== 0) return false;
+    const kind = this.kinds.get(family, word0, word1, word2, word3, 0);
+    if (kind !== INTERFACE) return kind >= 0;
+    return this.own.get(family, word0, word1, word2, word3, port) >= 0;
   }
+}
 
-  private find(family: number, word0: number, word1: number, word2: number, word3: number): number {
-    const entries = this.entries;
-    for (let at = 0; at < entries.length; at += ENTRY_WORDS) {
-      if (entries[at + 4] !== word3 || entries[at] !== family) continue;
-      if (family === IPV4) return at;
-      if (entries[at + 1] === word0 && entries[at + 2] === word1 && entries[at + 3] === word2) return at;
-    }
-    return -1;
-  }
+function keyOf({ family, words }: Address): string {
+  return [family, ...words].join();
 }

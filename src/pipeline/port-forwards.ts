@@ -6,6 +6,7 @@ import type { FlowKey } from '../flow/layout.ts';
 import type { Address } from '../wire/address.ts';
 import { swap16 } from '../wire/byte-order.ts';
 import { type PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/packet.ts';
+import { AddressMap } from './address-map.ts';
 import type { Plan } from './plan.ts';
 import { planAddress } from './plan-address.ts';
 import { isAddress } from './port-table.ts';
@@ -23,6 +24,8 @@ export interface PortForward {
 
 export class PortForwards {
   private readonly forwards: readonly PortForward[];
+  /** Places in {@link forwards}, by external address and protocol and port. */
+  private readonly places: AddressMap;
 
   constructor(plan: Plan) {
     const forwards: PortForward[] = [];
@@ -41,21 +44,20 @@ export class PortForwards {
       }
     }
     this.forwards = forwards;
+    this.places = new AddressMap(
+      forwards.map(({ external, protocol, port }, value) => ({
+        address: external,
+        detail: detailOf(protocol, port),
+        value,
+      })),
+    );
   }
 
   /** The forward that a packet from an egress is for. */
   find(view: PacketView): PortForward | undefined {
-    for (let i = 0; i < this.forwards.length; i++) {
-      const forward = this.forwards[i];
-      if (
-        forward.port === view.destinationPort &&
-        forward.protocol === view.protocol &&
-        isAddress(forward.external, view.family, view.dst0, view.dst1, view.dst2, view.dst3)
-      ) {
-        return forward;
-      }
-    }
-    return undefined;
+    const { family, protocol, dst0, dst1, dst2, dst3, destinationPort } = view;
+    const place = this.places.get(family, dst0, dst1, dst2, dst3, detailOf(protocol, destinationPort));
+    return place < 0 ? undefined : this.forwards[place];
   }
 
   /** Whether a flow with these keys, of the originator and of the reply, would be let in as it was. Control path. */
@@ -76,4 +78,8 @@ export class PortForwards {
         forward.words[3] === reply.src3,
     );
   }
+}
+
+function detailOf(protocol: number, port: number): number {
+  return (protocol << 16) | port;
 }
