@@ -32,6 +32,10 @@ export interface Config {
   /** In the order they run; `return-routing` is always the last. */
   readonly plugins: readonly PluginConfig[];
   readonly api: ApiConfig;
+  readonly metrics: MetricsConfig;
+  /** null: no flow log. */
+  readonly flowLog: FlowLogConfig | null;
+  readonly log: { readonly level: LogLevel };
   /** What is legal but worth knowing (ambiguous prefixes, defaults that were filled in). */
   readonly notices: readonly Problem[];
   readonly source: ConfigSource;
@@ -46,6 +50,40 @@ export interface GatewayConfig {
 export interface ApiConfig {
   /** Absolute path of the API's Unix socket; null: `api.sock` in the instance's runtime directory. */
   readonly socket: string | null;
+}
+
+/** An address as text (RFC 5952 for IPv6) and a port. */
+export interface SocketAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface MetricsConfig {
+  /** Where the metrics are served beside the API; null: nowhere. */
+  readonly listen: SocketAddress | null;
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error';
+
+/** `file`, `ipfix` or both. */
+export interface FlowLogConfig {
+  /** Absolute path of the file of JSON lines, or null. */
+  readonly file: string | null;
+  readonly rotate: { readonly sizeBytes: number; readonly keep: number };
+  readonly ipfix: IpfixConfig | null;
+  /** Which refused new flows are logged: those that a plugin refused, all, none. */
+  readonly refusals: 'none' | 'policy' | 'all';
+  /** Most of them a second and port. */
+  readonly refusalsPerSecond: number;
+}
+
+export interface IpfixConfig {
+  readonly collector: SocketAddress;
+  readonly transport: 'udp' | 'tcp';
+  /** uint32. */
+  readonly observationDomain: number;
+  readonly templateIntervalMs: number;
+  readonly maxMessageBytes: number;
 }
 
 export interface SiteConfig {

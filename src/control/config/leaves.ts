@@ -34,13 +34,19 @@ export function mismatch(value: unknown, expected: Expected): string {
   return `${show(value)} is not ${what}; write ${write ?? 'one'}`;
 }
 
+/** For editors: `a prefix: an address and a length, such as 10.0.1.0/24`. */
+function describe({ what, write }: Expected): string {
+  return write === undefined ? what : `${what}: ${write}`;
+}
+
 function typeError(expected: Expected): { error: (issue: { readonly input?: unknown }) => string } {
   return { error: (issue) => mismatch(issue.input, expected) };
 }
 
 /** A text that `read` understands; undefined from it means "not what was expected". */
 export function text<T>(expected: Expected, read: (text: string) => Reading<T> | undefined) {
-  return z.string(typeError(expected)).transform((value, context): T => {
+  const described = z.string(typeError(expected)).meta({ description: describe(expected) });
+  return described.transform((value, context): T => {
     const reading = read(value) ?? { problem: mismatch(value, expected) };
     if ('value' in reading) return reading.value;
     context.addIssue({ code: 'custom', message: reading.problem });
@@ -69,12 +75,20 @@ export function oneOf<const T extends readonly [string, ...string[]]>(values: T)
   });
 }
 
+/** Mark of what {@link oneOrMore} makes, for `json-schema.ts`. */
+export const ONE_OR_MORE = 'x-homeward-one-or-more';
+/** Mark of a value that may be `auto`: the schema of what else it may be. */
+export const AUTO_OR = 'x-homeward-auto-or';
+
 /** A list of values; one alone may stand without the brackets. `what`: "an address", say. */
 export function oneOrMore<T extends z.ZodType>(entry: T, what: string) {
-  return z.preprocess(
-    (value) => (value === undefined || value === null || Array.isArray(value) ? value : [value]),
-    z.array(entry, typeError({ what: `${what} or a list of them` })),
-  );
+  const list = z.array(entry, typeError({ what: `${what} or a list of them` }));
+  return z
+    .preprocess(
+      (value) => (value === undefined || value === null || Array.isArray(value) ? value : [value]),
+      list,
+    )
+    .meta({ [ONE_OR_MORE]: true });
 }
 
 export function listOf<T extends z.ZodType>(entry: T, write: string) {

@@ -4,6 +4,7 @@ import type {
   ConfigSource,
   EgressConfig,
   FamilyAddresses,
+  FlowLogConfig,
   PortForwardConfig,
   TunnelConfig,
 } from './config.ts';
@@ -12,6 +13,7 @@ import { familyOf } from './ip.ts';
 import type { ConfigDocument } from './schema.ts';
 
 type TunnelDocument = ConfigDocument['sites'][number]['tunnels'][number];
+type FlowLogDocument = NonNullable<ConfigDocument['flow_log']>;
 type EgressDocument = ConfigDocument['egress'][number];
 
 export function toConfig(
@@ -40,6 +42,9 @@ export function toConfig(
     },
     plugins: [...plugins, { name: 'return-routing', options: {} }],
     api: { socket: document.api.socket ?? null },
+    metrics: document.metrics,
+    flowLog: document.flow_log === undefined ? null : toFlowLog(document.flow_log),
+    log: document.log,
     notices,
     source,
   };
@@ -85,6 +90,31 @@ function toEgress(egress: EgressDocument): EgressConfig {
         to,
       }),
     ),
+  };
+}
+
+function toFlowLog({
+  file,
+  rotate,
+  ipfix,
+  refusals,
+  refusal_rate: refusalsPerSecond,
+}: FlowLogDocument): FlowLogConfig {
+  return {
+    file: file ?? null,
+    rotate: { sizeBytes: rotate.size, keep: rotate.keep },
+    ipfix:
+      ipfix === undefined
+        ? null
+        : {
+            collector: ipfix.collector,
+            transport: ipfix.transport,
+            observationDomain: ipfix.observation_domain,
+            templateIntervalMs: ipfix.template_interval,
+            maxMessageBytes: ipfix.max_message,
+          },
+    refusals,
+    refusalsPerSecond,
   };
 }
 

@@ -16,7 +16,7 @@ badConfigurations([
     'api: {',
     'banana: 1\napi: {',
     [
-      '44:1: banana is not a known key; the keys here are version, gateway, sites, egress, routes, flow_table, plugins, api',
+      '44:1: banana is not a known key; the keys here are version, gateway, sites, egress, routes, flow_table, plugins, api, metrics, flow_log, log',
     ],
   ],
   [
@@ -49,7 +49,6 @@ badConfigurations([
     'timeouts: { tcp: 1h }',
     ['39:3: flow_table: timeouts are not built yet; leave it out'],
   ],
-  ['metrics', 'api: {', 'metrics: {}\napi: {', ['44:1: metrics are not built yet; leave it out']],
   [
     'plugin firewall',
     '- name: return-routing',

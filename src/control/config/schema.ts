@@ -23,6 +23,7 @@ import {
   knownPrefix,
 } from './ip.ts';
 import {
+  AUTO_OR,
   boolean,
   found,
   integer,
@@ -35,6 +36,7 @@ import {
   show,
   text,
 } from './leaves.ts';
+import { flowLog, log, metrics } from './telemetry-schema.ts';
 import { readPercent, readRate } from './units.ts';
 
 /** Interface names and the names of tunnels are as long as the kernel allows. */
@@ -271,6 +273,7 @@ function autoOr<T extends z.ZodType>(other: T) {
       }
       return z.NEVER;
     })
+    .meta({ [AUTO_OR]: other })
     .prefault('auto');
 }
 
@@ -388,12 +391,11 @@ export const configSchema = map(
     flow_table: flowTable.prefault({}),
     plugins: listOf(plugin, 'a list of plugins').default([]),
     api: api.prefault({}),
+    metrics: metrics.prefault({}),
+    flow_log: flowLog.optional(),
+    log: log.prefault({}),
   },
-  {
-    health: notBuilt('health checks are'),
-    metrics: notBuilt('metrics are'),
-    log: notBuilt('log settings are'),
-  },
+  { health: notBuilt('health checks are') },
 );
 
 /** What {@link configSchema} makes of a file. */
