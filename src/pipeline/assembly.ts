@@ -40,10 +40,12 @@ import { swap16 } from '../wire/byte-order.ts';
 import { decode } from '../wire/decode.ts';
 import type { FrameList, FrameMemory } from '../wire/frame.ts';
 import { IPV4, IPV6, PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/packet.ts';
+import { PacketTap } from './capture/packet-tap.ts';
 import { Departure } from './departure.ts';
 import { EchoResponder } from './echo-responder.ts';
 import { FlowEnd } from './flow-end.ts';
-import { type FlowPolicy, FlowSetupStage, type FlowState } from './flow-setup.ts';
+import type { FlowPolicy, FlowState } from './flow-policy.ts';
+import { FlowSetupStage } from './flow-setup.ts';
 import { Fragmenter } from './fragmentation.ts';
 import { GatewayAddresses } from './gateway-addresses.ts';
 import { IcmpErrors } from './icmp-errors.ts';
@@ -100,6 +102,8 @@ export class Assembly {
   readonly state: FlowState;
   readonly link: LinkLayer;
   readonly scratch: Scratch;
+  /** Where captures look at packets. */
+  readonly tap: PacketTap;
   private readonly flowMemory: FlowMemory;
   private readonly reassembler: Reassembler;
   private readonly end: FlowEnd;
@@ -125,12 +129,16 @@ export class Assembly {
     this.policy = this.compile(plan, options.plugins, []);
 
     const view = new PacketView(memory);
+    this.tap = new PacketTap(memory, table, this.policy.ports);
     this.link = new LinkLayer(
       memory,
       tx,
       this.scratch,
-      (port, reason) => this.counters.countDrop(Math.max(port, 0), reason),
-      { counters: this.counters },
+      (port, reason) => {
+        this.counters.countDrop(Math.max(port, 0), reason);
+        if (this.tap.active !== 0) this.tap.linkDropped(port, reason);
+      },
+      { counters: this.counters, tap: this.tap },
     );
     this.reassembler = new Reassembler(
       memory,
@@ -170,6 +178,7 @@ export class Assembly {
         ),
         errors,
         counters: this.counters,
+        tap: this.tap,
       },
       this.policy,
     );
@@ -212,6 +221,7 @@ export class Assembly {
     this.plan = plan;
     this.policy = policy;
     this.pipeline.setPolicy(policy);
+    this.tap.setPorts(policy.ports);
     this.renamePlugins(nowMs);
     this.endOrphans(new Set(change.ended), nowMs);
     for (const { index, generation } of plan.ports) {

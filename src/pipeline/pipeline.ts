@@ -45,9 +45,11 @@ import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum
 import { decode } from '../wire/decode.ts';
 import { ICMP_ERROR, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
+import type { PacketTap } from './capture/packet-tap.ts';
 import type { Departure } from './departure.ts';
 import type { FlowEnd } from './flow-end.ts';
-import type { FlowPolicy, FlowSetupStage, FlowState } from './flow-setup.ts';
+import type { FlowPolicy, FlowState } from './flow-policy.ts';
+import type { FlowSetupStage } from './flow-setup.ts';
 import type { LinkLayer } from './link/link-layer.ts';
 import type { OwnErrors } from './own-errors.ts';
 import { LiveFlow } from './plugin-chain.ts';
@@ -70,10 +72,12 @@ export interface PipelineParts {
   readonly departure: Departure;
   readonly errors: OwnErrors;
   readonly counters: Counters;
+  readonly tap: PacketTap;
 }
 
 export class Pipeline {
   private readonly view: PacketView;
+  private readonly tap: PacketTap;
   private readonly link: LinkLayer;
   private readonly reassembler: Reassembler;
   private readonly state: FlowState;
@@ -94,6 +98,7 @@ export class Pipeline {
 
   constructor(parts: PipelineParts, policy: FlowPolicy) {
     this.view = parts.view;
+    this.tap = parts.tap;
     this.link = parts.link;
     this.reassembler = parts.reassembler;
     this.state = parts.state;
@@ -125,14 +130,37 @@ export class Pipeline {
 
   /** Takes one received frame. Never throws for what it holds. */
   receive(frameOffset: number, frameBytes: number, device: number, nowMs: number): void {
+    if (this.tap.active !== 0) {
+      this.receiveTapped(frameOffset, frameBytes, device, nowMs);
+      return;
+    }
     const link = this.link;
     const port = link.receive(frameOffset, frameBytes, device, nowMs);
-    if (port < 0) return;
+    if (port >= 0) this.take(port, decode(this.view, link.packetOffset, link.packetLength), nowMs);
+  }
+
+  /** The same while somebody captures. */
+  private receiveTapped(frameOffset: number, frameBytes: number, device: number, nowMs: number): void {
+    const { link, tap, view } = this;
+    tap.begin();
+    const port = link.receive(frameOffset, frameBytes, device, nowMs);
+    if (port < 0) {
+      tap.endAtLink(frameOffset, frameBytes, device);
+      return;
+    }
+    const code = decode(view, link.packetOffset, link.packetLength);
+    tap.arrived(port, view, code, link.packetOffset, link.packetLength, link.frameOffset);
+    tap.end(this.take(port, code, nowMs));
+  }
+
+  /** Takes a packet that was decoded with this code. Returns why it was dropped; 0 or less: it was not. */
+  private take(port: number, code: number, nowMs: number): number {
+    const link = this.link;
     const view = this.view;
-    let reason = decode(view, link.packetOffset, link.packetLength);
+    let reason = code;
     if (reason === DROP.bad_source || reason === DROP.bad_destination)
       reason = this.linkLocal(reason, port, nowMs);
-    if (reason < 0) return;
+    if (reason < 0) return reason;
     if (reason === 0) reason = readVirtioNetHeader(view, link.frameOffset, link.checksumBase);
     if (reason === 0 && this.ports.wordOf[port] === 0) reason = DROP.port_down;
     this.counters.countIn(port, link.packetLength);
@@ -141,6 +169,7 @@ export class Pipeline {
       reason = view.fragment !== 0 ? this.fragment(port, nowMs) : this.packet(port, nowMs);
     }
     if (reason !== 0) this.counters.countDrop(port, reason);
+    return reason;
   }
 
   /**

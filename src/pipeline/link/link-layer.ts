@@ -71,7 +71,18 @@ export interface LinkLayerOptions {
   readonly seed?: number;
   /** Where tunnels keep the sequence numbers that they send; without it they are forgotten with this object. */
   readonly counters?: Counters;
+  /** Sees every packet that a port sends. */
+  readonly tap?: SentTap;
 }
+
+/** Whoever captures what is sent: `capture/packet-tap.ts`. */
+export interface SentTap {
+  /** 0: nobody; `sent` is not called then. */
+  readonly active: number;
+  sent(port: number, packet: PacketView): void;
+}
+
+const NO_TAP: SentTap = { active: 0, sent: () => {} };
 
 export class LinkLayer {
   /** After `receive` gave a port: where its IP packet stands, bytes. A multiple of 4. */
@@ -93,6 +104,7 @@ export class LinkLayer {
   private readonly choice: NeighborChoice;
   private readonly output: LinkOutput;
   private readonly greInput: GreInput;
+  private readonly tap: SentTap;
   private readonly counters: Counters | undefined;
   private devices: readonly (LinkDevice | undefined)[] = [];
   private ports: readonly (LinkPort | undefined)[] = [];
@@ -119,6 +131,7 @@ export class LinkLayer {
     this.choice = new NeighborChoice(this.neighbors);
     this.output = new LinkOutput(memory, tx, this.neighbors, this.choice);
     this.greInput = new GreInput(memory, drop);
+    this.tap = options.tap ?? NO_TAP;
     this.counters = options.counters;
   }
 
@@ -212,7 +225,9 @@ export class LinkLayer {
     if (port === undefined || port.enabled === 0) return DROP.port_down;
     const device = this.devices[port.device];
     if (device === undefined) return DROP.port_down;
-    return this.output.send(port, device, packet, nowMs);
+    const reason = this.output.send(port, device, packet, nowMs);
+    if (this.tap.active !== 0 && reason === DROP.none) this.tap.sent(portIndex, packet);
+    return reason;
   }
 
   /** Neighbours of all ports that do not answer: while there is none, `isUnreachable` need not be asked. */
