@@ -19,7 +19,18 @@ import { ConfigError, type Problem } from './errors.ts';
 import { Findings } from './findings.ts';
 import { toConfig } from './normalise.ts';
 import { type ConfigDocument, configSchema } from './schema.ts';
-import { readYamlFile, YamlSource } from './source.ts';
+import { readConfigText, YamlSource } from './source.ts';
+
+/** A configuration in all its forms. */
+export interface LoadedConfig {
+  /** As the file has it, comments and all. */
+  readonly text: string;
+  /** The file's plain values, without defaults. */
+  readonly content: unknown;
+  /** Checked, with defaults, in the file's spelling of keys. */
+  readonly document: ConfigDocument;
+  readonly config: Config;
+}
 
 /**
  * Reads and checks a configuration file.
@@ -27,15 +38,17 @@ import { readYamlFile, YamlSource } from './source.ts';
  * @throws ConfigError with a line for everything that is wrong.
  */
 export function loadConfig(file: string): Config {
-  return checkConfig(readYamlFile(file));
+  return parseConfig(readConfigText(file), file);
 }
 
 /** As {@link loadConfig}, of text; `file` is only for messages. */
 export function parseConfig(text: string, file: string): Config {
-  return checkConfig(new YamlSource(text, file));
+  return readConfig(text, file).config;
 }
 
-function checkConfig(source: YamlSource): Config {
+/** As {@link parseConfig}, with what it was made from. */
+export function readConfig(text: string, file: string): LoadedConfig {
+  const source = new YamlSource(text, file);
   const content = source.content();
   const parsed = configSchema.safeParse(content);
   if (!parsed.success) throw new ConfigError(schemaProblems(parsed.error, source));
@@ -49,7 +62,7 @@ function checkConfig(source: YamlSource): Config {
   checkPlugins(document, findings);
   findings.throwIfAny();
   checkAmbiguity(document, findings);
-  return toConfig(document, findings.notices, source);
+  return { text, content, document, config: toConfig(document, findings.notices, source) };
 }
 
 function schemaProblems(error: z.ZodError, source: YamlSource): Problem[] {

@@ -164,8 +164,12 @@ function entryWords(entry: unknown, at: number): string {
   return typeof name === 'string' && /^[\w-]+$/.test(name) ? `.${name}` : `[${at}]`;
 }
 
-/** @throws ConfigError if the file cannot be read, is too large or is not UTF-8. */
-export function readYamlFile(file: string): YamlSource {
+/**
+ * The text of a configuration file.
+ *
+ * @throws ConfigError if the file cannot be read, is too large or is not UTF-8.
+ */
+export function readConfigText(file: string): string {
   let bytes: Buffer;
   try {
     bytes = readFileSync(file);
@@ -178,9 +182,8 @@ export function readYamlFile(file: string): YamlSource {
     throw unreadable(file, `has ${bytes.length} bytes; a configuration has at most ${MAX_FILE_BYTES}`);
   }
   try {
-    return new YamlSource(new TextDecoder('utf-8', { fatal: true }).decode(bytes), file);
-  } catch (error) {
-    if (error instanceof ConfigError) throw error;
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
     throw unreadable(file, 'is not UTF-8 text; save it as UTF-8');
   }
 }

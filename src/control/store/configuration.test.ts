@@ -1,0 +1,308 @@
+/**
+ * The configuration of a running gateway: applied, confirmed, gone back. The gateway is a stand-in that can fail;
+ * with a real one: test/integration/configuration.test.ts.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { eventually } from '../../../test/support/network-namespace.ts';
+import type { Config } from '../config/config.ts';
+import { ControlEvents } from '../events.ts';
+import type { PlanEffect } from '../live-change.ts';
+import { createLogger } from '../runtime/logger.ts';
+import { type Applied, Configuration, type RunningGateway } from './configuration.ts';
+import { chooseConfig, previousOf, type StartOptions } from './starting-config.ts';
+
+const ONE = 'version: 1   # one\ngateway: { name: one }\n';
+const TWO = 'version: 1   # two\ngateway: { name: two }\n';
+const THREE = 'version: 1\ngateway: { name: three }\n';
+const BY = { by: 'ann', comment: '' };
+const NO_EFFECT: PlanEffect = { flows: [], restartsDataPlane: false };
+
+/** Runs whatever it is told, or fails. */
+class Gateway implements RunningGateway {
+  readonly events = new ControlEvents();
+  readonly ran: string[] = [];
+  failure: Error | undefined;
+
+  async apply({ gateway }: Config): Promise<PlanEffect> {
+    if (this.failure !== undefined) throw this.failure;
+    this.ran.push(gateway.name);
+    return NO_EFFECT;
+  }
+
+  async preview(): Promise<PlanEffect> {
+    return NO_EFFECT;
+  }
+}
+
+/** A file, its history, and one life after the other of a gateway that runs it. */
+class Host {
+  readonly directory = mkdtempSync(join(tmpdir(), 'homeward-configuration-'));
+  readonly path = join(this.directory, 'homeward.yaml');
+  readonly state = join(this.directory, 'state');
+  readonly log: string[] = [];
+  gateway = new Gateway();
+  #configuration: Configuration | undefined;
+
+  constructor(t: TestContext, text = ONE) {
+    writeFileSync(this.path, text);
+    t.after(async () => {
+      await this.stop();
+      rmSync(this.directory, { recursive: true, force: true });
+    });
+  }
+
+  get configuration(): Configuration {
+    return this.#configuration!;
+  }
+
+  get file(): string {
+    return readFileSync(this.path, 'utf8');
+  }
+
+  /** Ends the life before, if there was one, and begins another; the name of what was started. */
+  async start(options: StartOptions = {}): Promise<string> {
+    await this.stop();
+    const stream = { write: (line: string) => this.log.push(line) } as unknown as NodeJS.WritableStream;
+    const logger = createLogger({ stream });
+    this.gateway = new Gateway();
+    const environment = { HOMEWARD_STATE_DIR: this.state };
+    const starting = chooseConfig(this.path, logger, { environment, ...options });
+    this.#configuration = new Configuration(this.path, starting, this.gateway, logger);
+    return starting.loaded.config.gateway.name;
+  }
+
+  async stop(): Promise<void> {
+    await this.#configuration?.close();
+    this.#configuration = undefined;
+  }
+
+  apply(text: string, confirmMs?: number): Promise<Applied> {
+    return this.configuration.apply(text, { ...BY, confirmMs });
+  }
+
+  /** Numbers, oldest first, with why each was made. */
+  revisions(): string[] {
+    return this.configuration
+      .revisions()
+      .map(({ number, cause }) => `${number} ${cause}`)
+      .reverse();
+  }
+}
+
+test('what is applied runs, is in the file as it was given, and in the history', async (t) => {
+  const host = new Host(t);
+  assert.equal(await host.start(), 'one');
+  const applied = await host.configuration.apply(TWO, { by: 'ann', comment: 'for the north' });
+  assert.deepEqual(applied.difference.lines, ['~ option gateway.name one -> two']);
+  const { time: _, ...revision } = applied.revision!;
+  assert.deepEqual(revision, {
+    number: 2,
+    cause: 'applied',
+    by: 'ann',
+    comment: 'for the north',
+    summary: ['~ option gateway.name one -> two'],
+  });
+  assert.deepEqual([host.file, host.gateway.ran], [TWO, ['two']]);
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied']);
+  assert.equal(host.configuration.show().text, TWO);
+
+  const back = await host.configuration.rollback(1, BY);
+  assert.deepEqual([back.revision!.cause, back.revision!.comment], ['rolled_back', 'back to revision 1']);
+  assert.equal(host.file, ONE);
+  await assert.rejects(host.configuration.rollback(9, BY), { code: 'no_such_revision' });
+  assert.equal(host.configuration.revision(2).text, TWO);
+
+  assert.equal(await host.start(), 'one');
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 rolled_back'], 'a start adds nothing');
+  writeFileSync(host.path, THREE);
+  await host.start();
+  assert.deepEqual(host.revisions().at(-1), '4 found');
+});
+
+test('what cannot be applied changes nothing', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await assert.rejects(host.apply('version: 2\n'), { code: 'config_invalid' });
+  host.gateway.failure = new Error('the data plane refuses');
+  await assert.rejects(host.apply(TWO), /refuses/);
+  host.gateway.failure = undefined;
+  const dry = await host.configuration.apply(TWO, { ...BY, validateOnly: true });
+  assert.deepEqual(dry.difference.lines, ['~ option gateway.name one -> two']);
+  assert.deepEqual([host.file, host.gateway.ran, host.revisions()], [ONE, [], ['1 found']]);
+  assert.equal(host.configuration.show().text, ONE);
+
+  // No room for the history: what ran before runs again.
+  const history = join(host.state, chosenDirectory(host));
+  mkdirSync(join(history, '2.yaml'));
+  await assert.rejects(host.apply(TWO), { code: 'history_unwritable' });
+  assert.deepEqual([host.file, host.gateway.ran], [ONE, ['two', 'one']]);
+  assert.equal(host.configuration.show().text, ONE);
+});
+
+test('without confirmation it goes back by itself', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  const { pending } = await host.apply(TWO, 1000);
+  assert.deepEqual([pending!.revision, pending!.previous], [2, 1]);
+  assert.ok(pending!.leftMs > 0 && pending!.leftMs <= 1000);
+  await assert.rejects(host.apply(THREE), { code: 'confirm_pending' });
+  await eventually('it goes back', () => host.configuration.show().pending === null);
+  assert.deepEqual([host.file, host.gateway.ran], [ONE, ['two', 'one']]);
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 reverted']);
+  assert.deepEqual(host.configuration.problems, []);
+});
+
+test('confirmed, it stays', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO, 60_000);
+  assert.equal((await host.configuration.confirm()).number, 2);
+  await assert.rejects(host.configuration.confirm(), { code: 'nothing_pending' });
+  assert.equal(host.configuration.show().pending, null);
+  await host.apply(THREE, 60_000);
+  await host.configuration.rollback(2, BY);
+  assert.deepEqual([host.configuration.show().pending, host.file], [null, TWO]);
+});
+
+test('a confirmation that is awaited survives the process', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  const { pending } = await host.apply(TWO, 60_000);
+  assert.equal(await host.start(), 'two', 'its time is not over');
+  assert.equal(host.configuration.show().pending!.deadline, pending!.deadline);
+  await host.configuration.confirm();
+  await host.apply(THREE, 1000);
+  // Nobody runs while the time passes.
+  await host.stop();
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  assert.equal(await host.start(), 'two', 'its time is over');
+  assert.equal(host.file, TWO);
+  assert.deepEqual(host.revisions().slice(-2), ['3 applied', '4 reverted']);
+  assert.equal(host.configuration.show().pending, null);
+});
+
+test('who edits the file by hand has decided', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO, 60_000);
+  writeFileSync(host.path, THREE);
+  assert.equal(await host.start(), 'three');
+  assert.equal(host.configuration.show().pending, null);
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 found']);
+});
+
+test('an unconfirmed revision that does not start gives way to the one before', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO, 60_000);
+  await host.stop();
+  const starting = chosen(host);
+  const previous = previousOf(starting);
+  assert.deepEqual([previous!.loaded.text, previous!.from], [ONE, 'expired']);
+  const logger = createLogger({ level: 'silent' });
+  const configuration = new Configuration(host.path, previous!, host.gateway, logger);
+  assert.deepEqual([host.file, configuration.show().pending], [ONE, null]);
+  await configuration.close();
+  const settled = chosen(host);
+  assert.equal(previousOf(settled), undefined, 'nothing is awaited');
+  settled.history!.close();
+});
+
+test('a going back that fails is tried again, and can be confirmed instead', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO, 1000);
+  host.gateway.failure = new Error('no such device');
+  await eventually('a problem', () => host.configuration.problems.length > 0);
+  assert.match(host.configuration.problems[0]!, /going back fails: no such device/);
+  assert.equal(host.file, TWO);
+  await host.configuration.confirm();
+  assert.deepEqual(host.configuration.problems, []);
+});
+
+test('a start with a broken file runs the last good revision, and says so', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO);
+  const broken = `${THREE}nonsense: 1\n`;
+  writeFileSync(host.path, broken);
+  await assert.rejects(host.start({ strict: true }), { code: 'config_invalid' });
+  assert.equal(await host.start(), 'two');
+  const [first, second] = host.configuration.problems;
+  assert.match(first!, /homeward\.yaml is broken: revision 2 of .* runs instead/);
+  assert.match(second!, /homeward\.yaml:3:1: nonsense is not a known key/);
+  assert.ok(host.log.some((line) => line.includes('"level":50') && line.includes('is broken')));
+  assert.equal(host.file, broken, 'nobody touches it');
+  assert.equal(host.configuration.show().file, 'differs');
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied']);
+
+  rmSync(host.path);
+  assert.equal(await host.start(), 'two', 'no file at all');
+  assert.equal(host.configuration.show().file, 'unreadable');
+  await host.apply(THREE);
+  assert.deepEqual([host.file, host.configuration.problems], [THREE, []]);
+});
+
+test('without a history a broken file is refused', async (t) => {
+  const host = new Host(t, 'nonsense: 1\n');
+  await assert.rejects(host.start(), { code: 'config_invalid' });
+});
+
+test('the state directory is found in a broken file, too', async (t) => {
+  const host = new Host(t);
+  const other = join(host.directory, 'elsewhere');
+  const named = ONE.replace('name: one', `name: one, state_dir: ${other}`);
+  writeFileSync(host.path, named);
+  await host.start();
+  writeFileSync(host.path, `${named}nonsense: 1\n`);
+  assert.equal(await host.start(), 'one');
+});
+
+test('without a state directory the gateway runs, but nothing can be applied', async (t) => {
+  const host = new Host(t);
+  writeFileSync(host.state, 'a file, no directory');
+  assert.equal(await host.start(), 'one');
+  assert.match(host.configuration.problems[0]!, /no history of the configuration is kept/);
+  await assert.rejects(host.apply(TWO), { code: 'no_history' });
+  assert.deepEqual([host.file, host.gateway.ran], [ONE, []]);
+});
+
+test('edits are made in the running text, and never over what somebody wrote', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  const rename = (text: string): string => text.replace('one', 'uno').replace('name: one', 'name: due');
+  const { difference } = await host.configuration.edit(rename, BY);
+  assert.deepEqual(difference.lines, ['~ option gateway.name one -> due']);
+  assert.equal(host.file, 'version: 1   # uno\ngateway: { name: due }\n');
+  writeFileSync(host.path, THREE);
+  await assert.rejects(host.configuration.edit(rename, BY), { code: 'file_differs' });
+  const { unapplied } = await host.apply(TWO);
+  assert.equal(readFileSync(unapplied!, 'utf8'), THREE);
+  assert.equal((await host.apply(TWO)).unapplied, null);
+});
+
+test('differences between revisions, and to what runs', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO);
+  const { configuration } = host;
+  assert.deepEqual((await configuration.diff(1, 2)).lines, ['~ option gateway.name one -> two']);
+  assert.deepEqual((await configuration.diff(undefined, 1)).lines, ['~ option gateway.name two -> one']);
+  const { lines, effect } = await configuration.diff(undefined, { text: THREE });
+  assert.deepEqual([lines, effect], [['~ option gateway.name two -> three'], NO_EFFECT]);
+  await assert.rejects(configuration.diff(7, 1), { code: 'no_such_revision' });
+});
+
+function chosen(host: Host): ReturnType<typeof chooseConfig> {
+  const environment = { HOMEWARD_STATE_DIR: `${host.state}` };
+  const logger = createLogger({ level: 'silent' });
+  return chooseConfig(host.path, logger, { environment });
+}
+
+function chosenDirectory(host: Host): string {
+  return host.configuration.directory!.slice(host.state.length + 1);
+}

@@ -1,0 +1,455 @@
+/**
+ * The configuration of a gateway that runs: applied, confirmed, rolled back, compared, edited; with its history and
+ * its file kept in step.
+ *
+ * ```
+ *  apply:  text -> checked -> file staged -> gateway (live) -> history -> file in place
+ *                    |            |              |               |
+ *                    +-- refused -+---- nothing has changed -----+-- failed: the former one runs again
+ *
+ *  not confirmed in time: the same with the text of the revision before, again and again until it works
+ * ```
+ *
+ * The file is what the next start reads, so it has the text that runs, comments and all. What somebody has written
+ * into it but not applied is kept as `unapplied.yaml` beside the history before it is written over.
+ *
+ * Neighbours: `history.ts`, `starting-config.ts`, `../gateway.ts` (what runs), `api/routes/config.ts`.
+ */
+import { join } from 'node:path';
+import { type ConfigChange, describeChange, diffConfigs } from '../config/diff.ts';
+import { ConfigError } from '../config/errors.ts';
+import { type LoadedConfig, readConfig } from '../config/load.ts';
+import { readConfigText } from '../config/source.ts';
+import type { ControlEvents } from '../events.ts';
+import type { PlanEffect } from '../live-change.ts';
+import { RequestError } from '../request-error.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { History, NewRevision, Revision } from './history.ts';
+import type { StartingConfig } from './starting-config.ts';
+import { stageFile, writeFileAtomic } from './state-directory.ts';
+
+/** A reversion that fails is tried again. */
+const RETRY_MS = 10_000;
+/** Lines of a summary in the history. */
+const MAX_SUMMARY_LINES = 50;
+export const MIN_CONFIRM_MS = 1000;
+export const MAX_CONFIRM_MS = 24 * 3_600_000;
+
+/** What runs the configuration: `Gateway`. */
+export interface RunningGateway {
+  apply(config: LoadedConfig['config']): Promise<PlanEffect>;
+  preview(config: LoadedConfig['config']): Promise<PlanEffect>;
+  readonly events: ControlEvents;
+}
+
+export interface Difference {
+  readonly changes: readonly ConfigChange[];
+  /** The changes for people, one line each. */
+  readonly lines: readonly string[];
+  /** What they do to flows that live; null where the gateway does not run the former configuration. */
+  readonly effect: PlanEffect | null;
+  /** Why applying it would be refused; null: it would not, or nobody has asked the gateway. */
+  readonly refusal: string | null;
+}
+
+export interface PendingView {
+  readonly revision: number;
+  /** The revision to go back to. */
+  readonly previous: number;
+  /** ISO 8601, UTC. */
+  readonly deadline: string;
+  readonly leftMs: number;
+}
+
+export interface ConfigurationView {
+  readonly path: string;
+  readonly text: string;
+  readonly revision: Revision | null;
+  /** Whether the file has this text. */
+  readonly file: 'same' | 'differs' | 'unreadable';
+  readonly pending: PendingView | null;
+}
+
+export interface ChangeRequest {
+  /** Who wants it, as they say. */
+  readonly by: string;
+  readonly comment: string;
+  /** Go back after so many milliseconds unless it is confirmed. */
+  readonly confirmMs?: number | undefined;
+  /** Check, and tell what would change. */
+  readonly validateOnly?: boolean;
+}
+
+export interface Applied {
+  /** The revision that runs now; null: there is no history. */
+  readonly revision: Revision | null;
+  readonly difference: Difference;
+  readonly pending: PendingView | null;
+  /** Where a text is kept that was in the file and did not run; null: there was none. */
+  readonly unapplied: string | null;
+}
+
+export class Configuration {
+  readonly #path: string;
+  readonly #logger: Logger;
+  readonly #gateway: RunningGateway;
+  readonly #history: History | undefined;
+  #running: LoadedConfig;
+  #startProblems: readonly string[];
+  #revertProblem = '';
+  #timer: NodeJS.Timeout | undefined;
+  #work: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  /**
+   * Takes over after a start: what was started becomes the newest revision unless it is that already.
+   *
+   * @param starting its history is this object's from now on.
+   */
+  constructor(path: string, starting: StartingConfig, gateway: RunningGateway, logger: Logger) {
+    this.#path = path;
+    this.#logger = logger;
+    this.#gateway = gateway;
+    this.#history = starting.history;
+    this.#running = starting.loaded;
+    this.#startProblems = starting.problems;
+    if (starting.history !== undefined) this.#recordStart(starting.history, starting.from);
+    this.#arm();
+  }
+
+  /** Where the history lies; null: there is none. */
+  get directory(): string | null {
+    return this.#history?.directory ?? null;
+  }
+
+  /** What the user must know, one line each. */
+  get problems(): readonly string[] {
+    return [...this.#startProblems, ...(this.#revertProblem === '' ? [] : [this.#revertProblem])];
+  }
+
+  /** Takes no more changes; resolves when those under way are done. A pending confirmation stays pending. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    await this.#work;
+    this.#history?.close();
+  }
+
+  show(): ConfigurationView {
+    const running = this.#history?.running ?? null;
+    return {
+      path: this.#path,
+      text: this.#running.text,
+      revision: running === null ? null : (this.#history?.find(running) ?? null),
+      file: this.#fileState(),
+      pending: this.#pending(),
+    };
+  }
+
+  /** Newest first. */
+  revisions(): readonly Revision[] {
+    return [...this.#kept().revisions].reverse();
+  }
+
+  /** @throws RequestError if there is no such revision. */
+  revision(number: number): Revision & { readonly text: string } {
+    return { ...this.#revision(number), text: this.#kept().text(number) };
+  }
+
+  /**
+   * Compares. `from` and `to` are numbers of revisions; `from` undefined: what runs.
+   *
+   * @throws RequestError, ConfigError
+   */
+  async diff(from: number | undefined, to: number | { readonly text: string }): Promise<Difference> {
+    const before = from === undefined ? this.#running : this.#load(from);
+    const after = typeof to === 'number' ? this.#load(to) : readConfig(to.text, this.#path);
+    if (from !== undefined) return difference(before, after, null);
+    try {
+      return difference(before, after, await this.#gateway.preview(after.config));
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      return { ...difference(before, after, null), refusal: error.message };
+    }
+  }
+
+  /**
+   * Runs another configuration.
+   *
+   * @throws ConfigError, RequestError, and whatever {@link RunningGateway.apply} throws: nothing has changed then.
+   */
+  apply(text: string, request: ChangeRequest): Promise<Applied> {
+    return this.#inTurn(() => this.#apply(readConfig(text, this.#path), request, 'applied'));
+  }
+
+  /**
+   * Runs what `edit` makes of the text that runs.
+   *
+   * @throws as {@link apply}; RequestError if the file has changes that do not run: they would be lost.
+   */
+  edit(edit: (text: string) => string, request: ChangeRequest): Promise<Applied> {
+    return this.#inTurn(() => {
+      if (this.#fileState() === 'differs') {
+        throw new RequestError(
+          'conflict',
+          'file_differs',
+          `${this.#path} was changed and not applied; apply it first (homeward config apply ${this.#path}), or put the running text back (homeward config show)`,
+        );
+      }
+      return this.#apply(readConfig(edit(this.#running.text), this.#path), request, 'applied');
+    });
+  }
+
+  /**
+   * Runs an earlier revision again, as a new one. A pending confirmation is settled by that.
+   *
+   * @throws as {@link apply}.
+   */
+  rollback(number: number, request: ChangeRequest): Promise<Applied> {
+    return this.#inTurn(() => {
+      const comment = request.comment === '' ? `back to revision ${number}` : request.comment;
+      return this.#apply(this.#load(number), { ...request, comment }, 'rolled_back');
+    });
+  }
+
+  /**
+   * Keeps what waits for its confirmation.
+   *
+   * @throws RequestError if nothing does.
+   */
+  confirm(validateOnly = false): Promise<Revision> {
+    return this.#inTurn(async () => {
+      const history = this.#kept();
+      const { pending } = history;
+      if (pending === null) {
+        throw new RequestError('conflict', 'nothing_pending', 'no change waits for its confirmation');
+      }
+      if (!validateOnly) {
+        history.confirm();
+        this.#revertProblem = '';
+        this.#arm();
+        this.#logger.info({ revision: pending.revision }, 'configuration confirmed');
+      }
+      return this.#revision(pending.revision);
+    });
+  }
+
+  async #apply(next: LoadedConfig, request: ChangeRequest, cause: Revision['cause']): Promise<Applied> {
+    const history = this.#kept();
+    if (cause === 'applied' && history.pending !== null) {
+      throw new RequestError(
+        'conflict',
+        'confirm_pending',
+        `revision ${history.pending.revision} waits for its confirmation; confirm it (homeward config confirm) or go back (homeward config rollback ${history.pending.previous}) first`,
+      );
+    }
+    const former = this.#running;
+    if (request.validateOnly) {
+      const effect = await this.#gateway.preview(next.config);
+      return {
+        revision: this.show().revision,
+        difference: difference(former, next, effect),
+        pending: this.#pending(),
+        unapplied: null,
+      };
+    }
+    const unapplied = this.#keepUnapplied(history, next.text);
+    const file = this.#stage(next.text);
+    let revision: Revision;
+    let done: Difference;
+    try {
+      done = difference(former, next, await this.#gateway.apply(next.config));
+      revision = await this.#record(former, next.text, {
+        cause,
+        by: request.by,
+        comment: request.comment,
+        summary: summaryOf(done),
+        confirmMs: request.confirmMs,
+      });
+    } catch (error) {
+      file.discard();
+      throw error;
+    }
+    file.commit();
+    this.#running = next;
+    this.#startProblems = history.damage === '' ? [] : [history.damage];
+    this.#revertProblem = '';
+    this.#arm();
+    this.#logger.info(
+      { revision: revision.number, by: revision.by, changes: done.changes.length },
+      'configuration applied',
+    );
+    this.#gateway.events.publish({
+      type: 'config_applied',
+      revision: revision.number,
+      summary: done.lines.join('\n'),
+    });
+    return { revision, difference: done, pending: this.#pending(), unapplied };
+  }
+
+  /** Writes the history; if that fails, the gateway goes back, too. */
+  async #record(
+    former: LoadedConfig,
+    text: string,
+    { confirmMs, ...revision }: NewRevision & { readonly confirmMs: number | undefined },
+  ): Promise<Revision> {
+    try {
+      return this.#kept().add(text, revision, confirmMs);
+    } catch (error) {
+      await this.#gateway.apply(former.config);
+      throw new RequestError(
+        'unavailable',
+        'history_unwritable',
+        `nothing was changed, as the history cannot be written: ${(error as Error).message}`,
+      );
+    }
+  }
+
+  /** What a start has found is a revision, too, and an expired one is not in the file any more. */
+  #recordStart(history: History, from: StartingConfig['from']): void {
+    const { text } = this.#running;
+    const runningText = history.running === null ? undefined : history.text(history.running);
+    if (from === 'last_good' || runningText === text) return;
+    const { pending } = history;
+    const before = runningText === undefined ? undefined : tryRead(runningText, this.#path);
+    const summary = before === undefined ? [] : summaryOf(difference(before, this.#running, null));
+    if (from === 'file') {
+      history.add(text, { cause: 'found', by: '', comment: 'found in the file at a start', summary });
+      return;
+    }
+    history.add(text, {
+      cause: 'reverted',
+      by: '',
+      comment: `revision ${pending?.revision} was not confirmed`,
+      summary,
+    });
+    writeFileAtomic(this.#path, text, 0o600);
+    this.#logger.error(
+      { revision: pending?.revision },
+      'a configuration was not confirmed in time: the one before it runs again',
+    );
+  }
+
+  /** Waits for the deadline of what is pending, by the clock that nobody sets. */
+  #arm(): void {
+    clearTimeout(this.#timer);
+    const pending = this.#pending();
+    if (pending === null || this.#closed) return;
+    this.#timer = setTimeout(() => void this.#revert(), pending.leftMs);
+  }
+
+  async #revert(): Promise<void> {
+    try {
+      await this.#inTurn(async () => {
+        const pending = this.#history?.pending;
+        if (pending == null) return;
+        this.#logger.error(
+          { revision: pending.revision, previous: pending.previous },
+          'the configuration was not confirmed in time: going back',
+        );
+        const comment = `revision ${pending.revision} was not confirmed`;
+        await this.#apply(this.#load(pending.previous), { by: '', comment }, 'reverted');
+      });
+    } catch (error) {
+      if (this.#closed) return;
+      this.#revertProblem = `the configuration was not confirmed, and going back fails: ${(error as Error).message}`;
+      this.#logger.error(this.#revertProblem);
+      this.#timer = setTimeout(() => void this.#revert(), RETRY_MS);
+    }
+  }
+
+  #pending(): PendingView | null {
+    const pending = this.#history?.pending;
+    if (pending == null) return null;
+    const { revision, previous, deadline, timeoutMs } = pending;
+    return {
+      revision,
+      previous,
+      deadline: new Date(deadline).toISOString(),
+      // A clock that was set back does not make the wait longer.
+      leftMs: Math.max(0, Math.min(timeoutMs, deadline - Date.now())),
+    };
+  }
+
+  #fileState(): ConfigurationView['file'] {
+    try {
+      return readConfigText(this.#path) === this.#running.text ? 'same' : 'differs';
+    } catch (error) {
+      if (error instanceof ConfigError) return 'unreadable';
+      throw error;
+    }
+  }
+
+  /** Saves what is in the file, if it neither runs nor is about to. */
+  #keepUnapplied(history: History, next: string): string | null {
+    let text: string;
+    try {
+      text = readConfigText(this.#path);
+    } catch {
+      return null;
+    }
+    if (text === this.#running.text || text === next) return null;
+    const path = join(history.directory, 'unapplied.yaml');
+    writeFileAtomic(path, text, 0o600);
+    this.#logger.warn({ path }, 'the configuration file had a text that did not run: it is kept');
+    return path;
+  }
+
+  #stage(text: string): ReturnType<typeof stageFile> {
+    try {
+      return stageFile(this.#path, text, 0o600);
+    } catch (error) {
+      throw new RequestError(
+        'unavailable',
+        'file_unwritable',
+        `nothing was changed, as ${this.#path} cannot be written: ${(error as Error).message}`,
+      );
+    }
+  }
+
+  #load(number: number): LoadedConfig {
+    this.#revision(number);
+    return readConfig(this.#kept().text(number), this.#path);
+  }
+
+  #revision(number: number): Revision {
+    const revision = this.#kept().find(number);
+    if (revision !== undefined) return revision;
+    throw new RequestError('not_found', 'no_such_revision', `there is no revision ${number} in the history`);
+  }
+
+  #kept(): History {
+    if (this.#history !== undefined) return this.#history;
+    throw new RequestError('unavailable', 'no_history', this.#startProblems[0] ?? 'there is no history');
+  }
+
+  /** Runs a change behind those that are under way. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const done = this.#work.then(() => {
+      if (this.#closed) throw new RequestError('unavailable', 'ending', 'the gateway is being stopped');
+      return change();
+    });
+    this.#work = done.catch(() => {});
+    return done;
+  }
+}
+
+function difference(before: LoadedConfig, after: LoadedConfig, effect: PlanEffect | null): Difference {
+  const changes = diffConfigs(before, after);
+  return { changes, lines: changes.map(describeChange), effect, refusal: null };
+}
+
+function summaryOf({ lines }: Difference): string[] {
+  if (lines.length <= MAX_SUMMARY_LINES) return [...lines];
+  return [...lines.slice(0, MAX_SUMMARY_LINES), `... and ${lines.length - MAX_SUMMARY_LINES} more`];
+}
+
+/** A former text, which another version of homeward may have taken. */
+function tryRead(text: string, file: string): LoadedConfig | undefined {
+  try {
+    return readConfig(text, file);
+  } catch (error) {
+    if (error instanceof ConfigError) return undefined;
+    throw error;
+  }
+}
