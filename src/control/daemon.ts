@@ -16,6 +16,7 @@ import type { GatewayStatus } from './gateway-status.ts';
 import { guardMark } from './host/guard.ts';
 import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
+import { Overview } from './overview.ts';
 import { watchPorts } from './port-events.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
 import { acquireLock, type InstanceLock } from './runtime/lock.ts';
@@ -34,6 +35,8 @@ export interface GatewayControl {
   down(): Promise<void>;
   /** What changes, as it happens. */
   readonly events: ControlEvents;
+  /** Tunnels, sites and plugins one by one. */
+  readonly overview: Overview;
 }
 
 export interface ApiHandle {
@@ -81,6 +84,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const isDown = Promise.withResolvers<void>();
     const api = await serveOrUndo(options, gateway, runtime, {
       events: gateway.events,
+      overview: new Overview(gateway),
       status: () => gateway.status(),
       down: () => {
         ask('down');

@@ -2,8 +2,14 @@
 import type { Api } from '../operation.ts';
 import { eventRoutes } from './events.ts';
 import { gatewayRoutes } from './gateway.ts';
+import { pluginRoutes } from './plugins.ts';
+import { siteRoutes } from './sites.ts';
+import { tunnelRoutes } from './tunnels.ts';
 
 export function registerRoutes(api: Api): void {
   gatewayRoutes(api);
+  tunnelRoutes(api);
+  siteRoutes(api);
+  pluginRoutes(api);
   eventRoutes(api);
 }

@@ -87,5 +87,6 @@ export const downSchema = z
   })
   .meta({ id: 'Down' });
 
+export type TunnelBody = z.infer<typeof tunnelSchema>;
 export type StatusBody = z.infer<typeof statusSchema>;
 export type DownBody = z.infer<typeof downSchema>;

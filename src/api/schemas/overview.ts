@@ -1,0 +1,62 @@
+/** Bodies of tunnels, sites and plugins; `control/overview.ts` has the same shapes. */
+import * as z from 'zod';
+import { tunnelSchema } from './gateway.ts';
+
+export const tunnelListSchema = z.object({ tunnels: z.array(tunnelSchema) }).meta({ id: 'TunnelList' });
+
+export const tunnelDetailsSchema = z
+  .object({
+    ...tunnelSchema.shape,
+    automaticReturnRouting: z.boolean(),
+    interfaceAddresses: z.array(z.string()),
+    outer: z.object({ local: z.string(), remote: z.string(), key: z.int().nullable() }).nullable(),
+    nextHops: z.array(z.string()),
+  })
+  .meta({ id: 'TunnelDetails' });
+
+const siteShape = {
+  name: z.string(),
+  prefixes: z.array(z.string()),
+  state: z.enum(['up', 'down', 'unknown']),
+  flows: z.number(),
+};
+
+export const siteListSchema = z
+  .object({ sites: z.array(z.object({ ...siteShape, tunnels: z.array(z.string()) })) })
+  .meta({ id: 'SiteList' });
+
+export const siteDetailsSchema = z
+  .object({
+    ...siteShape,
+    tunnels: z.array(tunnelSchema),
+    routes: z.array(z.object({ prefix: z.string(), priority: z.int() })),
+  })
+  .meta({ id: 'SiteDetails' });
+
+const pluginShape = {
+  name: z.string(),
+  position: z.int(),
+  version: z.string(),
+  phase: z.string(),
+  state: z.enum(['running', 'tripped', 'unknown']),
+  failures: z.number(),
+};
+
+export const pluginListSchema = z
+  .object({ plugins: z.array(z.object(pluginShape)) })
+  .meta({ id: 'PluginList' });
+
+export const pluginDetailsSchema = z
+  .object({
+    ...pluginShape,
+    hooks: z.array(z.string()),
+    failurePolicy: z.string(),
+    counters: z.record(z.string(), z.number()),
+  })
+  .meta({ id: 'PluginDetails' });
+
+export type TunnelDetailsBody = z.infer<typeof tunnelDetailsSchema>;
+export type SiteListBody = z.infer<typeof siteListSchema>;
+export type SiteDetailsBody = z.infer<typeof siteDetailsSchema>;
+export type PluginListBody = z.infer<typeof pluginListSchema>;
+export type PluginDetailsBody = z.infer<typeof pluginDetailsSchema>;

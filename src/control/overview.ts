@@ -1,0 +1,176 @@
+/**
+ * Tunnels, sites and plugins one by one: configuration and state together, for the API (`api/routes/`).
+ *
+ * Only members that are named here leave control: a secret that the configuration may hold never does.
+ */
+import { readFileSync } from 'node:fs';
+import type { PluginManifest } from '../plugin/contract.ts';
+import { planPlugins } from './compile/plugins.ts';
+import type { Config, FamilyAddresses, TunnelConfig } from './config/config.ts';
+import type { GatewayStatus, TunnelStatus } from './gateway-status.ts';
+import { RequestError } from './request-error.ts';
+
+/** A tunnel with what the configuration says of it. */
+export interface TunnelDetails extends TunnelStatus {
+  readonly automaticReturnRouting: boolean;
+  /** With prefix length. */
+  readonly interfaceAddresses: readonly string[];
+  /** Ends of what carries the tunnel's packets; null where there are none. */
+  readonly outer: { readonly local: string; readonly remote: string; readonly key: number | null } | null;
+  readonly nextHops: readonly string[];
+}
+
+export interface SiteOverview {
+  readonly name: string;
+  readonly prefixes: readonly string[];
+  /** `up`: at least one tunnel is. */
+  readonly state: 'up' | 'down' | 'unknown';
+  /** Names, the preferred first. */
+  readonly tunnels: readonly string[];
+  readonly flows: number;
+}
+
+export interface SiteDetails extends Omit<SiteOverview, 'tunnels'> {
+  readonly tunnels: readonly TunnelStatus[];
+  /** Configured routes that lead here. */
+  readonly routes: readonly { readonly prefix: string; readonly priority: number }[];
+}
+
+export interface PluginOverview {
+  readonly name: string;
+  /** The order in which they run, from 1. */
+  readonly position: number;
+  readonly version: string;
+  readonly phase: string;
+  /** `unknown`: no data plane could be asked. */
+  readonly state: 'running' | 'tripped' | 'unknown';
+  readonly failures: number;
+}
+
+export interface PluginDetails extends PluginOverview {
+  readonly hooks: readonly string[];
+  readonly failurePolicy: string;
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+/** A running gateway, as far as this is concerned. */
+export interface Observed {
+  readonly config: Config;
+  status(): Promise<GatewayStatus>;
+}
+
+export class Overview {
+  readonly #gateway: Observed;
+
+  constructor(gateway: Observed) {
+    this.#gateway = gateway;
+  }
+
+  async tunnels(): Promise<readonly TunnelStatus[]> {
+    return (await this.#gateway.status()).tunnels;
+  }
+
+  /** @throws RequestError `no_such_tunnel` */
+  async tunnel(name: string): Promise<TunnelDetails> {
+    const status = (await this.#gateway.status()).tunnels.find((tunnel) => tunnel.name === name);
+    const config = this.#gateway.config.sites
+      .flatMap(({ tunnels }) => tunnels)
+      .find((tunnel) => tunnel.name === name);
+    if (status === undefined || config === undefined) {
+      throw new RequestError('not_found', 'no_such_tunnel', `there is no tunnel ${name}`);
+    }
+    return {
+      ...status,
+      automaticReturnRouting: config.automaticReturnRouting,
+      interfaceAddresses: config.interfaceAddresses.map(
+        ({ address, prefix }) => `${address}/${prefix.split('/')[1]}`,
+      ),
+      outer: outerEnds(config),
+      nextHops: 'nextHop' in config ? addressesOf(config.nextHop) : [],
+    };
+  }
+
+  async sites(): Promise<readonly SiteOverview[]> {
+    const { tunnels } = await this.#gateway.status();
+    return this.#gateway.config.sites.map(({ name, prefixes }) => siteOverview(name, prefixes, tunnels));
+  }
+
+  /** @throws RequestError `no_such_site` */
+  async site(name: string): Promise<SiteDetails> {
+    const { tunnels } = await this.#gateway.status();
+    const { sites, routes } = this.#gateway.config;
+    const config = sites.find((site) => site.name === name);
+    if (config === undefined) {
+      throw new RequestError('not_found', 'no_such_site', `there is no site ${name}`);
+    }
+    return {
+      ...siteOverview(name, config.prefixes, tunnels),
+      tunnels: tunnelsOf(name, tunnels),
+      routes: routes.filter(({ via }) => via === name).map(({ prefix, priority }) => ({ prefix, priority })),
+    };
+  }
+
+  async plugins(): Promise<readonly PluginOverview[]> {
+    return (await this.#plugins()).map(
+      ({ hooks: _, failurePolicy: __, counters: ___, ...overview }) => overview,
+    );
+  }
+
+  /** @throws RequestError `no_such_plugin` */
+  async plugin(name: string): Promise<PluginDetails> {
+    const found = (await this.#plugins()).find((plugin) => plugin.name === name);
+    if (found === undefined) {
+      throw new RequestError('not_found', 'no_such_plugin', `no plugin ${name} runs`);
+    }
+    return found;
+  }
+
+  async #plugins(): Promise<PluginDetails[]> {
+    const { plugins } = await this.#gateway.status();
+    return planPlugins(this.#gateway.config.plugins).map(({ name, manifest: path }, at) => {
+      const manifest = JSON.parse(readFileSync(path, 'utf8')) as PluginManifest;
+      const running = plugins.find((plugin) => plugin.name === name);
+      return {
+        name,
+        position: at + 1,
+        version: manifest.version,
+        phase: manifest.phase,
+        state: running?.state ?? 'unknown',
+        failures: running?.failures ?? 0,
+        hooks: manifest.hooks,
+        failurePolicy: manifest.failure_policy,
+        counters: running?.counters ?? {},
+      };
+    });
+  }
+}
+
+function outerEnds(tunnel: TunnelConfig): TunnelDetails['outer'] {
+  if (!('local' in tunnel) || !('remote' in tunnel)) return null;
+  const { local, remote } = tunnel;
+  return { local, remote, key: 'key' in tunnel ? tunnel.key : null };
+}
+
+function addressesOf({ ipv4, ipv6 }: FamilyAddresses): string[] {
+  return [ipv4, ipv6].filter((address) => address !== undefined);
+}
+
+function tunnelsOf(site: string, tunnels: readonly TunnelStatus[]): TunnelStatus[] {
+  return tunnels.filter((tunnel) => tunnel.site === site).sort((one, other) => one.priority - other.priority);
+}
+
+function siteOverview(
+  name: string,
+  prefixes: readonly string[],
+  tunnels: readonly TunnelStatus[],
+): SiteOverview {
+  const own = tunnelsOf(name, tunnels);
+  const states = new Set(own.map(({ state }) => state));
+  return {
+    name,
+    prefixes,
+    state: states.has('up') ? 'up' : states.has('unknown') ? 'unknown' : 'down',
+    tunnels: own.map((tunnel) => tunnel.name),
+    flows: own.reduce((sum, { flows }) => sum + flows, 0),
+  };
+}
