@@ -27,12 +27,14 @@ import { Assembly } from '../pipeline/assembly.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
 import { DROP_REASON_NAMES } from '../plugin/drop-reasons.ts';
 import { DESCRIPTOR_DEVICE, DESCRIPTOR_LENGTH, DESCRIPTOR_OFFSET, DESCRIPTOR_WORDS } from '../wire/frame.ts';
+import { CaptureHost } from './capture-host.ts';
 import { ControlSocket } from './control-socket.ts';
 import { DeviceSet } from './device-set.ts';
 import { openFlowEvents } from './flow-events-file.ts';
 import { openFlowMemory } from './flow-memory-file.ts';
 import { LogLimiter } from './log-limiter.ts';
 import {
+  type CaptureStartMessage,
   type ControlMessage,
   type DataPlaneArguments,
   type DataPlaneStatus,
@@ -65,6 +67,7 @@ export class DataPlane {
   private heartbeatMs = 0;
   private failureLoggedMs = 0;
   private readonly vitals: Vitals;
+  private readonly captures = new CaptureHost();
   private readonly logLimiter = new LogLimiter();
   private events: FlowEventWriter | undefined;
   /** What `events` was opened for, as text. */
@@ -79,7 +82,7 @@ export class DataPlane {
     this.devices = new DeviceSet(this.io, {
       onUp: (device) => {
         this.setPorts(device.index, true);
-        this.log('info', `device ${device.name} is open`, { device: device.name });
+        this.log('info', `device ${device.name} is usable`, { device: device.name });
       },
       onDown: (device, why) => {
         this.setPorts(device.index, false);
@@ -104,6 +107,7 @@ export class DataPlane {
       const nowMs = io.nowMs;
       const assembly = this.assembly;
       if (assembly !== undefined) {
+        if (this.captures.isActive) this.captures.beforeBurst();
         // Everything of the burst before was sent, also what housekeeping built.
         assembly.beginBurst();
         const pipeline = assembly.pipeline;
@@ -127,6 +131,7 @@ export class DataPlane {
   private tick(nowMs: number): void {
     this.tickedMs = nowMs;
     this.devices.tick(nowMs);
+    if (this.captures.isActive) this.captures.tick(nowMs);
     if (this.assembly !== undefined && this.memory !== undefined) {
       this.assembly.pipeline.tick(nowMs, Math.floor(uptime()));
       this.memory.lastAliveMs = nowMs;
@@ -153,6 +158,12 @@ export class DataPlane {
         break;
       case 'flush':
         this.control.send(this.flush(message));
+        break;
+      case 'capture-start':
+        this.control.send({ type: 'capture-started', id: message.id, error: this.startCapture(message) });
+        break;
+      case 'capture-stop':
+        this.captures.stop(message.id);
         break;
     }
   }
@@ -243,6 +254,11 @@ export class DataPlane {
       plugin: plugin.name,
       failures: plugin.failures,
     });
+  }
+
+  private startCapture(message: CaptureStartMessage): string {
+    if (this.assembly === undefined) return 'there is no plan yet';
+    return this.captures.start(message, this.assembly.tap, this.io.memory, this.io.nowMs);
   }
 
   private flush(request: FlushRequest): FlushedMessage {

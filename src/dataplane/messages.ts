@@ -18,6 +18,9 @@
  *     | <----------- heartbeat ------------ |   each HEARTBEAT_INTERVAL_MS, unasked
  *     | -------- status, flush -----------> |
  *     | <------- status, flushed ---------- |   in the order of the requests
+ *     | ---------- capture-start ---------> |
+ *     | <--------- capture-started -------- |
+ *     | ---------- capture-stop ----------> |   also ends when its ring is not read any more
  *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
  * ```
  *
@@ -28,6 +31,7 @@
  * This module depends on types only, and does not throw for what the peer sends.
  */
 import type { FlowConditions } from '../flow/flow-conditions.ts';
+import type { CaptureSelection } from '../pipeline/capture/capture-session.ts';
 import type { Plan } from '../pipeline/plan.ts';
 
 /** The longest JSON text of one message, bytes. */
@@ -40,7 +44,13 @@ export const HEARTBEAT_INTERVAL_MS = 100;
 export const HEARTBEAT_TIMEOUT_MS = 1000;
 
 /** From control to the data plane. */
-export type ControlMessage = PlanMessage | StopMessage | StatusRequest | FlushRequest;
+export type ControlMessage =
+  | PlanMessage
+  | StopMessage
+  | StatusRequest
+  | FlushRequest
+  | CaptureStartMessage
+  | CaptureStopMessage;
 
 export interface PlanMessage {
   readonly type: 'plan';
@@ -61,12 +71,29 @@ export interface FlushRequest extends FlowConditions {
   readonly type: 'flush';
 }
 
+/** Copy packets into a ring that control has made (`pipeline/capture/`). Answered by `capture-started`. */
+export interface CaptureStartMessage {
+  readonly type: 'capture-start';
+  /** Control's number for it. */
+  readonly id: number;
+  /** The ring's file; its name is needed no longer once the answer has come. */
+  readonly ringPath: string;
+  readonly selection: CaptureSelection;
+}
+
+/** End a capture; not answered. One that has ended already is no error. */
+export interface CaptureStopMessage {
+  readonly type: 'capture-stop';
+  readonly id: number;
+}
+
 /** From the data plane to control. */
 export type DataPlaneMessage =
   | ReadyMessage
   | PlanAppliedMessage
   | PlanRefusedMessage
   | FlushedMessage
+  | CaptureStartedMessage
   | StatusMessage
   | HeartbeatMessage
   | LogMessage;
@@ -96,6 +123,13 @@ export interface FlushedMessage {
   readonly flows: number;
   /** Why the conditions cannot be used; nothing was flushed then. */
   readonly error?: string;
+}
+
+export interface CaptureStartedMessage {
+  readonly type: 'capture-started';
+  readonly id: number;
+  /** Why it was not; empty if it was. */
+  readonly error: string;
 }
 
 export interface StatusMessage {
@@ -163,12 +197,15 @@ const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
   'stop',
   'status',
   'flush',
+  'capture-start',
+  'capture-stop',
 ]);
 const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>([
   'ready',
   'plan-applied',
   'plan-refused',
   'flushed',
+  'capture-started',
   'status',
   'heartbeat',
   'log',

@@ -21,6 +21,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 import {
+  type CaptureStartMessage,
   type DataPlaneMessage,
   type DataPlaneStatus,
   type FlushRequest,
@@ -193,6 +194,22 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     return reply.flows;
   }
 
+  /**
+   * Lets the data plane copy packets into a ring, until {@link stopCapture} or until nobody renews the ring's lease.
+   * Resolves to why it does not, or to an empty string.
+   *
+   * @throws DataPlaneGoneError
+   */
+  async startCapture(capture: Omit<CaptureStartMessage, 'type'>): Promise<string> {
+    const reply = await this.#request({ ...capture, type: 'capture-start' });
+    if (reply.type !== 'capture-started') throw new DataPlaneGoneError('the data plane mixed up its answers');
+    return reply.error;
+  }
+
+  stopCapture(id: number): void {
+    this.#link?.send({ type: 'capture-stop', id });
+  }
+
   /** Ends the data plane; resolves when its process is gone. Flow memory stays. */
   async stop(): Promise<void> {
     this.#end();
@@ -324,6 +341,7 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
         return;
       case 'status':
       case 'flushed':
+      case 'capture-started':
         this.#replies.shift()?.resolve(message);
         return;
       case 'log':
@@ -390,7 +408,9 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     });
   }
 
-  #request(message: FlushRequest | { readonly type: 'status' }): Promise<DataPlaneMessage> {
+  #request(
+    message: FlushRequest | CaptureStartMessage | { readonly type: 'status' },
+  ): Promise<DataPlaneMessage> {
     const link = this.#link;
     if (link === undefined) return Promise.reject(new DataPlaneGoneError('no data plane runs'));
     return new Promise((resolve, reject) => {
