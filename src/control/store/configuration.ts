@@ -127,6 +127,14 @@ export class Configuration {
     return [...this.#startProblems, ...(this.#revertProblem === '' ? [] : [this.#revertProblem])];
   }
 
+  /** What waits for its confirmation, as a line for people; null: nothing does. */
+  get pendingNotice(): string | null {
+    const pending = this.#pending();
+    if (pending === null) return null;
+    const { revision, previous, deadline } = pending;
+    return `revision ${revision} of the configuration waits for its confirmation (homeward config confirm); without it revision ${previous} runs again from ${deadline} on`;
+  }
+
   /** Takes no more changes; resolves when those under way are done. A pending confirmation stays pending. */
   async close(): Promise<void> {
     this.#closed = true;

@@ -109,7 +109,9 @@ export class History {
     }
   }
 
+  /** Lets others in. A history in which nothing was written leaves nothing. */
   close(): void {
+    if (this.#index.running === null) rmSync(this.directory, { recursive: true, force: true });
     closeFd(this.#lock);
   }
 

@@ -36,8 +36,8 @@ export interface StartingConfig {
 
 export interface StartOptions {
   /** Refuse a broken file instead of running the last good revision. */
-  readonly strict?: boolean;
-  readonly environment?: NodeJS.ProcessEnv;
+  readonly strict?: boolean | undefined;
+  readonly environment?: NodeJS.ProcessEnv | undefined;
 }
 
 /**
