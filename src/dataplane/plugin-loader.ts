@@ -65,6 +65,14 @@ function loadPlugin(plugin: PlanPlugin, host: PluginHost): HostedPlugin {
     if (typeof module.createDataHalf !== 'function')
       throw new Error('its data half exports no createDataHalf');
     const counters = new Map<string, number>();
+    const hosted: Omit<HostedPlugin, 'half'> = {
+      name: plugin.name,
+      phase: manifest.phase,
+      failOpen: manifest.failure_policy === 'open',
+      counters,
+      failures: 0,
+      reason: '',
+    };
     const half = module.createDataHalf({
       name: plugin.name,
       options: plugin.options,
@@ -73,16 +81,11 @@ function loadPlugin(plugin: PlanPlugin, host: PluginHost): HostedPlugin {
         counters.set(name, 0);
         return () => counters.set(name, counters.get(name)! + 1);
       },
-      reason: () => {},
+      reason: (text) => {
+        hosted.reason = text;
+      },
     });
-    return {
-      name: plugin.name,
-      phase: manifest.phase,
-      failOpen: manifest.failure_policy === 'open',
-      half,
-      counters,
-      failures: 0,
-    };
+    return Object.assign(hosted, { half });
   } catch (error) {
     throw new Error(`plugin ${plugin.name}: ${(error as Error).message}`, { cause: error });
   }

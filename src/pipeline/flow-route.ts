@@ -70,7 +70,7 @@ export class FlowRouter {
   }
 
   /** Only a packet that begins something may start a flow; an answer without a question never does. */
-  private mayStart(view: PacketView): boolean {
+  mayStart(view: PacketView): boolean {
     switch (view.protocol) {
       case PROTOCOL_TCP:
         return (view.tcpFlags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) === TCP_SYN;

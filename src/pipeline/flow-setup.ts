@@ -98,6 +98,11 @@ export class FlowSetupStage {
     this.proposal.begin(view, port, this.policy.ports.spaceOf[port]);
   }
 
+  /** Whether a packet of its kind begins flows at all: the first thing that {@link route} looks at. */
+  mayStart(view: PacketView): boolean {
+    return this.router.mayStart(view);
+  }
+
   /** Where the flow leads. */
   route(view: PacketView, nowMs: number): number {
     return this.router.route(view, this.proposal, nowMs);

@@ -22,7 +22,6 @@ import {
   FLOW_ANSWERED,
   FLOW_ROUTED_REPLY,
   FLOW_UNVOUCHED,
-  KEY_META,
   KEY_SRC0,
   KEY_SRC1,
   KEY_SRC2,
@@ -47,6 +46,7 @@ import { ICMP_ERROR, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { PacketTap } from './capture/packet-tap.ts';
 import type { Departure } from './departure.ts';
+import { otherEgress } from './flow-egress.ts';
 import type { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
@@ -306,10 +306,7 @@ export class Pipeline {
     const word = words[line + DIRECTION_EGRESS];
     const index = word & 0xffff;
     if (ports.wordOf[index] === word) return index;
-    if (direction === REPLY && (state & FLOW_ROUTED_REPLY) === 0) return -1;
-    const otherLine = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
-    const view = this.view;
-    const other = ports.select(words[otherLine + KEY_META] >>> 16, view.src3 ^ view.dst3 ^ view.ports);
+    const other = otherEgress(words, record, direction, state, ports);
     if (other >= 0) words[line + DIRECTION_EGRESS] = ports.wordOf[other];
     return other;
   }

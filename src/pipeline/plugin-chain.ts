@@ -33,6 +33,18 @@ export interface LoadedPlugin {
   readonly phase: PluginPhase;
   readonly failOpen: boolean;
   readonly half: DataHalf;
+  /** What its half last said of a verdict of its; an empty string if nothing. */
+  reason?: string;
+}
+
+/** What became of a flow at one plugin. */
+export interface PluginVerdict {
+  readonly plugin: string;
+  /** One of `VERDICT_...`, `failed`, or `skipped`: one before it has accepted the flow. */
+  readonly verdict: number | 'failed' | 'skipped';
+  /** In the plugin's own words; may be empty. */
+  readonly reason: string;
+  readonly wantsPackets: boolean;
 }
 
 /** The flow that is about to exist; reused for every new flow. */
@@ -41,6 +53,7 @@ export class FlowDraft implements FlowSetup {
   egressPort = 0;
   originatorSpace = 0;
   responderSpace = 0;
+  hypothetical = false;
   automaticReturnRouting = true;
   returnRouting = RETURN_UNSET;
   wantsPackets = false;
@@ -65,6 +78,7 @@ export class PluginChain {
   decider = 0;
   /** Whether the refusal of the last `setUpFlow` is to be told to the sender. */
   reject = false;
+  private observer: ((verdict: PluginVerdict) => void) | undefined = undefined;
   /** After `inspect`: bits of the plugins that still want packets of this flow. */
   still = 0;
 
@@ -89,7 +103,10 @@ export class PluginChain {
     let accepted = false;
     for (let i = 0; i < this.plugins.length; i++) {
       const plugin = this.plugins[i];
-      if (accepted && plugin.phase === 'policy') continue;
+      if (accepted && plugin.phase === 'policy') {
+        if (this.observer !== undefined) this.observe(plugin, 'skipped', flow);
+        continue;
+      }
       flow.wantsPackets = false;
       let verdict: number;
       this.meter.begin(i);
@@ -97,11 +114,13 @@ export class PluginChain {
         verdict = plugin.half.flowSetup(view, flow);
       } catch (error) {
         this.fail(i, error);
+        if (this.observer !== undefined) this.observe(plugin, 'failed', flow);
         if (plugin.failOpen) continue;
         this.decider = i + 1;
         return DROP.plugin_failed;
       }
       this.meter.end(i);
+      if (this.observer !== undefined) this.observe(plugin, verdict, flow);
       if (flow.wantsPackets && plugin.half.packet !== undefined) this.wanted |= 1 << i;
       if (verdict === VERDICT_CONTINUE) continue;
       this.decider = i + 1;
@@ -109,6 +128,18 @@ export class PluginChain {
       else return this.refusal(verdict);
     }
     return flow.returnRouting === RETURN_UNSET ? DROP.no_pin : 0;
+  }
+
+  /** While a flow is only asked about: `observer` gets what every plugin says of it, in their order. */
+  watchVerdicts(observer: ((verdict: PluginVerdict) => void) | undefined): void {
+    for (const plugin of this.plugins) plugin.reason = '';
+    this.observer = observer;
+  }
+
+  private observe(plugin: LoadedPlugin, verdict: PluginVerdict['verdict'], flow: FlowDraft): void {
+    const { name, reason = '' } = plugin;
+    const wantsPackets = verdict !== 'skipped' && flow.wantsPackets && plugin.half.packet !== undefined;
+    this.observer?.({ plugin: name, verdict, reason, wantsPackets });
   }
 
   private refusal(verdict: number): number {

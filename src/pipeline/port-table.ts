@@ -91,6 +91,11 @@ export class PortTable {
     return candidates[(hash >>> 1) % candidates.length];
   }
 
+  /** What {@link select} chooses among: the usable ports of a space that have the best priority. */
+  candidatesOf(space: number): readonly number[] {
+    return [...(this.candidates.get(space) ?? [])];
+  }
+
   private refresh(port: PlanPort): void {
     const usable = port.enabled && !this.down.has(port.index);
     this.wordOf[port.index] = usable ? portWord(port) : 0;

@@ -36,6 +36,18 @@ const ROUTE_TO_SITE = 1;
 /** The route's own prefix is inside private space: the operator means private addresses. */
 const ROUTE_NAMES_PRIVATE = 2;
 
+/** What a look-up has before it when it answers. Lengths of prefixes in bits; -1 where there is none. */
+export interface Considered {
+  /** Sites that declare the address, and the longest of their prefixes that has it. */
+  readonly declaredBy: readonly number[];
+  readonly declaredLength: number;
+  /** The longest configured route that has it, and where it leads; 0: there is none. */
+  readonly routeSpace: number;
+  readonly routeLength: number;
+  /** The longest of those that lead to a site. */
+  readonly siteRouteLength: number;
+}
+
 interface BuildNode {
   child0: BuildNode | undefined;
   child1: BuildNode | undefined;
@@ -126,6 +138,18 @@ export class RoutingTable {
     return this.walk(family, word0, word1, word2, word3).isDeclaring(space);
   }
 
+  /** What {@link lookup} looks at for this address, for explanations. Allocates. */
+  considered(family: number, word0: number, word1: number, word2: number, word3: number): Considered {
+    const trie = this.walk(family, word0, word1, word2, word3);
+    return {
+      declaredBy: trie.allDeclaring(),
+      declaredLength: trie.declaredDepth,
+      routeSpace: trie.route,
+      routeLength: trie.routeDepth,
+      siteRouteLength: trie.siteRouteDepth,
+    };
+  }
+
   private walk(family: number, word0: number, word1: number, word2: number, word3: number): Trie {
     const trie = family === IPV4 ? this.v4 : this.v6;
     if (family === IPV4) trie.walk(word3, 0, 0, 0, 32);
@@ -154,6 +178,7 @@ class Trie {
   routeFlags = 0;
   /** The longest matching route that leads to a site. */
   siteRoute = 0;
+  siteRouteDepth = -1;
 
   constructor(root: BuildNode, lastSpace: number) {
     this.declaredIn = new Int32Array(lastSpace + 1);
@@ -193,6 +218,7 @@ class Trie {
     this.routeDepth = -1;
     this.routeFlags = 0;
     this.siteRoute = 0;
+    this.siteRouteDepth = -1;
     const nodes = this.nodes;
     let node = 0;
     let word = 0;
@@ -205,7 +231,10 @@ class Trie {
         this.route = space;
         this.routeDepth = depth;
         this.routeFlags = nodes[at + ROUTE_FLAGS];
-        if ((this.routeFlags & ROUTE_TO_SITE) !== 0) this.siteRoute = space;
+        if ((this.routeFlags & ROUTE_TO_SITE) !== 0) {
+          this.siteRoute = space;
+          this.siteRouteDepth = depth;
+        }
       }
       if (depth === bits) return;
       if ((depth & 31) === 0) {
@@ -221,6 +250,11 @@ class Trie {
   /** Whether `space` declares the address of the last walk. */
   isDeclaring(space: number): boolean {
     return this.declaredIn[space] === this.walkNumber;
+  }
+
+  /** Every space that declares the address of the last walk. */
+  allDeclaring(): number[] {
+    return [...this.declaredIn.keys()].filter((space) => this.isDeclaring(space));
   }
 
   private collect(first: number, count: number, depth: number): void {

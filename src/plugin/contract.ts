@@ -45,6 +45,11 @@ export interface FlowSetup {
   readonly originatorSpace: number;
   /** Responder's address space. */
   readonly responderSpace: number;
+  /**
+   * Somebody only asks what would become of such a packet: judge it as any other, and remember and count nothing, for
+   * there will be no flow.
+   */
+  readonly hypothetical: boolean;
   /** Whether the ingress tunnel has automatic return routing switched on. */
   readonly automaticReturnRouting: boolean;
   /** One of `RETURN_...`; plugins of the `routing` phase set it. */
@@ -92,7 +97,7 @@ export interface PluginEnvironment {
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
   /** Registers a counter of the plugin's own; returns the function that increments it. */
   counter(name: string): () => void;
-  /** Names the reason of the verdict that is about to be returned. */
+  /** Names the reason of the verdict that `flowSetup` is about to return: for explanations. Cheap if the text is. */
   reason(text: string): void;
 }
 
