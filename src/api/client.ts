@@ -182,8 +182,12 @@ export class ApiClient {
     const status = incoming.statusCode ?? 0;
     if (status >= 200 && status < 300) return;
     const problem = problemSchema.safeParse(body);
-    const reason = problem.success ? problem.data.detail : 'no reason given';
-    throw new ApiError('refused', `the gateway refused (${status}): ${reason}`, status, problem.data);
+    if (!problem.success)
+      throw new ApiError('refused', `the gateway refused (${status}): no reason given`, status);
+    const { detail } = problem.data;
+    // What the asker can put right is told as it is; trouble of the gateway's own is told as that.
+    const message = status < 500 ? detail : `the gateway refused (${status}): ${detail}`;
+    throw new ApiError('refused', message, status, problem.data);
   }
 
   #translate(error: Error, timeoutMs: number): ApiError {

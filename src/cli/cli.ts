@@ -26,7 +26,14 @@ export async function runCli(services: CliServices, args: readonly string[]): Pr
       description: 'A virtual gateway: every reply goes back through the tunnel that its flow came in by.',
       topicSeparator: ' ',
       commands: { strategy: 'explicit', target: commands, identifier: 'default' },
-      topics: { config: { description: 'Check configuration files.' } },
+      topics: {
+        config: { description: 'Check, change and go back in the configuration.' },
+        flows: { description: 'See, explain and end flows.' },
+        plugins: { description: 'See what every new flow runs through.' },
+        routes: { description: 'See routes, and where an address leads.' },
+        sites: { description: 'See the customer networks.' },
+        tunnels: { description: 'See, test and change the connections of the sites.' },
+      },
     },
   };
   try {

@@ -3,7 +3,7 @@
  * exit status 1, or 2 for wrong usage or configuration.
  */
 import { Command, Flags } from '@oclif/core';
-import { ApiClient } from '../api/client.ts';
+import { ApiClient, ApiError } from '../api/client.ts';
 import { cliServices } from './services.ts';
 
 /** Failed. */
@@ -63,8 +63,14 @@ export abstract class HomewardCommand extends Command {
   }
 }
 
+/** Statuses of the API that say that the request or the configuration in it was wrong. */
+const USAGE_STATUSES = [400, 413, 415, 422];
+
 /** The exit status that an error stands for. */
 export function exitStatus(error: unknown): number {
+  if (error instanceof ApiError && error.status !== undefined && USAGE_STATUSES.includes(error.status)) {
+    return EXIT_USAGE;
+  }
   const { code, exitStatus: explicit } = error as { code?: unknown; exitStatus?: unknown };
   if (typeof explicit === 'number') return explicit;
   if (code === 'config_invalid' || 'parse' in (error as object)) return EXIT_USAGE;
@@ -72,6 +78,11 @@ export function exitStatus(error: unknown): number {
 }
 
 function reported(error: Error): ReportedError {
+  // What the gateway says has codes of its own.
+  if (error instanceof ApiError && error.problem !== undefined && error.problem.status < 500) {
+    const { code, detail, problems } = error.problem;
+    return { code, message: detail, ...(problems === undefined ? {} : { problems }) };
+  }
   const { code, problems } = error as { code?: unknown; problems?: unknown };
   const usage = exitStatus(error) === EXIT_USAGE ? 'wrong_usage' : 'failed';
   return {

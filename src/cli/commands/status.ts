@@ -1,6 +1,8 @@
 import type { StatusBody } from '../../api/schemas/gateway.ts';
 import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
+import { portCells } from '../port-cells.ts';
 import { table } from '../table.ts';
+import { paint, paintState } from '../terminal.ts';
 
 const UNFIT = 'The host does not fit the configuration now; the former plan stays:';
 
@@ -23,7 +25,10 @@ function describe(status: StatusBody): string {
   const { gateway, pid, dataPlane, flows, tunnels, egresses, problems, notices } = status;
   const head = table([
     ['gateway', `${gateway} (pid ${pid})`],
-    ['data plane', `${dataPlane.state} (pid ${dataPlane.pid ?? '-'}, restarts ${dataPlane.restarts})`],
+    [
+      'data plane',
+      `${paintState(dataPlane.state)} (pid ${dataPlane.pid ?? '-'}, restarts ${dataPlane.restarts})`,
+    ],
     ['flows', flows === null ? 'unknown' : `${flows.current} of ${flows.max}`],
   ]);
   const rows = [
@@ -34,7 +39,7 @@ function describe(status: StatusBody): string {
   const ports = rows.length > 0 ? [table([header, ...rows])] : [];
   const drops = [...tunnels, ...egresses].flatMap(dropRows);
   const dropped = drops.length > 0 ? [table([['DROPPED AT', 'REASON', 'PACKETS'], ...drops])] : [];
-  const wrong = problems.length > 0 ? [[UNFIT, ...problems].join('\n')] : [];
+  const wrong = problems.length > 0 ? [[paint('red', UNFIT), ...problems].join('\n')] : [];
   const notes = notices.length > 0 ? [['Notices:', ...notices].join('\n')] : [];
   return [head, ...ports, ...dropped, ...wrong, ...notes].join('\n\n');
 }
@@ -44,10 +49,4 @@ function dropRows({ name, drops }: StatusBody['egresses'][number]): string[][] {
   return Object.entries(drops)
     .sort(([, one], [, other]) => other - one)
     .map(([reason, count]) => [name, reason, String(count)]);
-}
-
-/** State, flows, packets in and out, packets dropped. */
-function portCells(port: StatusBody['egresses'][number]): string[] {
-  const dropped = Object.values(port.drops).reduce((sum, count) => sum + count, 0);
-  return [port.state, ...[port.flows, port.rxPackets, port.txPackets, dropped].map(String)];
 }

@@ -1,0 +1,43 @@
+import { Args } from '@oclif/core';
+import { showTunnel } from '../../../api/client/overview.ts';
+import type { TunnelDetailsBody } from '../../../api/schemas/overview.ts';
+import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { counterRows } from '../../port-cells.ts';
+import { table } from '../../table.ts';
+import { paintState } from '../../terminal.ts';
+
+export default class TunnelsShow extends HomewardCommand {
+  static override summary = 'Show one tunnel.';
+  static override examples = ['<%= config.bin %> tunnels show paris-gre'];
+  static override args = { tunnel: Args.string({ required: true, description: 'Its name.' }) };
+  static override flags = CONNECTION_FLAGS;
+
+  async run(): Promise<TunnelDetailsBody> {
+    const { args, flags } = await this.parse(TunnelsShow);
+    const tunnel = await showTunnel(await this.connect(flags), args.tunnel);
+    this.log(describe(tunnel));
+    return tunnel;
+  }
+}
+
+function describe(tunnel: TunnelDetailsBody): string {
+  const { outer, nextHops, interfaceAddresses } = tunnel;
+  return table([
+    ['tunnel', tunnel.name],
+    ['site', tunnel.site],
+    ['type', tunnel.type],
+    ['state', paintState(tunnel.state)],
+    ['device', tunnel.device],
+    ['mtu', String(tunnel.mtu)],
+    ['priority', String(tunnel.priority)],
+    ['replies', tunnel.automaticReturnRouting ? 'by the tunnel their flow came in by' : 'by route'],
+    ...(outer === null ? [] : [['ends', `${outer.local} to ${outer.remote}${keyOf(outer.key)}`]]),
+    ...(nextHops.length === 0 ? [] : [['next hop', nextHops.join(', ')]]),
+    ...(interfaceAddresses.length === 0 ? [] : [['addresses', interfaceAddresses.join(', ')]]),
+    ...counterRows(tunnel),
+  ]);
+}
+
+function keyOf(key: number | null): string {
+  return key === null ? '' : `, key ${key}`;
+}

@@ -1,0 +1,36 @@
+/** A port's state and counters as cells of a table. */
+import { shortNumber } from './table.ts';
+import { paintState } from './terminal.ts';
+
+export interface Counted {
+  readonly state: string;
+  readonly flows: number;
+  readonly rxPackets: number;
+  readonly rxBytes: number;
+  readonly txPackets: number;
+  readonly txBytes: number;
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+/** Dropped packets of all reasons. */
+export function dropped(port: Counted): number {
+  return Object.values(port.drops).reduce((sum, count) => sum + count, 0);
+}
+
+/** State, flows, packets in and out, packets dropped. */
+export function portCells(port: Counted): string[] {
+  const counts = [port.flows, port.rxPackets, port.txPackets, dropped(port)];
+  return [paintState(port.state), ...counts.map(String)];
+}
+
+/** Counters of one port, a line each. */
+export function counterRows(port: Counted): string[][] {
+  return [
+    ['flows', String(port.flows)],
+    ['in', `${port.rxPackets} packets, ${shortNumber(port.rxBytes)}B`],
+    ['out', `${port.txPackets} packets, ${shortNumber(port.txBytes)}B`],
+    ...Object.entries(port.drops)
+      .sort(([, one], [, other]) => other - one)
+      .map(([reason, count], at) => [at === 0 ? 'dropped' : '', `${count} ${reason}`]),
+  ];
+}
