@@ -101,7 +101,8 @@ describe('pcapng', () => {
         const raw = writer.addInterface({ linkType: LINKTYPE_RAW, timeResolution });
         const ethernet = writer.addInterface({ linkType: LINKTYPE_ETHERNET, name: 'eth0', snapLength: 4096 });
         list.forEach((packet, index) => {
-          writer.write(index % 2 === 0 ? raw : ethernet, packet, packet.comment);
+          const comments = packet.comment === undefined ? [] : [packet.comment];
+          writer.write(index % 2 === 0 ? raw : ethernet, packet, { comments });
         });
         writer.writeSimple(Uint8Array.of(1, 2, 3));
         const capture = readCapture(out.bytes());
@@ -195,7 +196,11 @@ describe('captures that are broken', () => {
     const writer = new PcapngWriter(out.sink);
     writer.addInterface({ linkType: LINKTYPE_RAW, name: 'x' });
     for (let number = 0; number < 4; number++) {
-      writer.write(0, { timestampNs: TIME_NS, data: numberedPacket(number, 60) }, 'a comment');
+      writer.write(
+        0,
+        { timestampNs: TIME_NS, data: numberedPacket(number, 60) },
+        { comments: ['a comment'] },
+      );
     }
     const pcap = collector();
     const pcapWriter = new PcapWriter(pcap.sink, { linkType: LINKTYPE_RAW });
@@ -269,21 +274,42 @@ describe('other tools', () => {
     }
     const out = collector();
     const writer = new PcapngWriter(out.sink, { bigEndian: true });
-    const index = writer.addInterface({ linkType: LINKTYPE_RAW, name: 'site-a' });
-    writer.write(index, { timestampNs: TIME_NS, data: numberedPacket(77, 60) }, 'seen at the gateway');
+    const index = writer.addInterface({
+      linkType: LINKTYPE_RAW,
+      name: 'site-a',
+      description: 'gre tunnel',
+    });
+    writer.write(
+      index,
+      { timestampNs: TIME_NS, data: numberedPacket(77, 60) },
+      { comments: ['seen at the gateway', 'twice'], direction: 'outbound' },
+    );
+    writer.writeStatistics(index, { timestampNs: TIME_NS, received: 12, dropped: 3 });
     const path = join(folder, 'written.pcapng');
     writeFileSync(path, out.bytes());
-    const fields = ['frame.time_epoch', 'frame.interface_name', 'frame.comment', 'ip.id', 'ip.dst'];
+    const fields = [
+      'frame.time_epoch',
+      'frame.interface_name',
+      'frame.interface_description',
+      'frame.packet_flags_direction',
+      'frame.comment',
+      'ip.id',
+      'ip.dst',
+    ];
     const run = spawnSync('tshark', ['-r', path, '-T', 'fields', ...fields.flatMap((name) => ['-e', name])], {
       encoding: 'utf8',
     });
     assert.deepEqual(run.stdout.trim().split('\t'), [
       '1749600000.123456789',
       'site-a',
-      'seen at the gateway',
+      'gre tunnel',
+      '0x00000002',
+      'seen at the gateway,twice',
       '0x004d',
       '10.77.0.2',
     ]);
+    const { stdout } = spawnSync('capinfos', [path], { encoding: 'utf8' });
+    assert.match(stdout, /Number of stat entries = 1/);
   });
 
   it('write what is read', (context) => {
