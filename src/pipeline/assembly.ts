@@ -64,6 +64,7 @@ import { PortForwards } from './port-forwards.ts';
 import { PortTable, portIndex } from './port-table.ts';
 import { Reassembler } from './reassembly.ts';
 import { RoutingTable } from './routing-table.ts';
+import { Segmenter } from './segmentation.ts';
 import { TcpResets } from './tcp-reset.ts';
 
 /** Packet memory for fragments that wait and datagrams that are whole. */
@@ -130,6 +131,7 @@ export class Assembly {
 
     const view = new PacketView(memory);
     this.tap = new PacketTap(memory, table, this.policy.ports);
+    const identifications = new Identifications(random(), random());
     this.link = new LinkLayer(
       memory,
       tx,
@@ -138,7 +140,7 @@ export class Assembly {
         this.counters.countDrop(Math.max(port, 0), reason);
         if (this.tap.active !== 0) this.tap.linkDropped(port, reason);
       },
-      { counters: this.counters, tap: this.tap },
+      { counters: this.counters, identifications, tap: this.tap },
     );
     this.reassembler = new Reassembler(
       memory,
@@ -149,7 +151,6 @@ export class Assembly {
       (space, reason, fragments) => this.countFragments(space, reason, fragments),
     );
     this.reassembleTunnelPackets(memory);
-    const identifications = new Identifications(random(), random());
     const errors = new OwnErrors(
       view,
       this.link,
@@ -174,6 +175,7 @@ export class Assembly {
           errors,
           identifications,
           new Fragmenter(this.scratch, identifications),
+          new Segmenter(this.scratch),
           this.counters,
         ),
         errors,

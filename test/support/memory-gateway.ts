@@ -4,7 +4,7 @@
  */
 
 import { createDataHalf } from '../../plugins/return-routing/return-routing.ts';
-import { MemoryIo } from '../../src/device/memory-io.ts';
+import { MemoryIo, type SentFrame } from '../../src/device/memory-io.ts';
 import { FlowMemory, type FlowMemoryOptions, flowMemoryBytes } from '../../src/flow/flow-memory.ts';
 import { heldTupleWords } from '../../src/flow/held-tuples.ts';
 import { translationWords } from '../../src/flow/translation-layout.ts';
@@ -242,8 +242,21 @@ export class MemoryGateway {
     return this.run();
   }
 
+  /** Sends a whole frame, virtio-net header first, and returns the frames that left. */
+  sendFrame(port: string, frame: Uint8Array): SentFrame[] {
+    this.io.inject(this.portNamed(port).link.device, frame, 'frame');
+    return this.runFrames();
+  }
+
   /** Runs everything that waits through the pipeline. */
   run(): Delivered[] {
+    return this.runFrames().map((sent) => {
+      const port = this.plan.ports.find((candidate) => candidate.link.device === sent.device);
+      return describe(port?.name ?? `device ${sent.device}`, sent.frame.slice(FRAME_PREFIX_BYTES));
+    });
+  }
+
+  private runFrames(): SentFrame[] {
     const { io } = this;
     do {
       io.nowMs = this.nowMs;
@@ -261,11 +274,7 @@ export class MemoryGateway {
     } while (io.waiting > 0);
     io.burst(0);
     // What the gateway asks neighbours on an Ethernet link is no packet.
-    const packets = io.takeSent().filter(({ device, frame }) => !this.isArp(device, frame));
-    return packets.map((sent) => {
-      const port = this.plan.ports.find((candidate) => candidate.link.device === sent.device);
-      return describe(port?.name ?? `device ${sent.device}`, sent.frame.slice(FRAME_PREFIX_BYTES));
-    });
+    return io.takeSent().filter(({ device, frame }) => !this.isArp(device, frame));
   }
 
   private isArp(device: number, frame: Uint8Array): boolean {

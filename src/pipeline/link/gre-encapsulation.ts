@@ -8,14 +8,15 @@
  *
  * The headers are written into the free room in front of the packet. The outer DSCP and ECN are the inner ones
  * (RFC 2983, uniform on this side; RFC 6040, normal mode), the TTL is the tunnel's. Outer IPv4 packets have DF
- * set: routers on the way report a small MTU instead of cutting (`path-mtu.ts`).
+ * set: routers on the way report a small MTU instead of cutting (`path-mtu.ts`). On a path below what IPv4 hosts
+ * must accept they are asked to cut instead, and packets carry fresh identifications.
  *
  * A partial transport checksum stays partial, the device completes it deep inside; except under a GRE checksum,
  * which must cover the real one. A GSO packet gets one set of headers; the device layer cuts it
  * (`FRAME_SEGMENT_GRE`), counts identification and sequence number up from segment to segment and computes the
  * GRE checksum of each, so both counters move on here by the number of segments.
  *
- * Neighbours: `link-layer.ts`, `gre-tunnel.ts`, `wire/gre.ts`.
+ * Neighbours: `link-output.ts`, `gre-fragmentation.ts` (cuts what comes out of here), `gre-tunnel.ts`, `wire/gre.ts`.
  */
 import { completeChecksum } from '../../wire/checksum.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
@@ -36,18 +37,25 @@ import {
   GSO_TCPV6,
   GSO_UDP_L4,
   IPV4,
-  type PacketView,
+  PacketView,
   PROTOCOL_GRE,
 } from '../../wire/packet.ts';
+import type { Identifications } from '../identification.ts';
+import { clearOwnPacket } from '../own-packet.ts';
 import { segmentsOf } from '../segments.ts';
 import type { GreTunnel } from './gre-tunnel.ts';
 
 export class GreEncapsulation {
   private readonly memory: FrameMemory;
+  private readonly identifications: Identifications;
   private readonly header = new GreHeader();
+  /** Scratch for {@link describeOuter}. */
+  private readonly outer: PacketView;
 
-  constructor(memory: FrameMemory) {
+  constructor(memory: FrameMemory, identifications: Identifications) {
     this.memory = memory;
+    this.identifications = identifications;
+    this.outer = new PacketView(memory, true);
   }
 
   /**
@@ -85,6 +93,7 @@ export class GreEncapsulation {
     const remote = tunnel.remote;
     if (tunnel.family === IPV4) {
       const outer = (gre - IPV4_HEADER_BYTES) | 0;
+      const mayBeCut = tunnel.pathMtu.mayBeCut !== 0;
       writeIpv4Header(
         bytes,
         outer,
@@ -94,8 +103,8 @@ export class GreEncapsulation {
         remote[3],
         tunnel.ttl,
         packet.trafficClass,
-        tunnel.identification,
-        IPV4_DONT_FRAGMENT,
+        mayBeCut ? this.freshIdentification(tunnel, packet, outer) : tunnel.identification,
+        mayBeCut ? 0 : IPV4_DONT_FRAGMENT,
       );
       return outer;
     }
@@ -106,6 +115,40 @@ export class GreEncapsulation {
     writeIpv6Address(bytes, outer + IPV6_DESTINATION, remote[0], remote[1], remote[2], remote[3]);
     return outer;
   }
+
+  private freshIdentification(tunnel: GreTunnel, packet: PacketView, offset: number): number {
+    const outer = this.outer;
+    describeOuter(outer, tunnel, packet, offset);
+    outer.gsoType = packet.gsoType;
+    outer.gsoSize = packet.gsoSize;
+    outer.payloadLength = packet.payloadLength;
+    return this.identifications.next(outer);
+  }
+}
+
+/** Fills `outer` for the outer packet at `offset` that was written in front of `packet`: one that may be cut. */
+export function describeOuter(
+  outer: PacketView,
+  tunnel: GreTunnel,
+  packet: PacketView,
+  offset: number,
+): void {
+  const { local, remote } = tunnel;
+  outer.family = tunnel.family;
+  outer.protocol = PROTOCOL_GRE;
+  outer.ttl = tunnel.ttl;
+  outer.trafficClass = packet.trafficClass;
+  outer.src0 = local[0];
+  outer.src1 = local[1];
+  outer.src2 = local[2];
+  outer.src3 = local[3];
+  outer.dst0 = remote[0];
+  outer.dst1 = remote[1];
+  outer.dst2 = remote[2];
+  outer.dst3 = remote[3];
+  const gre = (packet.offset - tunnel.greBytes) | 0;
+  clearOwnPacket(outer, offset, (packet.offset + packet.length - offset) | 0, gre);
+  outer.dontFragment = 0;
 }
 
 /** Whether the device layer can cut the packet, or need not. */

@@ -43,7 +43,7 @@ export class GreTunnel {
   readonly template: Uint8Array;
   /** What it sends next, if it has sequence numbers. */
   readonly sent: SentSequence;
-  /** Next outer IPv4 identification. Outer packets are atomic (RFC 6864), so it need not be unique. */
+  /** Next outer IPv4 identification of packets that nobody cuts: these are atomic (RFC 6864), so it need not be unique. */
   identification = 0;
   readonly received: GreSequence;
   readonly pathMtu: PathMtu;
@@ -99,7 +99,8 @@ export class GreTunnel {
     this.identification = same?.identification ?? 0;
     this.received = same?.received ?? new GreSequence();
     const outerMtu = mtu + this.overheadBytes;
-    this.pathMtu = same?.pathMtu.configured === outerMtu ? same.pathMtu : new PathMtu(outerMtu, this.family);
+    const isSamePath = same?.pathMtu.configured === outerMtu && same.overheadBytes === this.overheadBytes;
+    this.pathMtu = isSamePath ? same.pathMtu : new PathMtu(outerMtu, this.overheadBytes, this.family);
     this.keepalives = same?.keepalives ?? 0;
     this.keepaliveSince = same?.keepaliveSince ?? 0;
   }

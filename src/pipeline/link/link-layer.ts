@@ -26,7 +26,7 @@ import type { Counters } from '../../flow/counters.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
 import { FRAME_PREFIX_BYTES, type FrameList, type FrameMemory } from '../../wire/frame.ts';
 import { IPV4_HEADER_BYTES, IPV4_PROTOCOL } from '../../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES, IPV6_NEXT_HEADER } from '../../wire/ipv6.ts';
+import { IPV6_HEADER_BYTES, IPV6_MINIMUM_MTU, IPV6_NEXT_HEADER } from '../../wire/ipv6.ts';
 import {
   IPV4,
   IPV6,
@@ -39,6 +39,7 @@ import {
   PROTOCOL_ICMPV6,
   PROTOCOL_ROUTING,
 } from '../../wire/packet.ts';
+import { Identifications } from '../identification.ts';
 import type { Plan } from '../plan.ts';
 import { GRE_ANSWER, GRE_NOT_OURS, GreInput, type OuterFragmentHandler } from './gre-input.ts';
 import { GreTunnelTable } from './gre-tunnel-table.ts';
@@ -71,6 +72,8 @@ export interface LinkLayerOptions {
   readonly seed?: number;
   /** Where tunnels keep the sequence numbers that they send; without it they are forgotten with this object. */
   readonly counters?: Counters;
+  /** For outer packets that may be cut; whoever else fragments must use the same. */
+  readonly identifications?: Identifications;
   /** Sees every packet that a port sends. */
   readonly tap?: SentTap;
 }
@@ -123,13 +126,14 @@ export class LinkLayer {
     options: LinkLayerOptions = {},
   ) {
     const { neighbors = 8192, waitingFrames = 1024, seed = (Math.random() * 0x7fffffff) | 0 } = options;
+    const { identifications = new Identifications(seed, ~seed) } = options;
     this.bytes = memory.bytes;
     this.words = memory.words;
     this.drop = drop;
     this.neighbors = new Neighbors(memory, tx, scratch, drop, neighbors, waitingFrames, seed);
     this.neighborInput = new NeighborInput(memory, tx, scratch, this.neighbors);
     this.choice = new NeighborChoice(this.neighbors);
-    this.output = new LinkOutput(memory, tx, this.neighbors, this.choice);
+    this.output = new LinkOutput(tx, scratch, this.neighbors, this.choice, identifications);
     this.greInput = new GreInput(memory, drop);
     this.tap = options.tap ?? NO_TAP;
     this.counters = options.counters;
@@ -215,7 +219,8 @@ export class LinkLayer {
   /**
    * Sends the packet in `packet` by a port: writes the prefix (and the outer headers of a tunnel) in front of it
    * and appends it to the output list, or keeps a copy until its neighbour has answered. Returns 0, or the DROP
-   * number for which it is not sent (not counted here). The packet may be cut to `portMtu` before, not by this.
+   * number for which it is not sent (not counted here). The packet may be cut to `portMtu` before, not by this;
+   * in a tunnel that is too narrow for it, the outer packet is cut.
    *
    * Of the view it needs offset, length, family, destination, trafficClass, payloadOffset, payloadLength, and
    * the GSO and checksum fields; under a GRE checksum a partial checksum is completed in it.
@@ -263,13 +268,21 @@ export class LinkLayer {
     for (let index = 0; index < tunnels.length; index++) tunnels[index].tunnel?.pathMtu.tick(nowMs);
   }
 
-  /** Largest IP packet that may be sent by a port now, bytes: as configured, or what a tunnel's path has left. 0: no port. */
+  /**
+   * Largest IP packet that a port carries whole now, bytes: as configured, or what a tunnel's path has left. 0: no
+   * port. `send` takes longer ones by tunnels, up to {@link leastMtu}.
+   */
   portMtu(portIndex: number): number {
     const port = this.portAt(portIndex);
     if (port === undefined) return 0;
     const tunnel = port.tunnel;
     if (tunnel === undefined) return port.mtu;
     return (tunnel.pathMtu.current - tunnel.overheadBytes) | 0;
+  }
+
+  /** Packets of at most so many bytes pass a port whatever its MTU, in outer fragments if need be; 0 for any other link. */
+  leastMtu(portIndex: number): number {
+    return this.portAt(portIndex)?.tunnel === undefined ? 0 : IPV6_MINIMUM_MTU;
   }
 
   /** For status: whether packets can leave by a port. */

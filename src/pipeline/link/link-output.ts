@@ -7,7 +7,7 @@
  *   GRE on either       | virtio | ...      | outer IP | GRE | packet     be waited for (`neighbor-queue.ts`)
  * ```
  *
- * Neighbours: `link-layer.ts` (its face), `neighbor-choice.ts`, `gre-encapsulation.ts`.
+ * Neighbours: `link-layer.ts` (its face), `neighbor-choice.ts`, `gre-encapsulation.ts`, `gre-fragmentation.ts`.
  */
 import { DROP } from '../../plugin/drop-reasons.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.ts';
@@ -20,12 +20,15 @@ import {
 } from '../../wire/frame.ts';
 import { GSO_NONE, IPV4, type PacketView } from '../../wire/packet.ts';
 import { writeVirtioNetHeader } from '../../wire/virtio-net.ts';
+import type { Identifications } from '../identification.ts';
 import { writeLinkHeader, writeOwnPrefix } from './ethernet-header.ts';
 import { GreEncapsulation } from './gre-encapsulation.ts';
+import { GreFragmentation } from './gre-fragmentation.ts';
 import type { LinkDevice } from './link-device.ts';
 import { LINK_GRE, LINK_IP, type LinkPort } from './link-port.ts';
 import type { NeighborChoice } from './neighbor-choice.ts';
 import type { Neighbors } from './neighbors.ts';
+import type { Scratch } from './scratch.ts';
 
 export class LinkOutput {
   private readonly memory: FrameMemory;
@@ -33,13 +36,27 @@ export class LinkOutput {
   private readonly neighbors: Neighbors;
   private readonly choice: NeighborChoice;
   private readonly encapsulation: GreEncapsulation;
+  private readonly fragmentation: GreFragmentation;
+  private readonly emitPiece: (piece: PacketView) => number;
+  /** Where the pieces of the packet at hand go. */
+  private port: LinkPort | undefined = undefined;
+  private device: LinkDevice | undefined = undefined;
+  private neighbor = 0;
 
-  constructor(memory: FrameMemory, tx: FrameList, neighbors: Neighbors, choice: NeighborChoice) {
-    this.memory = memory;
+  constructor(
+    tx: FrameList,
+    scratch: Scratch,
+    neighbors: Neighbors,
+    choice: NeighborChoice,
+    identifications: Identifications,
+  ) {
+    this.memory = scratch.memory;
     this.tx = tx;
     this.neighbors = neighbors;
     this.choice = choice;
-    this.encapsulation = new GreEncapsulation(memory);
+    this.encapsulation = new GreEncapsulation(scratch.memory, identifications);
+    this.fragmentation = new GreFragmentation(scratch, this.encapsulation, identifications);
+    this.emitPiece = (piece) => this.sendPiece(piece);
   }
 
   /** Sends a packet by a port that is enabled: see `LinkLayer.send`. */
@@ -80,12 +97,27 @@ export class LinkOutput {
     if (tunnel === undefined) return DROP.port_down;
     const neighbor = this.choice.nextHop(port, device, tunnel.family, nowMs);
     if (neighbor < 0) return -neighbor;
+    if (tunnel.pathMtu.isNarrow !== 0 && this.fragmentation.isNeeded(tunnel, packet)) {
+      this.port = port;
+      this.device = device;
+      this.neighbor = neighbor;
+      return this.fragmentation.send(tunnel, packet, this.emitPiece);
+    }
     const frame = this.encapsulation.encapsulate(tunnel, packet);
     if (frame < 0) return DROP.unsupported_segmentation;
     writeVirtioNetHeader(this.memory, frame, packet, frame + device.checksumBaseBytes);
     const end = (packet.offset + packet.length) | 0;
     const flags = packet.gsoType === GSO_NONE ? 0 : FRAME_SEGMENT_GRE;
     return this.sendFrame(port, device, neighbor, frame, end, tunnel.family, flags);
+  }
+
+  /** Sends a fragment of an outer packet; its virtio-net header is written. */
+  private sendPiece(piece: PacketView): number {
+    const { port, device } = this;
+    if (port === undefined || device === undefined) return DROP.port_down;
+    const frame = (piece.offset - FRAME_PREFIX_BYTES) | 0;
+    const end = (piece.offset + piece.length) | 0;
+    return this.sendFrame(port, device, this.neighbor, frame, end, piece.family, 0);
   }
 
   /** Writes the Ethernet header, if any, and sends the frame, or lets it wait for the neighbour. 0 or a DROP number. */

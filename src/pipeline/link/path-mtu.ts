@@ -6,14 +6,17 @@
  * hosts must accept by IPv4, 1280 by IPv6), and is forgotten after ten minutes, so that a forged message costs
  * little and a path that became wider is used again.
  *
+ * An IPv6 packet of 1280 bytes must pass whatever the path (RFC 7676, 3.2; RFC 8200, 5): where it would not whole,
+ * the path is narrow, and the outer packet is cut. An IPv4 path below 576 is left to its routers: they may cut.
+ *
  * Neighbours: `outer-icmp.ts` (reads the messages), `link-layer.ts` (`portMtu`).
  */
+import { IPV6_MINIMUM_MTU } from '../../wire/ipv6.ts';
 import { IPV4 } from '../../wire/packet.ts';
 
 /** How long a lowered value holds after the last message that confirmed it. */
 export const PATH_MTU_AGE_MS = 600_000;
 const MINIMUM_IPV4 = 576;
-const MINIMUM_IPV6 = 1280;
 /** Sizes to try when a router does not say its MTU (RFC 1191, 7.1). */
 const PLATEAUS = [32000, 17914, 8166, 4352, 2002, 1492, 1006, 576] as const;
 
@@ -22,15 +25,27 @@ export class PathMtu {
   readonly configured: number;
   /** Largest outer packet now, bytes. */
   current: number;
+  /** 1 while an outer packet with {@link IPV6_MINIMUM_MTU} bytes inside does not pass whole, else 0. */
+  isNarrow: number;
+  /** 1 while outer packets must be left to the path's routers to cut (IPv4 only), else 0. */
+  mayBeCut = 0;
+  private readonly wholeBytes: number;
   private readonly family: number;
   private readonly minimum: number;
   private loweredAt = 0;
 
-  constructor(configuredBytes: number, family: number) {
+  /**
+   * @param configuredBytes largest outer packet
+   * @param overheadBytes what the tunnel puts in front of an inner packet
+   * @param family of the outer packets
+   */
+  constructor(configuredBytes: number, overheadBytes: number, family: number) {
     this.configured = configuredBytes;
     this.current = configuredBytes;
+    this.wholeBytes = IPV6_MINIMUM_MTU + overheadBytes;
+    this.isNarrow = configuredBytes < this.wholeBytes ? 1 : 0;
     this.family = family;
-    this.minimum = Math.min(configuredBytes, family === IPV4 ? MINIMUM_IPV4 : MINIMUM_IPV6);
+    this.minimum = Math.min(configuredBytes, family === IPV4 ? MINIMUM_IPV4 : IPV6_MINIMUM_MTU);
   }
 
   /**
@@ -39,7 +54,7 @@ export class PathMtu {
    */
   report(mtu: number, packetBytes: number, nowMs: number): boolean {
     // RFC 8201, 4: such a message is discarded. (A negative number is a value above 2^31.)
-    if (mtu < 0 || (this.family !== IPV4 && mtu < MINIMUM_IPV6)) return false;
+    if (mtu < 0 || (this.family !== IPV4 && mtu < IPV6_MINIMUM_MTU)) return false;
     const said = mtu === 0 ? plateauBelow(packetBytes) : mtu;
     // A link that would have taken the packet is no reason to make packets smaller.
     if (said >= packetBytes) return false;
@@ -47,15 +62,20 @@ export class PathMtu {
     if (next > this.current) return false;
     this.loweredAt = nowMs;
     const lower = next < this.current;
-    this.current = next;
+    this.set(next, said < this.minimum ? 1 : this.mayBeCut);
     return lower;
   }
 
   /** Forgets what was learnt long ago. */
   tick(nowMs: number): void {
-    if (this.current !== this.configured && ((nowMs - this.loweredAt) | 0) >= PATH_MTU_AGE_MS) {
-      this.current = this.configured;
-    }
+    if (this.current === this.configured && this.mayBeCut === 0) return;
+    if (((nowMs - this.loweredAt) | 0) >= PATH_MTU_AGE_MS) this.set(this.configured, 0);
+  }
+
+  private set(bytes: number, mayBeCut: number): void {
+    this.current = bytes;
+    this.isNarrow = bytes < this.wholeBytes ? 1 : 0;
+    this.mayBeCut = mayBeCut;
   }
 }
 
