@@ -28,12 +28,21 @@ test('one instance a namespace; leftovers are taken down without a control proce
   assert.equal(existsSync(host.runtimeDirectory), false);
 });
 
-const FAILURES: readonly [code: string, prepare: (host: DaemonHost) => void][] = [
-  ['config_invalid', (host) => writeFileSync(host.configPath, 'version: 2\n')],
-  ['host_conflict', (host) => host.namespace.ip('address add 172.20.0.1/30 dev ic0')],
-  ['config_invalid', (host) => host.namespace.ip('link del ic0')],
+const FAILURES: readonly [what: string, code: string, prepare: (host: DaemonHost) => void][] = [
+  ['a file of another version', 'config_invalid', (host) => writeFileSync(host.configPath, 'version: 2\n')],
+  [
+    'the host has an address on an interconnect',
+    'config_invalid',
+    (host) => host.namespace.ip('address add 172.20.0.1/30 dev ic0'),
+  ],
+  [
+    'an interconnect is a port of a bridge',
+    'config_invalid',
+    (host) => host.namespace.ip('link add br0 type bridge', 'link set ic0 master br0'),
+  ],
   [
     // Found out when everything else is done.
+    'no room for the API',
     'api_socket',
     (host) => {
       const path = join(host.directory, 'no-socket');
@@ -43,8 +52,8 @@ const FAILURES: readonly [code: string, prepare: (host: DaemonHost) => void][] =
   ],
 ];
 
-for (const [at, [code, prepare]] of FAILURES.entries()) {
-  test(`a start that fails leaves the host as it was: ${at}, ${code}`, async (t) => {
+for (const [what, code, prepare] of FAILURES) {
+  test(`a start that fails leaves the host as it was: ${what}`, async (t) => {
     const host = new DaemonHost(t);
     prepare(host);
     const before = host.picture();
@@ -52,5 +61,6 @@ for (const [at, [code, prepare]] of FAILURES.entries()) {
     assert.equal(answer.code, code, JSON.stringify(answer));
     assert.equal(existsSync(host.runtimeDirectory), false);
     assert.equal(host.picture(), before);
+    assert.deepEqual(host.processes(), []);
   });
 }

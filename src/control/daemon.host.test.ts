@@ -36,19 +36,6 @@ test('the host changes: routes make a new plan, a device made anew is guarded an
   assert.equal(host.picture(), before);
 });
 
-test('what the host lacks is in the status until it is there again', async (t) => {
-  const host = new DaemonHost(t);
-  const daemon = host.start();
-  await host.forwarding();
-  assert.deepEqual((await host.status()).problems, []);
-  host.namespace.ip('route del default');
-  await eventually('the problem is told', async () => (await host.status()).problems.length > 0);
-  assert.match((await host.status()).problems.join('\n'), /next_hop: auto finds no default route by up0/);
-  host.namespace.ip('route add default via 192.0.2.254');
-  await eventually('the problem is gone', async () => (await host.status()).problems.length === 0);
-  assert.equal(await host.end(daemon, 'SIGINT'), 0);
-});
-
 test('the guard is removed by somebody: it is set again, also while the host does not fit the configuration', async (t) => {
   const host = new DaemonHost(t);
   const daemon = host.start();

@@ -61,12 +61,14 @@ export interface DaemonOptions {
   /** Default: the process's own. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly supervisor?: SupervisorOptions;
+  /** Refuse to start while the host lacks anything. */
+  readonly strict?: boolean;
 }
 
 /**
  * Runs until a signal or the API ends it.
  *
- * @throws ConfigError, LockHeldError, HostConflictError, CommandError, PlanRefusedError or Error if it cannot
+ * @throws ConfigError, LockHeldError, CommandError, PlanRefusedError or Error if it cannot
  * start; the host is then as it was found.
  */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
@@ -80,7 +82,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt);
   let stopWatching = (): void => {};
   try {
-    const gateway = await Gateway.start(configPath, runtime, logger, options.supervisor);
+    const gateway = await Gateway.start(configPath, runtime, logger, {
+      supervisor: options.supervisor,
+      strict: options.strict,
+    });
     const isDown = Promise.withResolvers<void>();
     const api = await serveOrUndo(options, gateway, runtime, {
       events: gateway.events,

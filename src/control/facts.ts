@@ -28,8 +28,19 @@ export interface LinkFacts {
   readonly mtu: number;
   /** Administratively up. */
   readonly up: boolean;
+  /** False while it is up and nothing passes, because there is nobody at its other end; else left out. */
+  readonly carrier?: false;
+  /** What takes its packets before anybody else does; left out if nothing does. */
+  readonly partOf?: LinkMasterFacts;
   /** In the kernel's order. */
   readonly addresses: readonly LinkAddressFacts[];
+}
+
+/** The device that another one is a port of. */
+export interface LinkMasterFacts {
+  /** `bridge`, `bond`, `team`, ...; a VRF is none of them. */
+  readonly kind: string;
+  readonly name: string;
 }
 
 export interface LinkAddressFacts {

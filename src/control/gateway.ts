@@ -16,23 +16,35 @@
  */
 
 import type { Plan } from '../pipeline/plan.ts';
-import { type Compilation, compilePlan, routeQueries } from './compile/compile.ts';
+import { type Compilation, compilePlan, type KnownPorts, routeQueries } from './compile/compile.ts';
+import type { Tolerance } from './compile/host-findings.ts';
 import type { Config } from './config/config.ts';
-import { ConfigError, formatProblem } from './config/errors.ts';
+import { formatProblem } from './config/errors.ts';
 import { loadConfig } from './config/load.ts';
 import { ControlEvents } from './events.ts';
 import type { HostFacts } from './facts.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
 import { collectFacts } from './host/collect-facts.ts';
+import { CommandError } from './host/command.ts';
 import { HostSide } from './host/host-side.ts';
 import { withSocketFilters } from './host/socket-filter.ts';
 import { HostWatch } from './host/watch-host.ts';
+import { HostReport } from './host-report.ts';
 import { Identities, IdentityError } from './identities.ts';
 import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
 import type { Logger } from './runtime/logger.ts';
 import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
 import { DataPlaneGoneError, Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
+
+/** A device that came or went under the hands of a command: how often the change is tried with the host as it is then. */
+const MAX_ATTEMPTS = 3;
+
+export interface GatewayOptions {
+  readonly supervisor?: SupervisorOptions | undefined;
+  /** Refuse to start while the host lacks anything; default: those ports are down. */
+  readonly strict?: boolean | undefined;
+}
 
 export class Gateway {
   /** What changes, as it happens. */
@@ -49,12 +61,12 @@ export class Gateway {
   #plan: Plan | undefined;
   /** Whether the data plane has `#plan`, or will get it from the supervisor. */
   #delivered = false;
-  #notices: readonly string[] = [];
+  readonly #report: HostReport;
+  /** What is remembered of ports that are down. */
+  #known: KnownPorts | undefined;
   /** Changes run one after the other. */
   #work: Promise<void> = Promise.resolve();
   #ended = false;
-  /** Why the host does not fit the configuration now; empty while it does. */
-  #problem = '';
 
   private constructor(
     configPath: string,
@@ -63,12 +75,13 @@ export class Gateway {
     logger: Logger,
     host: HostSide,
     identities: Identities,
-    supervisorOptions: SupervisorOptions,
+    supervisorOptions: SupervisorOptions | undefined,
   ) {
     this.#configPath = configPath;
     this.#config = config;
     this.#runtime = runtime;
     this.#logger = logger;
+    this.#report = new HostReport(logger, this.events);
     this.#host = host;
     this.#identities = identities;
     this.#supervisor = new Supervisor(runtime, supervisorOptions);
@@ -79,13 +92,13 @@ export class Gateway {
   /**
    * Starts the gateway. The caller holds the instance's lock.
    *
-   * @throws ConfigError, HostConflictError, CommandError, PlanRefusedError, Error; nothing is half set up then.
+   * @throws ConfigError, CommandError, PlanRefusedError, Error; nothing is half set up then.
    */
   static async start(
     configPath: string,
     runtime: RuntimeDirectory,
     logger: Logger,
-    supervisorOptions: SupervisorOptions = {},
+    options: GatewayOptions = {},
   ): Promise<Gateway> {
     const config = loadConfig(configPath);
     const host = HostSide.open(runtime.hostStatePath, () => {
@@ -98,11 +111,11 @@ export class Gateway {
       forgetFlows(runtime);
     }
     const identities = loadIdentities(runtime, logger);
-    const gateway = new Gateway(configPath, config, runtime, logger, host, identities, supervisorOptions);
-    for (const notice of config.notices) logger.warn(formatProblem(notice));
+    const gateway = new Gateway(configPath, config, runtime, logger, host, identities, options.supervisor);
+    for (const notice of config.notices) gateway.#report.note(formatProblem(notice));
     try {
       gateway.#watch.start();
-      await gateway.#inTurn(() => gateway.#update());
+      await gateway.#inTurn(() => gateway.#update(options.strict ? 'nothing' : 'lacks'));
     } catch (error) {
       await gateway.undo();
       throw error;
@@ -128,8 +141,8 @@ export class Gateway {
           : { current: status.flows, max: status.maxFlows, created: status.flowsCreated },
       devices: status?.devices ?? [],
       plugins: status?.plugins ?? [],
-      problems: this.#problem === '' ? [] : this.#problem.split('\n'),
-      notices: [...this.#config.notices.map(formatProblem), ...this.#notices],
+      problems: this.#report.problems,
+      notices: [...this.#config.notices.map(formatProblem), ...this.#report.notices],
     };
   }
 
@@ -166,7 +179,7 @@ export class Gateway {
   async preview(config: Config): Promise<PlanEffect> {
     checkLiveChange(this.#config, config);
     const facts = await collectFacts(routeQueries(config));
-    const { plan } = compilePlan(config, facts, this.#identities.copy());
+    const { plan } = compilePlan(config, facts, this.#identities.copy(), { known: this.#known });
     return planEffect(this.#plan, plan);
   }
 
@@ -187,7 +200,7 @@ export class Gateway {
     const [former, formerPlan, formerIdentities] = [this.#config, this.#plan, this.#identities.copy()];
     this.#config = config;
     try {
-      await this.#update();
+      await this.#update('lacks');
     } catch (error) {
       this.#config = former;
       // Numbers that no data plane has seen are free again; those of a plan that may have run are used up.
@@ -198,23 +211,35 @@ export class Gateway {
       await this.#settle();
       throw error;
     }
-    this.#problem = '';
+    this.#report.followed();
   }
 
   /** From the host as it is now to a data plane that runs the plan for it. */
-  async #update(): Promise<void> {
+  async #update(tolerate: Tolerance): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#updateOnce(tolerate);
+      } catch (error) {
+        const mayHaveMoved = error instanceof CommandError && error.code === 'command_failed';
+        if (!mayHaveMoved || attempt === MAX_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #updateOnce(tolerate: Tolerance): Promise<void> {
     const queries = routeQueries(this.#config);
     let facts = await collectFacts(queries);
     await this.#host.keepGuard(facts);
-    let compilation = this.#compile(facts);
+    let compilation = this.#compile(facts, tolerate);
     if (await this.#host.prepare(compilation.host, facts)) {
       // A device that was made or set up now has an index, addresses and routes.
       facts = await collectFacts(queries);
-      compilation = this.#compile(facts);
+      compilation = this.#compile(facts, tolerate);
       await this.#host.prepare(compilation.host, facts);
     }
     const plan = withSocketFilters(compilation.plan, compilation.host);
-    this.#sayNotices(compilation.notices.map(formatProblem));
+    this.#report.notes(compilation.notices.map(formatProblem));
+    this.#report.lacks(compilation.problems.map(formatProblem));
     if (this.#supervisor.report.state === 'stopped') await this.#supervisor.start();
     if (!this.#delivered || JSON.stringify(plan) !== JSON.stringify(this.#plan)) {
       await this.#resizeFlowMemory(plan);
@@ -227,6 +252,7 @@ export class Gateway {
       );
       this.events.publish({ type: 'plan_applied', generation: plan.generation });
     }
+    this.#known = compilation.known;
     await this.#host.finish(compilation.host, facts);
   }
 
@@ -245,32 +271,30 @@ export class Gateway {
   }
 
   /** The numbers of a new plan are on disk before anybody uses them. */
-  #compile(facts: HostFacts): Compilation {
-    const compilation = compilePlan(this.#config, facts, this.#identities);
+  #compile(facts: HostFacts, tolerate: Tolerance): Compilation {
+    const compilation = compilePlan(this.#config, facts, this.#identities, { tolerate, known: this.#known });
     if (compilation.plan.generation !== this.#plan?.generation) {
       this.#identities.save(this.#runtime.identitiesPath);
     }
     return compilation;
   }
 
-  /** The host has changed. What cannot be done now leaves the former plan, and is tried at the next change. */
+  /**
+   * The host has changed: ports go down and come up. What cannot be done at all now leaves the former plan, and is
+   * tried at the next change.
+   */
   async #followHost(): Promise<void> {
     await this.#inTurn(() => this.#settle());
   }
 
   async #settle(): Promise<void> {
     try {
-      await this.#update();
-      if (this.#problem !== '') this.#logger.info('the host fits the configuration again');
-      this.#problem = '';
+      await this.#update('everything');
+      this.#report.followed();
     } catch (error) {
       // It gets its plan when it is back.
       if (error instanceof DataPlaneGoneError) return;
-      const problem = error instanceof ConfigError ? error.message : String(error);
-      if (problem !== this.#problem) {
-        this.#logger.warn({ problem }, 'the host does not fit the configuration now; the former plan stays');
-      }
-      this.#problem = problem;
+      this.#report.failed(error instanceof Error ? error.message : String(error));
     }
   }
 
@@ -298,11 +322,6 @@ export class Gateway {
     }
     await this.#host.takeDown(() => this.#supervisor.stop());
     clearRuntimeDirectory(this.#runtime);
-  }
-
-  #sayNotices(notices: readonly string[]): void {
-    for (const notice of notices) if (!this.#notices.includes(notice)) this.#logger.warn(notice);
-    this.#notices = notices;
   }
 
   #logSupervisor(): void {

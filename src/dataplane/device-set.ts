@@ -1,11 +1,14 @@
 /**
  * The devices of the plan: opens them, closes what is no longer wanted, and tries again once a second what is not
- * there. A device that vanishes takes its ports down (their flows wait) and brings them up when it is back.
+ * there. A device that vanishes, or loses its carrier, takes its ports down (their flows wait) and brings them up when
+ * it is back.
  */
 import type { NativeIo } from '../device/native-io.ts';
 import type { Plan, PlanDevice } from '../pipeline/plan.ts';
 
 const RETRY_MS = 1000;
+/** A device without carrier is looked at more often: what arrives before that is noticed is dropped. */
+const CARRIER_MS = 100;
 
 export interface DeviceEvents {
   onUp(device: PlanDevice): void;
@@ -14,8 +17,10 @@ export interface DeviceEvents {
 
 interface OpenDevice {
   spec: PlanDevice;
+  isOpen: boolean;
+  /** Open, and packets can pass. */
   up: boolean;
-  /** What the last attempt to open it said; logged when it changes. */
+  /** Why it is not up; logged when it changes. */
   problem: string;
 }
 
@@ -24,6 +29,7 @@ export class DeviceSet {
   private readonly events: DeviceEvents;
   private readonly devices = new Map<number, OpenDevice>();
   private triedMs = 0;
+  private lookedMs = 0;
 
   constructor(io: NativeIo, events: DeviceEvents) {
     this.io = io;
@@ -43,26 +49,30 @@ export class DeviceSet {
       this.devices.delete(index);
     }
     for (const spec of plan.devices) {
-      if (!this.devices.has(spec.index)) this.devices.set(spec.index, { spec, up: false, problem: '' });
+      if (this.devices.has(spec.index)) continue;
+      this.devices.set(spec.index, { spec, isOpen: false, up: false, problem: '' });
     }
     this.triedMs = nowMs;
-    for (const device of this.devices.values()) if (!device.up) this.open(device);
+    for (const device of this.devices.values()) if (!device.isOpen) this.open(device);
   }
 
-  /** Notices devices that are gone and tries to open those that are closed. */
+  /** Notices devices that are gone or silent, and tries to open those that are closed. */
   tick(nowMs: number): void {
     const isDue = ((nowMs - this.triedMs) | 0) >= RETRY_MS;
+    const looks = ((nowMs - this.lookedMs) | 0) >= CARRIER_MS;
+    if (looks) this.lookedMs = nowMs;
     for (const device of this.devices.values()) {
-      if (isDue && device.up) this.io.checkDevice(device.spec.index);
-      if (!device.up || this.io.deviceState(device.spec.index) === 'open') continue;
-      device.up = false;
-      device.problem = 'the device is gone';
+      if (!device.isOpen) continue;
+      if (isDue || (looks && !device.up)) this.look(device);
+      // Noticed here, or by the burst that sent to it or received from it.
+      if (this.io.deviceState(device.spec.index) === 'open') continue;
+      device.isOpen = false;
       this.close(device.spec.index);
-      this.events.onDown(device.spec, device.problem);
+      this.setDown(device, 'the device is gone');
     }
     if (!isDue) return;
     this.triedMs = nowMs;
-    for (const device of this.devices.values()) if (!device.up) this.open(device);
+    for (const device of this.devices.values()) if (!device.isOpen) this.open(device);
   }
 
   isUp(index: number): boolean {
@@ -78,7 +88,7 @@ export class DeviceSet {
     const former = device.spec;
     if (identityOf(former) !== identityOf(spec)) return false;
     device.spec = spec;
-    if (!device.up || JSON.stringify(former.filter) === JSON.stringify(spec.filter)) return true;
+    if (!device.isOpen || JSON.stringify(former.filter) === JSON.stringify(spec.filter)) return true;
     if (former.filter === undefined || spec.filter === undefined) return false;
     try {
       this.io.setFilter(spec.index, spec.filter);
@@ -104,14 +114,31 @@ export class DeviceSet {
           ...(spec.filter === undefined ? {} : { filter: spec.filter }),
         });
       }
-      device.up = true;
-      device.problem = '';
-      this.events.onUp(spec);
+      device.isOpen = true;
     } catch (error) {
-      const problem = (error as Error).message;
-      if (problem !== device.problem) this.events.onDown(spec, problem);
-      device.problem = problem;
+      this.setDown(device, (error as Error).message);
+      return;
     }
+    this.look(device);
+  }
+
+  /** Whether packets can pass by an open device. */
+  private look(device: OpenDevice): void {
+    if (!this.io.checkDevice(device.spec.index)) {
+      this.setDown(device, 'it is down, or has no carrier');
+      return;
+    }
+    if (device.up) return;
+    device.up = true;
+    device.problem = '';
+    this.events.onUp(device.spec);
+  }
+
+  private setDown(device: OpenDevice, problem: string): void {
+    device.up = false;
+    if (problem === device.problem) return;
+    device.problem = problem;
+    this.events.onDown(device.spec, problem);
   }
 }
 

@@ -188,10 +188,11 @@ export class NativeIo implements BurstIo {
 
   /**
    * Looks whether the device at this index is still there. A burst notices what it sends to or receives from;
-   * one that was deleted while it was idle may go unnoticed without this. A system call: not for every burst.
+   * one that was deleted while it was idle may go unnoticed without this. Returns whether packets can pass: it is up
+   * and has a carrier. Some system calls: not for every burst.
    */
-  checkDevice(index: number): void {
-    this.#binding.checkDevice(this.#loop, index);
+  checkDevice(index: number): boolean {
+    return this.#binding.checkDevice(this.#loop, index) === 1;
   }
 
   /**

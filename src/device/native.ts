@@ -19,6 +19,8 @@ export interface NativeBinding {
   allocate(bytes: number): ArrayBuffer | number;
   mapFile(path: string, bytes: number, create: number, readOnly: number): ArrayBuffer | number;
   lockFile(path: string): number;
+  lockNamespace(name: string): number;
+  namespaceLockHolder(name: string): number;
   rxAreaBytes(rxFrames: number, byteQuota: number): number;
   loopCreate(
     arena: Uint8Array,
@@ -48,7 +50,7 @@ export interface NativeBinding {
   ): number;
   setFilter(loop: NativeLoop, index: number, filter: Uint8Array): number;
   removeDevice(loop: NativeLoop, index: number): void;
-  checkDevice(loop: NativeLoop, index: number): void;
+  checkDevice(loop: NativeLoop, index: number): number;
   watch(loop: NativeLoop, fd: number, id: number, writable: number): number;
   unwatch(loop: NativeLoop, fd: number): number;
   wake(loop: NativeLoop): number;
@@ -83,6 +85,7 @@ export class NativeError extends Error {
 const EAGAIN = 11;
 const EINTR = 4;
 const EPIPE = 32;
+const EADDRINUSE = 98;
 const ECONNABORTED = 103;
 const ECONNRESET = 104;
 const ENOTCONN = 107;
@@ -149,6 +152,22 @@ export function lockFile(path: string): number | null {
   const result = native().lockFile(path);
   if (result === -EAGAIN) return null;
   return checked(result, `lock ${path}`);
+}
+
+/**
+ * Takes a lock that belongs to this process's network namespace. Returns a descriptor that holds it until it is
+ * closed, also in every child that was given it; or null if another process holds it.
+ */
+export function lockNamespace(name: string): number | null {
+  const result = native().lockNamespace(name);
+  if (result === -EADDRINUSE) return null;
+  return checked(result, `lock the network namespace for ${name}`);
+}
+
+/** The process that took the lock of {@link lockNamespace}; undefined if that cannot be told. */
+export function namespaceLockHolder(name: string): number | undefined {
+  const pid = checked(native().namespaceLockHolder(name), `ask who locked ${name}`);
+  return pid > 0 ? pid : undefined;
 }
 
 /**

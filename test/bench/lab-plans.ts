@@ -147,6 +147,7 @@ function ethernetDevice(index: number, end: EthernetEnd): PlanDevice {
     name: end.name,
     mtu: MTU,
     ifindex: 0,
+    present: true,
     tunnel: end.name,
   });
   return {

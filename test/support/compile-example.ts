@@ -1,6 +1,6 @@
 /** The example gateway, changed and compiled: for the compiler's tests. */
 import assert from 'node:assert/strict';
-import { type Compilation, compilePlan } from '../../src/control/compile/compile.ts';
+import { type Compilation, type CompileOptions, compilePlan } from '../../src/control/compile/compile.ts';
 import { parseConfig } from '../../src/control/config/load.ts';
 import type { HostFacts, LinkFacts } from '../../src/control/facts.ts';
 import { Identities } from '../../src/control/identities.ts';
@@ -20,8 +20,9 @@ export function compile(
   text: string,
   facts: HostFacts = EXAMPLE_FACTS,
   identities = new Identities(),
+  options: CompileOptions = {},
 ): Compilation {
-  return compilePlan(parseConfig(text, EXAMPLE_FILE), facts, identities);
+  return compilePlan(parseConfig(text, EXAMPLE_FILE), facts, identities, options);
 }
 
 export function withLink(name: string, change: Partial<LinkFacts>): HostFacts {

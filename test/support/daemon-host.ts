@@ -36,7 +36,11 @@ export class DaemonHost {
   readonly namespace = new NetworkNamespace();
   readonly runtimeDirectory = join(this.directory, 'run');
   readonly configPath = join(this.directory, 'homeward.yaml');
-  readonly environment = { ...process.env, HOMEWARD_RUNTIME_DIR: this.runtimeDirectory };
+  readonly environment = {
+    ...process.env,
+    HOMEWARD_RUNTIME_DIR: this.runtimeDirectory,
+    HOMEWARD_STATE_DIR: join(this.directory, 'state'),
+  };
   readonly api = new ApiClient(join(this.runtimeDirectory, 'api.sock'), 5000);
 
   /** Removed again when the test ends, however it ends. */
@@ -76,7 +80,7 @@ export class DaemonHost {
     });
   }
 
-  /** Whatever homeward may change on a host, as text. */
+  /** Whatever homeward may change on a host, as text: one line a fact, so that a difference can be read. */
   picture(): string {
     const links = JSON.parse(this.namespace.exec('ip', ['-json', 'address'])) as {
       ifname: string;
@@ -86,18 +90,31 @@ export class DaemonHost {
     const shown = links.map(({ ifname, flags, addr_info }) => {
       // Carrier comes and goes with the other end.
       const own = flags.filter((flag) => ['UP', 'NOARP'].includes(flag));
-      return `${ifname} ${own} ${addr_info.map(({ local }) => local).filter((address) => !address.startsWith('fe80'))}`;
+      // Link-local addresses and those that are being checked for duplicates come by themselves.
+      const addresses = addr_info.map(({ local }) => local).filter((address) => !address.startsWith('fe80'));
+      return `${ifname} ${own} ${addresses}`;
     });
+    const settings = links.flatMap(({ ifname }) => [
+      `net.ipv6.conf.${ifname}.disable_ipv6`,
+      `net.ipv4.conf.${ifname}.forwarding`,
+      `net.ipv4.conf.${ifname}.rp_filter`,
+    ]);
     return [
       ...shown.sort(),
-      ...links.flatMap(({ ifname }) => [
-        this.sysctl(`net.ipv6.conf.${ifname}.disable_ipv6`),
-        this.sysctl(`net.ipv4.conf.${ifname}.forwarding`),
-        this.sysctl(`net.ipv4.conf.${ifname}.rp_filter`),
-      ]),
-      this.sysctl('net.ipv4.ip_local_reserved_ports'),
+      this.namespace.exec('sysctl', [...settings.sort(), 'net.ipv4.ip_local_reserved_ports']).trim(),
       this.namespace.exec('nft', ['list', 'ruleset']),
     ].join('\n');
+  }
+
+  /** Processes in the namespace, with their command lines. */
+  processes(): string[] {
+    return this.namespace.pids().flatMap((pid) => {
+      try {
+        return [`${pid} ${readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ').trim()}`];
+      } catch {
+        return [];
+      }
+    });
   }
 
   /** Files of the instance; none if its directory is gone. */

@@ -36,6 +36,11 @@ export class NetworkNamespace {
     return new Promise((resolve) => child.on('close', (status) => resolve({ status, stdout, stderr })));
   }
 
+  /** Pids of everything that runs in it. */
+  pids(): number[] {
+    return run('ip', ['netns', 'pids', this.name]).split('\n').filter(Boolean).map(Number);
+  }
+
   /** Several `ip` commands, in one process. */
   ip(...commands: string[]): void {
     run('ip', ['-n', this.name, '-batch', '-'], `${commands.join('\n')}\n`);

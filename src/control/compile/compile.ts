@@ -14,41 +14,82 @@
  */
 import { createHash } from 'node:crypto';
 import type { Plan, PlanDevice, PlanLink, PlanPort, PlanSpace } from '../../pipeline/plan.ts';
-import type { Config } from '../config/config.ts';
+import type { Config, EgressConfig, TunnelConfig } from '../config/config.ts';
 import type { Problem } from '../config/errors.ts';
-import { Findings } from '../config/findings.ts';
 import type { HostFacts } from '../facts.ts';
 import type { Identities, SpaceRequest } from '../identities.ts';
 import { DeviceDrafts, linkByName } from './devices.ts';
 import type { DeviceDraft, PortDraft } from './drafts.ts';
-import { draftEgresses } from './egress.ts';
+import { type DraftedEgress, draftEgresses } from './egress.ts';
+import { planFlowEvents } from './flow-events.ts';
+import { HostFindings, type Tolerance } from './host-findings.ts';
 import type { HostDevice, HostSetup } from './host-setup.ts';
 import { planPlugins } from './plugins.ts';
-import { draftTunnels } from './tunnels.ts';
+import { draftTunnels, type Underlay } from './tunnels.ts';
 
 export { routeQueries } from './route-queries.ts';
+
+/** `link.device` in the plan of a port that is on none, because the host lacks what it needs. */
+const NO_DEVICE = -1;
 
 export interface Compilation {
   readonly plan: Plan;
   readonly host: HostSetup;
   /** What is legal on this host but worth knowing; those of the configuration alone are `Config.notices`. */
   readonly notices: readonly Problem[];
+  /** Why ports are down, in the file's order: what the host lacks, and what does not fit it. */
+  readonly problems: readonly Problem[];
+  /** For the next compilation. */
+  readonly known: KnownPorts;
 }
 
 /**
- * Compiles a configuration for this host.
+ * Ports as they were when they were last not down, by name, with the part of the configuration that they were made
+ * from: while that is the same, a port that is down keeps what it had of the host.
+ */
+export interface KnownPorts {
+  readonly underlays: ReadonlyMap<string, Known<Underlay>>;
+  readonly egresses: ReadonlyMap<string, Known<DraftedEgress>>;
+}
+
+interface Known<T> {
+  /** The configuration, as JSON. */
+  readonly of: string;
+  readonly value: T;
+}
+
+export interface CompileOptions {
+  /** What does not make it fail. Default: `lacks`. */
+  readonly tolerate?: Tolerance;
+  /** What is remembered of the host: `known` of the compilation before. */
+  readonly known?: KnownPorts | undefined;
+}
+
+/**
+ * Compiles a configuration for this host. A port for which the host lacks something is in the plan, down.
  *
- * @throws ConfigError if an interface, address or route that the configuration needs is not there.
+ * @throws ConfigError for what is not tolerated. Then no number is used up.
  * @throws IdentityError `identities_exhausted`.
  */
-export function compilePlan(config: Config, facts: HostFacts, identities: Identities): Compilation {
-  const findings = new Findings(config.source);
+export function compilePlan(
+  config: Config,
+  facts: HostFacts,
+  identities: Identities,
+  options: CompileOptions = {},
+): Compilation {
+  const findings = new HostFindings(config.source);
   const devices = new DeviceDrafts(facts, findings);
-  const tunnels = draftTunnels(config, facts, devices, findings);
-  const egresses = draftEgresses(config, facts, devices, findings);
-  findings.throwIfAny();
+  const { underlays, egresses: formerEgresses } = options.known ?? {
+    underlays: new Map(),
+    egresses: new Map(),
+  };
+  const tunnels = draftTunnels(config, facts, devices, findings, (tunnel) => recall(underlays, tunnel));
+  const egresses = draftEgresses(config, facts, devices, findings, (egress) =>
+    recall(formerEgresses, egress),
+  );
+  findings.throwUnless(options.tolerate ?? 'lacks');
 
-  const ports = [...tunnels, ...egresses];
+  const ports = [...tunnels, ...egresses].map(({ draft }) => draft);
   const deviceDrafts = devices.all();
   const spaces = spaceRequests(config);
   const assigned = identities.assign({
@@ -62,7 +103,7 @@ export function compilePlan(config: Config, facts: HostFacts, identities: Identi
   const content: Omit<Plan, 'generation'> = {
     gatewayName: config.gateway.name,
     spaces: planSpaces(config, spaceIds),
-    devices: deviceDrafts.map((draft) => planDevice(draft, deviceIndexes)),
+    devices: deviceDrafts.filter(({ host }) => host.present).map((draft) => planDevice(draft, deviceIndexes)),
     ports: ports.map((draft, at) => planPort(draft, assigned.ports[at]!, spaceIds, deviceIndexes)),
     routes: config.routes.map(({ prefix, via, priority }) => ({ prefix, via: spaceIds.get(via)!, priority })),
     gatewayAddresses: gatewayAddresses(config, facts, deviceDrafts),
@@ -74,6 +115,7 @@ export function compilePlan(config: Config, facts: HostFacts, identities: Identi
       otherProtocols: config.flowTable.otherProtocols,
     },
     plugins: planPlugins(config.plugins),
+    ...planFlowEvents(config.flowLog),
   };
   const host: HostSetup = {
     devices: deviceDrafts.map(
@@ -84,7 +126,38 @@ export function compilePlan(config: Config, facts: HostFacts, identities: Identi
     .update(JSON.stringify([content, host]))
     .digest('hex');
   const plan: Plan = { generation: identities.planGeneration(digest), ...content };
-  return { plan, host, notices: findings.notices };
+  const known: KnownPorts = {
+    underlays: remember(
+      underlays,
+      config.sites.flatMap((site) => site.tunnels),
+      tunnels.map(({ underlay }) => underlay),
+    ),
+    egresses: remember(
+      formerEgresses,
+      config.egress,
+      egresses.map((drafted) => (drafted.share === undefined ? undefined : drafted)),
+    ),
+  };
+  return { plan, host, notices: findings.notices, problems: findings.problems, known };
+}
+
+function recall<T>(known: ReadonlyMap<string, Known<T>>, entry: TunnelConfig | EgressConfig): T | undefined {
+  const former = known.get(entry.name);
+  return former?.of === JSON.stringify(entry) ? former.value : undefined;
+}
+
+/** What is not down now is known by that; what is down, by what was known before. */
+function remember<T>(
+  known: ReadonlyMap<string, Known<T>>,
+  entries: readonly (TunnelConfig | EgressConfig)[],
+  values: readonly (T | undefined)[],
+): ReadonlyMap<string, Known<T>> {
+  return new Map(
+    entries.flatMap((entry, at): [string, Known<T>][] => {
+      const value = values[at] ?? recall(known, entry);
+      return value === undefined ? [] : [[entry.name, { of: JSON.stringify(entry), value }]];
+    }),
+  );
 }
 
 function spaceRequests(config: Config): SpaceRequest[] {
@@ -121,7 +194,7 @@ function planPort(
   const numbers = {
     ...identity,
     space: spaceIds.get(spaceName)!,
-    link: { ...draft.link, device: deviceIndexes.get(draft.link.device)! } as PlanLink,
+    link: { ...draft.link, device: deviceNumber(draft.link.device, deviceIndexes) } as PlanLink,
   };
   if (rest.role === 'tunnel') return { ...rest, ...numbers };
   const portForwards = rest.portForwards.map(({ to, ...external }) => ({
@@ -129,6 +202,10 @@ function planPort(
     to: { space: spaceIds.get(to.site)!, address: to.address, port: to.port },
   }));
   return { ...rest, ...numbers, portForwards };
+}
+
+function deviceNumber(name: string | null, indexes: ReadonlyMap<string, number>): number {
+  return name === null ? NO_DEVICE : indexes.get(name)!;
 }
 
 /** Tunnel endpoints, the uplinks' own addresses, and the gateway's addresses inside the tunnels. */
@@ -140,7 +217,7 @@ function gatewayAddresses(config: Config, facts: HostFacts, devices: readonly De
   }
   for (const { host } of devices) {
     if (host.role !== 'shared') continue;
-    for (const { address, scope } of linkByName(facts, host.name)!.addresses) {
+    for (const { address, scope } of linkByName(facts, host.name)?.addresses ?? []) {
       if (scope === 'global') addresses.add(address);
     }
   }

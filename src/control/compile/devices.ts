@@ -1,12 +1,14 @@
 /**
  * The devices of a plan, one for each interface however many ports use it, in the order in which the ports name
  * them. Asks the facts and says what is wrong with an interface.
+ *
+ * A device that is not there, or not as it must be, is kept for the guard: it may appear (`HostDevice.present`).
  */
 import type { ConfigPath, PortRange } from '../config/config.ts';
-import type { Findings } from '../config/findings.ts';
 import { nearest } from '../config/suggest.ts';
 import type { HostFacts, LinkFacts } from '../facts.ts';
 import type { DeviceDraft } from './drafts.ts';
+import type { HostFindings } from './host-findings.ts';
 import type { HostGreEndpoints, HostPortForward, HostSharedAddress } from './host-setup.ts';
 
 /** What a new TUN device carries unless the tunnel says otherwise. */
@@ -18,7 +20,7 @@ export interface EthernetFacts extends LinkFacts {
 }
 
 interface SharedDraft {
-  readonly link: LinkFacts;
+  readonly link: LinkFacts | undefined;
   readonly gre: HostGreEndpoints[];
   readonly poolAddresses: string[];
   readonly sharedAddresses: HostSharedAddress[];
@@ -36,72 +38,81 @@ export interface EgressShare {
 
 export class DeviceDrafts {
   readonly #facts: HostFacts;
-  readonly #findings: Findings;
+  readonly #findings: HostFindings;
   readonly #exclusive = new Map<string, DeviceDraft>();
   readonly #shared = new Map<string, SharedDraft>();
   /** Names in order of appearance. */
   readonly #names = new Set<string>();
 
-  constructor(facts: HostFacts, findings: Findings) {
+  constructor(facts: HostFacts, findings: HostFindings) {
     this.#facts = facts;
     this.#findings = findings;
   }
 
   /** The Ethernet interface of an interconnect; reports and returns undefined if it is none. */
   ethernet(name: string, path: ConfigPath): EthernetFacts | undefined {
-    const link = this.#existing(name, path);
+    const link = this.#free(name, path);
     if (!link) return undefined;
     if (isEthernet(link)) return link;
-    this.#findings.problem(path, `${name} is not an Ethernet interface; write type: device`);
+    this.#findings.mistake(path, `${name} is not an Ethernet interface; write type: device`);
     return undefined;
   }
 
   /** The interface of an egress: Ethernet or layer 3. */
   uplink(name: string, path: ConfigPath): LinkFacts | undefined {
-    const link = this.#existing(name, path);
+    const link = this.#free(name, path);
     if (!link) return undefined;
-    if (mayBeUplink(link)) return link;
-    this.#findings.problem(
-      path,
-      `${name} is the loopback interface; write the one that leads to the internet`,
-    );
-    return undefined;
+    if (!mayBeUplink(link)) {
+      this.#findings.mistake(
+        path,
+        `${name} is the loopback interface; write the one that leads to the internet`,
+      );
+      return undefined;
+    }
+    if (!link.up) this.#findings.notReady(path, `${name} is down; set it up (ip link set ${name} up)`);
+    return link;
   }
 
   /** The existing layer-3 interface of a device tunnel. */
   layer3(name: string, path: ConfigPath): LinkFacts | undefined {
-    const link = this.#existing(name, path);
+    const link = this.#free(name, path);
     if (!link) return undefined;
     if (isLayer3(link)) return link;
     const what = link.kind === 'loopback' ? 'the loopback interface' : 'an Ethernet interface';
     const remedy = link.kind === 'loopback' ? 'write a layer-3 interface' : 'write type: interconnect';
-    this.#findings.problem(path, `${name} is ${what}; ${remedy}`);
+    this.#findings.mistake(path, `${name} is ${what}; ${remedy}`);
     return undefined;
   }
 
-  addInterconnect(name: string, tunnel: string, link: EthernetFacts): void {
-    const { ifindex, mtu, mac } = link;
-    const host = { role: 'exclusive', kind: 'ethernet', name, ifindex, mtu, tunnel } as const;
-    this.#add(name, { planKind: 'ethernet', mac, host });
+  /** `link`: undefined if it is not there, or not as it must be. */
+  addInterconnect(name: string, tunnel: string, link: EthernetFacts | undefined): void {
+    const { ifindex = 0, mtu = 0, mac } = link ?? {};
+    const present = link !== undefined;
+    const host = { role: 'exclusive', kind: 'ethernet', name, ifindex, mtu, tunnel, present } as const;
+    this.#add(name, { planKind: 'ethernet', ...(mac === undefined ? {} : { mac }), host });
   }
 
-  addLayer3(name: string, tunnel: string, link: LinkFacts): void {
-    const { ifindex, mtu } = link;
-    const host = { role: 'exclusive', kind: 'ip', name, ifindex, mtu, tunnel } as const;
+  /** As {@link addInterconnect}. */
+  addLayer3(name: string, tunnel: string, link: LinkFacts | undefined): void {
+    const { ifindex = 0, mtu = 0 } = link ?? {};
+    const present = link !== undefined;
+    const host = { role: 'exclusive', kind: 'ip', name, ifindex, mtu, tunnel, present } as const;
     this.#add(name, { planKind: 'ip', host });
   }
 
   /** A TUN device of our own; one by this name may be there from an earlier run. Returns its MTU. */
   addTun(name: string, tunnel: string, mtu: number | null, path: ConfigPath): number {
     const there = linkByName(this.#facts, name);
+    const tunMtu = mtu ?? DEFAULT_TUN_MTU;
     if (there && there.kind !== 'tun') {
-      this.#findings.problem(
+      this.#findings.mistake(
         path,
         `${name} exists and is no TUN device; write another name or driver: packet`,
       );
+      this.addLayer3(name, tunnel, undefined);
+      return tunMtu;
     }
-    const tunMtu = mtu ?? DEFAULT_TUN_MTU;
-    this.#add(name, { planKind: 'tun', host: { role: 'tun', name, mtu: tunMtu, tunnel } });
+    this.#add(name, { planKind: 'tun', host: { role: 'tun', name, mtu: tunMtu, tunnel, present: true } });
     return tunMtu;
   }
 
@@ -113,7 +124,7 @@ export class DeviceDrafts {
     const route = `${endpoints.remote} is reached by ${name}`;
     const link = linkByName(this.#facts, name);
     if (!link || !mayBeUplink(link)) {
-      this.#findings.problem(
+      this.#findings.lack(
         path,
         `${route}, which is no Ethernet or layer-3 interface; change the host's route to it`,
       );
@@ -121,19 +132,23 @@ export class DeviceDrafts {
     }
     const owner = this.#exclusive.get(name)?.host;
     if (owner && 'tunnel' in owner) {
-      this.#findings.problem(
-        path,
-        `${route}, which tunnel ${owner.tunnel} owns; change the host's route to it`,
-      );
+      this.#findings.lack(path, `${route}, which tunnel ${owner.tunnel} owns; change the host's route to it`);
       return undefined;
     }
-    const { gre } = this.#share(name, link);
-    const known = gre.some(({ local, remote }) => local === endpoints.local && remote === endpoints.remote);
-    if (!known) gre.push(endpoints);
+    if (link.carrier === false) this.#findings.notReady(path, `${route}, which has no carrier`);
+    this.#shareGre(name, link, endpoints);
     return link;
   }
 
-  addEgress(name: string, link: LinkFacts, share: EgressShare): void {
+  /** For a tunnel that is down: its packets stay ours on the device that they came by before. */
+  keepUnderlay(name: string, endpoints: HostGreEndpoints): void {
+    const link = linkByName(this.#facts, name);
+    if (this.#exclusive.has(name) || (link !== undefined && !mayBeUplink(link))) return;
+    this.#shareGre(name, link, endpoints);
+  }
+
+  /** `link`: undefined if it is not there, or not as it must be. */
+  addEgress(name: string, link: LinkFacts | undefined, share: EgressShare): void {
     const draft = this.#share(name, link);
     draft.poolAddresses.push(...share.poolAddresses);
     draft.sharedAddresses.push(...share.sharedAddresses);
@@ -147,10 +162,17 @@ export class DeviceDrafts {
       const exclusive = this.#exclusive.get(name);
       if (exclusive) return exclusive;
       const { link, ...ours } = this.#shared.get(name)!;
-      const { ifindex, mtu } = link;
-      const kind = isEthernet(link) ? 'ethernet' : 'ip';
-      const mac = isEthernet(link) ? { mac: link.mac } : {};
-      return { planKind: kind, ...mac, host: { role: 'shared', kind, name, mtu, ifindex, ...ours } };
+      const { ifindex = 0, mtu = 0 } = link ?? {};
+      const present = link !== undefined;
+      // Of one that is not there nobody knows; rules without link headers hold on either.
+      const ethernet = link !== undefined && isEthernet(link) ? link : undefined;
+      const kind = ethernet === undefined ? 'ip' : 'ethernet';
+      const mac = ethernet === undefined ? {} : { mac: ethernet.mac };
+      return {
+        planKind: kind,
+        ...mac,
+        host: { role: 'shared', kind, name, mtu, ifindex, present, ...ours },
+      };
     });
   }
 
@@ -159,7 +181,13 @@ export class DeviceDrafts {
     this.#exclusive.set(name, draft);
   }
 
-  #share(name: string, link: LinkFacts): SharedDraft {
+  #shareGre(name: string, link: LinkFacts | undefined, endpoints: HostGreEndpoints): void {
+    const { gre } = this.#share(name, link);
+    const known = gre.some(({ local, remote }) => local === endpoints.local && remote === endpoints.remote);
+    if (!known) gre.push(endpoints);
+  }
+
+  #share(name: string, link: LinkFacts | undefined): SharedDraft {
     this.#names.add(name);
     const known = this.#shared.get(name);
     if (known) return known;
@@ -175,6 +203,24 @@ export class DeviceDrafts {
     return draft;
   }
 
+  /** One that is there, and that nothing else takes the packets of. */
+  #free(name: string, path: ConfigPath): LinkFacts | undefined {
+    const link = this.#existing(name, path);
+    if (link === undefined) return undefined;
+    if (link.partOf !== undefined) {
+      const { kind, name: master } = link.partOf;
+      this.#findings.mistake(
+        path,
+        `${name} is a port of ${kind} ${master}; write ${master}, or take ${name} out of it`,
+      );
+      return undefined;
+    }
+    if (link.carrier === false) {
+      this.#findings.notReady(path, `${name} has no carrier; look at its cable, or at its other end`);
+    }
+    return link;
+  }
+
   #existing(name: string, path: ConfigPath): LinkFacts | undefined {
     const link = linkByName(this.#facts, name);
     if (link) return link;
@@ -183,7 +229,7 @@ export class DeviceDrafts {
     const here =
       names.length > 0 ? `interfaces here: ${names.sort().join(', ')}` : 'there are no interfaces here';
     const remedy = near === undefined ? here : `did you mean ${near}? (${here})`;
-    this.#findings.problem(path, `${name} does not exist; ${remedy}`);
+    this.#findings.lack(path, `${name} does not exist; ${remedy}`);
     return undefined;
   }
 }

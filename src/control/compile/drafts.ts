@@ -5,8 +5,8 @@
 import type { PlanEgressPort, PlanLink, PlanTunnelPort } from '../../pipeline/plan.ts';
 import type { HostDevice } from './host-setup.ts';
 
-/** `device` by name instead of by number. */
-type NamedDevice<L> = L extends PlanLink ? Omit<L, 'device'> & { readonly device: string } : never;
+/** `device` by name instead of by number; null while the port is down for what the host lacks. */
+type NamedDevice<L> = L extends PlanLink ? Omit<L, 'device'> & { readonly device: string | null } : never;
 
 export type LinkDraft = NamedDevice<PlanLink>;
 
@@ -42,4 +42,9 @@ export interface DeviceDraft {
   /** Ethernet only. */
   readonly mac?: string;
   readonly host: WithoutIndex<HostDevice>;
+}
+
+/** The same port, down: it keeps its identity, and with it its flows, which wait. */
+export function asDown<D extends PortDraft>(draft: D): D {
+  return { ...draft, link: { ...draft.link, device: null } };
 }

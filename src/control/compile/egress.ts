@@ -16,12 +16,12 @@
 import type { PlanPool } from '../../pipeline/plan.ts';
 import { formatPrefix, prefixContains, prefixOf } from '../../wire/address.ts';
 import type { Config, ConfigPath, EgressConfig, FamilyAddresses, PortRange } from '../config/config.ts';
-import type { Findings } from '../config/findings.ts';
 import { familyKey, familyOf, isLinkLocal, knownAddress } from '../config/ip.ts';
 import type { HostFacts, LinkAddressFacts, LinkFacts } from '../facts.ts';
-import { type DeviceDrafts, isEthernet } from './devices.ts';
-import type { EgressDraft, LinkDraft, PortForwardDraft } from './drafts.ts';
-import { limitMtu, neighbourSources } from './tunnels.ts';
+import { type DeviceDrafts, type EgressShare, isEthernet } from './devices.ts';
+import { asDown, type EgressDraft, type LinkDraft, type PortForwardDraft } from './drafts.ts';
+import type { HostFindings } from './host-findings.ts';
+import { limitMtu, neighbourSources, UNKNOWN_MTU } from './tunnels.ts';
 
 /** Ports of an address that nobody else uses; the well-known ones are left to port forwards. */
 const WHOLE_RANGE: PortRange = { min: 1024, max: 65535 };
@@ -34,24 +34,91 @@ const MIN_LOCAL_PORTS = 1024;
 
 const FAMILIES = ['ipv4', 'ipv6'] as const;
 
+/** What {@link draftEgresses} gives for each egress. */
+export interface DraftedEgress {
+  readonly draft: EgressDraft;
+  /** What of its uplink is ours, while the egress is not down. */
+  readonly share?: EgressShare;
+}
+
+/**
+ * A port for each egress, in the file's order.
+ *
+ * @param former the egress of this configuration as it was when it was last not down: while it lacks something, its
+ *   addresses stay what they were, so that its flows wait for them and their packets stay ours
+ */
 export function draftEgresses(
   config: Config,
   facts: HostFacts,
   devices: DeviceDrafts,
-  findings: Findings,
-): EgressDraft[] {
-  return config.egress.flatMap((egress, at) => {
+  findings: HostFindings,
+  former: (egress: EgressConfig) => DraftedEgress | undefined,
+): DraftedEgress[] {
+  return config.egress.map((egress, at): DraftedEgress => {
     const path = ['egress', at];
+    const before = findings.count;
     const link = devices.uplink(egress.device, [...path, 'device']);
-    if (!link) return [];
-    return [new EgressCompiler(config, facts, findings, egress, link, path).draft(devices)];
+    const drafted =
+      link === undefined
+        ? { draft: unknownEgress(egress), share: unknownShare(config, facts, egress) }
+        : new EgressCompiler(config, facts, findings, egress, link, path).draft();
+    const isDown = findings.count > before;
+    const { draft, share } = isDown ? (former(egress) ?? drafted) : drafted;
+    if (share !== undefined) {
+      const prefixes = untranslatedPrefixes(config, egress.nat);
+      devices.addEgress(egress.device, link, { ...share, untranslatedPrefixes: prefixes });
+    }
+    return isDown ? { draft: asDown(draft) } : drafted;
   });
+}
+
+/** Without its device only the configuration is known. */
+function unknownEgress({ name, device, mtu, nat }: EgressConfig): EgressDraft {
+  return {
+    spaceName: name,
+    fingerprint: fingerprintOf(device),
+    name,
+    enabled: true,
+    mtu: mtu ?? UNKNOWN_MTU,
+    link: { kind: 'ip', device: null },
+    addresses: [],
+    role: 'egress',
+    translation: nat,
+    pools: [],
+    portForwards: [],
+  };
+}
+
+/** What arrives for us on the device should it appear. */
+function unknownShare(config: Config, facts: HostFacts, { addresses, nat }: EgressConfig): EgressShare {
+  const own = hostAddresses(facts);
+  return {
+    poolAddresses: addresses === 'auto' ? [] : addresses.filter((address) => !own.has(address)),
+    sharedAddresses: [],
+    portForwards: [],
+    untranslatedPrefixes: untranslatedPrefixes(config, nat),
+  };
+}
+
+function fingerprintOf(device: string): string {
+  return `egress ${device}`;
+}
+
+/** Every address of the host, on whatever interface: packets to it are the host's. */
+function hostAddresses(facts: HostFacts): Set<string> {
+  return new Set(Object.values(facts.links).flatMap((link) => link.addresses.map(({ address }) => address)));
+}
+
+/** Sites' prefixes of the families that leave as they are. */
+function untranslatedPrefixes(config: Config, nat: EgressConfig['nat']): string[] {
+  const prefixes = config.sites.flatMap((site) => site.prefixes);
+  return [...new Set(prefixes)].filter((prefix) => nat[prefix.includes(':') ? 'ipv6' : 'ipv4'] === 'none');
 }
 
 class EgressCompiler {
   readonly #config: Config;
   readonly #facts: HostFacts;
-  readonly #findings: Findings;
+  readonly #findings: HostFindings;
   readonly #egress: EgressConfig;
   readonly #link: LinkFacts;
   readonly #path: ConfigPath;
@@ -59,7 +126,7 @@ class EgressCompiler {
   constructor(
     config: Config,
     facts: HostFacts,
-    findings: Findings,
+    findings: HostFindings,
     egress: EgressConfig,
     link: LinkFacts,
     path: ConfigPath,
@@ -72,26 +139,26 @@ class EgressCompiler {
     this.#path = path;
   }
 
-  draft(devices: DeviceDrafts): EgressDraft {
+  draft(): DraftedEgress {
     const egress = this.#egress;
     const addresses = this.#addresses();
-    const own = this.#hostAddresses();
+    const own = hostAddresses(this.#facts);
     const shared = addresses.filter((address) => own.has(address));
     const routed = addresses.filter((address) => !own.has(address));
     const reserved = shared.length > 0 ? this.#reservedPorts() : WHOLE_RANGE;
     const pools = addresses.map((address) => this.#pool(address, own.has(address) ? reserved : WHOLE_RANGE));
     const forwards = this.#portForwards(addresses);
-    devices.addEgress(egress.device, this.#link, {
+    const share: EgressShare = {
       poolAddresses: routed,
       sharedAddresses: shared.map((address) => ({ address, ports: reserved })),
       portForwards: forwards
         .filter(({ address }) => own.has(address))
         .map(({ protocol, address, port }) => ({ protocol, address, port })),
-      untranslatedPrefixes: this.#untranslatedPrefixes(),
-    });
-    return {
+      untranslatedPrefixes: untranslatedPrefixes(this.#config, egress.nat),
+    };
+    const draft: EgressDraft = {
       spaceName: egress.name,
-      fingerprint: `egress ${egress.device}`,
+      fingerprint: fingerprintOf(egress.device),
       name: egress.name,
       enabled: true,
       mtu: this.#mtu(),
@@ -102,6 +169,7 @@ class EgressCompiler {
       pools,
       portForwards: forwards,
     };
+    return { draft, share };
   }
 
   /** @param routed addresses that are wholly ours */
@@ -133,7 +201,7 @@ class EgressCompiler {
           ? "a tunnel's remote end"
           : undefined;
       if (owner === undefined) continue;
-      this.#findings.problem(
+      this.#findings.mistake(
         [...this.#path, 'addresses'],
         `${address} is ${owner}; write addresses that nobody else has`,
       );
@@ -143,7 +211,7 @@ class EgressCompiler {
   #layer3Link(): LinkDraft {
     const { nextHop, device } = this.#egress;
     if (nextHop !== 'auto') {
-      this.#findings.problem(
+      this.#findings.mistake(
         [...this.#path, 'next_hop'],
         `${nextHop.ipv4 ?? nextHop.ipv6} cannot be a next hop: ${device} is a layer-3 interface and has no neighbours; write auto`,
       );
@@ -180,7 +248,7 @@ class EgressCompiler {
         networks.length > 0
           ? `write an address in ${networks.join(' or ')}`
           : `${device} has no ${family} address`;
-      this.#findings.problem(path, `${hop} is not a neighbour on ${device}; ${remedy}`);
+      this.#findings.lack(path, `${hop} is not a neighbour on ${device}; ${remedy}`);
     }
     return nextHop;
   }
@@ -197,7 +265,7 @@ class EgressCompiler {
       if (best?.nextHop) hops[family] = best.nextHop;
     }
     if (hops.ipv4 === undefined && hops.ipv6 === undefined) {
-      this.#findings.problem(
+      this.#findings.lack(
         path,
         `auto finds no default route by ${this.#egress.device}; add one on the host or write the next hop's address`,
       );
@@ -215,19 +283,12 @@ class EgressCompiler {
       return first ? [first.address] : [];
     });
     if (chosen.length === 0 && FAMILIES.some((family) => nat[family] === 'source')) {
-      this.#findings.problem(
+      this.#findings.lack(
         [...this.#path, 'addresses'],
         `auto finds no address on ${device}; add one there or write the addresses that are routed to it`,
       );
     }
     return chosen;
-  }
-
-  /** Every address of the host, on whatever interface: packets to it are the host's. */
-  #hostAddresses(): Set<string> {
-    return new Set(
-      Object.values(this.#facts.links).flatMap((link) => link.addresses.map(({ address }) => address)),
-    );
   }
 
   #reservedPorts(): PortRange {
@@ -239,7 +300,7 @@ class EgressCompiler {
       const above = { min: Math.max(PREFERRED_RESERVED.min, local.max + 1), max: PREFERRED_RESERVED.max };
       const free = local.min > PREFERRED_RESERVED.max ? PREFERRED_RESERVED : above;
       if (free.max - free.min + 1 >= MIN_AUTOMATIC_PORTS) return free;
-      this.#findings.problem(
+      this.#findings.mistake(
         path,
         `auto finds no room above the host's own ports (net.ipv4.ip_local_port_range ${localText}); write a range or make the host's smaller`,
       );
@@ -247,7 +308,7 @@ class EgressCompiler {
     }
     const common = Math.min(wanted.max, local.max) - Math.max(wanted.min, local.min) + 1;
     if (local.max - local.min + 1 - Math.max(0, common) < MIN_LOCAL_PORTS) {
-      this.#findings.problem(
+      this.#findings.mistake(
         path,
         `${wanted.min}-${wanted.max} leaves the host too few of its own ports (net.ipv4.ip_local_port_range ${localText}); write a range that leaves it at least ${MIN_LOCAL_PORTS}`,
       );
@@ -268,15 +329,17 @@ class EgressCompiler {
       const { protocol, port, to } = forward;
       const family = familyOf(to.address);
       const address = forward.address ?? addresses.find((candidate) => familyOf(candidate) === family);
+      // Without any address the whole egress is down, and that has been said.
+      if (addresses.length === 0) return [];
       if (address === undefined) {
-        this.#findings.problem(
+        this.#lackForward(
           path,
           `has no external IPv${family} address to listen on; add one to ${this.#egress.name}`,
         );
         return [];
       }
       if (!addresses.includes(address)) {
-        this.#findings.problem(
+        this.#lackForward(
           [...path, 'address'],
           `${address} is not an address of ${this.#egress.name}; write one of ${addresses.join(', ')}`,
         );
@@ -284,7 +347,7 @@ class EgressCompiler {
       }
       const identity = `${protocol} ${address} ${port}`;
       if (taken.has(identity)) {
-        this.#findings.problem(
+        this.#findings.mistake(
           [...path, 'port'],
           `${port} is already forwarded from ${address}; write each protocol, address and port once`,
         );
@@ -295,19 +358,17 @@ class EgressCompiler {
     });
   }
 
+  /** A port forward that has to wait for its address; one that is written down will not change. */
+  #lackForward(path: ConfigPath, text: string): void {
+    if (this.#egress.addresses === 'auto') this.#findings.lackPart(path, text);
+    else this.#findings.mistake(path, text);
+  }
+
   #mtu(): number {
     const { mtu, device } = this.#egress;
     const most = this.#link.mtu;
     if (mtu === null) return most;
     return limitMtu(mtu, most, `${device} carries at most ${most}`, [...this.#path, 'mtu'], this.#findings);
-  }
-
-  /** Sites' prefixes of the families that leave here as they are. */
-  #untranslatedPrefixes(): string[] {
-    const prefixes = this.#config.sites.flatMap((site) => site.prefixes);
-    return [...new Set(prefixes)].filter(
-      (prefix) => this.#egress.nat[prefix.includes(':') ? 'ipv6' : 'ipv4'] === 'none',
-    );
   }
 
   /** For the families without translation, the device's own address: our ICMP errors come from it. */

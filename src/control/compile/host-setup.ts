@@ -7,7 +7,7 @@
 import type { PortRange } from '../config/config.ts';
 
 export interface HostSetup {
-  /** Every device of the plan, by the same index, in the plan's order. */
+  /** Every device that the configuration names or needs, by the same index as in the plan, in the plan's order. */
   readonly devices: readonly HostDevice[];
 }
 
@@ -18,12 +18,18 @@ interface HostDeviceCommon {
   readonly index: number;
   readonly name: string;
   readonly mtu: number;
+  /**
+   * Whether it is there, and as it must be. If not, the plan does not have it and nothing is done to it, but the
+   * guard names it already: should it appear, the host must not have its packets first.
+   */
+  readonly present: boolean;
 }
 
 /** All of its packets are ours, the host gets none: an interconnect, or an existing layer-3 interface. */
 export interface ExclusiveDevice extends HostDeviceCommon {
   readonly role: 'exclusive';
   readonly kind: 'ethernet' | 'ip';
+  /** 0 while it is not present. */
   readonly ifindex: number;
   /** Name of the tunnel it belongs to. */
   readonly tunnel: string;
@@ -34,6 +40,7 @@ export interface SharedDevice extends HostDeviceCommon {
   readonly role: 'shared';
   /** `ip`: a layer-3 interface (PPP, WireGuard, TUN), whose packets have no link header. */
   readonly kind: 'ethernet' | 'ip';
+  /** 0 while it is not present. */
   readonly ifindex: number;
   /** Tunnel packets that are ours: GRE from `remote` to `local`. */
   readonly gre: readonly HostGreEndpoints[];

@@ -70,6 +70,7 @@ test('an egress and a tunnel on a layer-3 interface: no neighbours, the interfac
       kind: 'ip',
       name: 'ppp0',
       ifindex: 31,
+      present: true,
       mtu: 1492,
       gre: [{ local: '192.0.2.1', remote: '198.51.100.10' }],
       poolAddresses: [],

@@ -1,4 +1,7 @@
-/** A port for each tunnel: its link, its MTU, and the device below it. */
+/**
+ * A port for each tunnel: its link, its MTU, and the device below it. One that lacks something is down, without a
+ * device; what is known from the configuration alone stays.
+ */
 import { prefixContains, prefixOf } from '../../wire/address.ts';
 import type {
   Config,
@@ -8,79 +11,109 @@ import type {
   InterconnectTunnelConfig,
   TunnelConfig,
 } from '../config/config.ts';
-import type { Findings } from '../config/findings.ts';
 import { familyOf, knownAddress } from '../config/ip.ts';
-import type { HostFacts, LinkFacts } from '../facts.ts';
-import type { DeviceDrafts } from './devices.ts';
+import type { HostFacts, LinkFacts, RouteFacts } from '../facts.ts';
+import type { DeviceDrafts, EthernetFacts } from './devices.ts';
 import { isEthernet, linkByName } from './devices.ts';
 import type { LinkDraft, TunnelDraft } from './drafts.ts';
+import type { HostFindings } from './host-findings.ts';
+import type { HostGreEndpoints } from './host-setup.ts';
 
 /** What the field uses: 1500 bytes less an IPv4 and a plain GRE header. */
 const DEFAULT_GRE_MTU = 1476;
 const GRE_HEADER_BYTES = 4;
+/** Of a port that is down for want of its device. */
+export const UNKNOWN_MTU = 1500;
 /** What every IPv4 host takes whole (RFC 791). */
 const MIN_MTU = 576;
 /** Key, sequence, and checksum with its reserved half (RFC 2784, RFC 2890). */
 const GRE_OPTION_BYTES = 4;
 
+/** Where a GRE tunnel's outer packets leave. */
+export interface Underlay {
+  readonly device: string;
+  readonly endpoints: HostGreEndpoints;
+}
+
 interface Draft {
   readonly link: LinkDraft;
   readonly mtu: number;
   readonly fingerprint: string;
+  /** GRE that is not down. */
+  readonly underlay?: Underlay;
 }
 
+/** What {@link draftTunnels} gives for each tunnel. */
+export interface DraftedTunnel {
+  readonly draft: TunnelDraft;
+  readonly underlay?: Underlay;
+}
+
+/**
+ * A port for each tunnel, in the file's order.
+ *
+ * @param former the underlay that a tunnel of this name had when it was last not down
+ */
 export function draftTunnels(
   config: Config,
   facts: HostFacts,
   devices: DeviceDrafts,
-  findings: Findings,
-): TunnelDraft[] {
-  const compiler = new TunnelCompiler(facts, devices, findings);
+  findings: HostFindings,
+  former: (tunnel: TunnelConfig) => Underlay | undefined,
+): DraftedTunnel[] {
   const paths = config.sites.flatMap((site, siteAt) =>
     site.tunnels.map((tunnel, at) => ({ site: site.name, tunnel, path: ['sites', siteAt, 'tunnels', at] })),
   );
+  const compiler = new TunnelCompiler(facts, devices, findings, former);
+  const draft = (tunnel: TunnelConfig, path: ConfigPath): Draft =>
+    tunnel.enabled ? compiler.draft(tunnel, path) : findings.unheard(() => compiler.draft(tunnel, path));
   // First those that own their device, so that an underlay can be told from them; then in the file's order.
-  const drafts = new Map<TunnelConfig, Draft | undefined>();
+  const drafts = new Map<TunnelConfig, Draft>();
   for (const { tunnel, path } of paths) {
-    if (tunnel.type !== 'gre') drafts.set(tunnel, compiler.draft(tunnel, path));
+    if (tunnel.type !== 'gre') drafts.set(tunnel, draft(tunnel, path));
   }
   for (const { tunnel, path } of paths) {
-    if (tunnel.type === 'gre') drafts.set(tunnel, compiler.draft(tunnel, path));
+    if (tunnel.type === 'gre') drafts.set(tunnel, draft(tunnel, path));
   }
-  return paths.flatMap(({ site, tunnel }): TunnelDraft[] => {
-    const draft = drafts.get(tunnel);
-    if (!draft) return [];
-    return [
-      {
-        spaceName: site,
-        fingerprint: `${site} ${tunnel.type} ${draft.fingerprint}`,
-        name: tunnel.name,
-        enabled: tunnel.enabled,
-        mtu: draft.mtu,
-        link: draft.link,
-        addresses: tunnel.interfaceAddresses.map(({ address }) => address),
-        role: 'tunnel',
-        tunnelType: tunnel.type,
-        priority: tunnel.priority,
-        automaticReturnRouting: tunnel.automaticReturnRouting,
-      },
-    ];
+  return paths.map(({ site, tunnel }): DraftedTunnel => {
+    const { fingerprint, mtu, link, underlay } = drafts.get(tunnel)!;
+    const port: TunnelDraft = {
+      spaceName: site,
+      fingerprint: `${site} ${tunnel.type} ${fingerprint}`,
+      name: tunnel.name,
+      enabled: tunnel.enabled,
+      mtu,
+      link,
+      addresses: tunnel.interfaceAddresses.map(({ address }) => address),
+      role: 'tunnel',
+      tunnelType: tunnel.type,
+      priority: tunnel.priority,
+      automaticReturnRouting: tunnel.automaticReturnRouting,
+    };
+    return underlay === undefined ? { draft: port } : { draft: port, underlay };
   });
 }
 
 class TunnelCompiler {
   readonly #facts: HostFacts;
   readonly #devices: DeviceDrafts;
-  readonly #findings: Findings;
+  readonly #findings: HostFindings;
+  readonly #former: (tunnel: TunnelConfig) => Underlay | undefined;
 
-  constructor(facts: HostFacts, devices: DeviceDrafts, findings: Findings) {
+  constructor(
+    facts: HostFacts,
+    devices: DeviceDrafts,
+    findings: HostFindings,
+    former: (tunnel: TunnelConfig) => Underlay | undefined,
+  ) {
     this.#facts = facts;
     this.#devices = devices;
     this.#findings = findings;
+    this.#former = former;
   }
 
-  /** Undefined if something was wrong; it has been reported then. */
-  draft(tunnel: TunnelConfig, path: ConfigPath): Draft | undefined {
+  /** Without a device if something was wrong; it has been reported then. */
+  draft(tunnel: TunnelConfig, path: ConfigPath): Draft {
     switch (tunnel.type) {
       case 'gre':
         return this.#gre(tunnel, path);
@@ -91,65 +124,74 @@ class TunnelCompiler {
     }
   }
 
-  #gre(tunnel: GreTunnelConfig, path: ConfigPath): Draft | undefined {
+  #gre(tunnel: GreTunnelConfig, path: ConfigPath): Draft {
     const { local, remote, key, checksum, sequence, ttl } = tunnel;
+    const common = { kind: 'gre', local, remote, key, checksum, sequence, ttl } as const;
+    const fingerprint = `${local} ${remote} ${key ?? 'none'}`;
+    const endpoints = { local, remote };
+    const underlay = this.#underlay(tunnel, endpoints, path);
+    if (underlay === undefined) {
+      const former = this.#former(tunnel);
+      if (former !== undefined) this.#devices.keepUnderlay(former.device, endpoints);
+      const link = { ...common, device: null, sourceAddresses: [] };
+      return { mtu: tunnel.mtu ?? DEFAULT_GRE_MTU, fingerprint, link };
+    }
+    const { route, link, most } = underlay;
+    // Where there are no neighbours, outer packets go to whoever is at the other end of the line.
+    const hop = route.nextHop ?? remote;
+    const neighbour = isEthernet(link)
+      ? { nextHop: hop, sourceAddresses: neighbourSources(link, hop, local) }
+      : { sourceAddresses: [] };
+    const below = `${route.device} (mtu ${link.mtu}) carries at most ${most} inside this tunnel`;
+    return {
+      mtu: this.#mtu(tunnel.mtu, Math.min(DEFAULT_GRE_MTU, most), most, below, path),
+      fingerprint,
+      link: { ...common, device: route.device, ...neighbour },
+      underlay: { device: route.device, endpoints },
+    };
+  }
+
+  /** How outer packets leave, and the largest inner packet; undefined if they cannot. */
+  #underlay(
+    tunnel: GreTunnelConfig,
+    endpoints: HostGreEndpoints,
+    path: ConfigPath,
+  ): { route: RouteFacts; link: LinkFacts; most: number } | undefined {
+    const { local, remote, key, checksum, sequence } = tunnel;
     if (!this.#isOwnAddress(local, [...path, 'local'])) return undefined;
     const remotePath = [...path, 'remote'];
     const route = this.#facts.routes.find((known) => known.local === local && known.remote === remote);
     if (!route) {
-      this.#findings.problem(
+      this.#findings.lack(
         remotePath,
         `${remote} is not reachable from ${local}; add a route to it on the host`,
       );
       return undefined;
     }
-    const underlay = this.#devices.addUnderlay(route.device, { local, remote }, remotePath);
-    if (!underlay) return undefined;
+    const link = this.#devices.addUnderlay(route.device, endpoints, remotePath);
+    if (!link) return undefined;
     const headers = (familyOf(local) === 4 ? 20 : 40) + GRE_HEADER_BYTES;
     const options = [key !== null, checksum, sequence].filter(Boolean).length * GRE_OPTION_BYTES;
-    const most = underlay.mtu - headers - options;
-    if (most < MIN_MTU) {
-      this.#findings.problem(
-        remotePath,
-        `${remote} is reached by ${route.device}, whose mtu ${underlay.mtu} is too small; write at least ${MIN_MTU + underlay.mtu - most} there`,
-      );
-      return undefined;
-    }
-    // Where there are no neighbours, outer packets go to whoever is at the other end of the line.
-    const hop = route.nextHop ?? remote;
-    const neighbour = isEthernet(underlay)
-      ? { nextHop: hop, sourceAddresses: neighbourSources(underlay, hop, local) }
-      : { sourceAddresses: [] };
-    const below = `${route.device} (mtu ${underlay.mtu}) carries at most ${most} inside this tunnel`;
-    return {
-      mtu: this.#mtu(tunnel.mtu, Math.min(DEFAULT_GRE_MTU, most), most, below, path),
-      fingerprint: `${local} ${remote} ${key ?? 'none'}`,
-      link: {
-        kind: 'gre',
-        local,
-        remote,
-        key,
-        checksum,
-        sequence,
-        ttl,
-        device: route.device,
-        ...neighbour,
-      },
-    };
+    const most = link.mtu - headers - options;
+    if (most >= MIN_MTU) return { route, link, most };
+    this.#findings.lack(
+      remotePath,
+      `${remote} is reached by ${route.device}, whose mtu ${link.mtu} is too small; write at least ${MIN_MTU + link.mtu - most} there`,
+    );
+    return undefined;
   }
 
-  #interconnect(tunnel: InterconnectTunnelConfig, path: ConfigPath): Draft | undefined {
+  #interconnect(tunnel: InterconnectTunnelConfig, path: ConfigPath): Draft {
     const { device, nextHop } = tunnel;
-    const link = this.#devices.ethernet(device, [...path, 'device']);
-    if (!link) return undefined;
+    const link = this.#withoutHost(tunnel, this.#devices.ethernet(device, [...path, 'device']), path);
     this.#devices.addInterconnect(device, tunnel.name, link);
     const addresses = tunnel.interfaceAddresses.map(({ address }) => address);
     return {
-      mtu: this.#mtu(tunnel.mtu, link.mtu, link.mtu, `${device} carries at most ${link.mtu}`, path),
+      mtu: this.#mtuOver(link, tunnel, path),
       fingerprint: device,
       link: {
         kind: 'ethernet',
-        device,
+        device: link === undefined ? null : device,
         nextHop,
         onLink: [...new Set(tunnel.interfaceAddresses.map(({ prefix }) => prefix))],
         answers: addresses,
@@ -158,19 +200,45 @@ class TunnelCompiler {
     };
   }
 
-  #device(tunnel: DeviceTunnelConfig, path: ConfigPath): Draft | undefined {
+  /** The interface, if the host has no address on it: the site would lose it, or get answers from the host. */
+  #withoutHost(
+    { device }: InterconnectTunnelConfig,
+    link: EthernetFacts | undefined,
+    path: ConfigPath,
+  ): EthernetFacts | undefined {
+    const own = link?.addresses.find(({ scope }) => scope !== 'link');
+    if (own === undefined) return link;
+    const text = `${own.address}/${own.prefixLength}`;
+    this.#findings.mistake(
+      [...path, 'device'],
+      `the host has the address ${text} on ${device}, where homeward answers itself; remove it (ip address del ${text} dev ${device}) and write it as interface_address`,
+    );
+    return undefined;
+  }
+
+  #device(tunnel: DeviceTunnelConfig, path: ConfigPath): Draft {
     const { name, device, driver } = tunnel;
     const devicePath = [...path, 'device'];
     const fingerprint = `${driver} ${device}`;
     if (driver === 'tun') {
+      const before = this.#findings.count;
       const mtu = this.#devices.addTun(device, name, tunnel.mtu, devicePath);
-      return { mtu, fingerprint, link: { kind: 'ip', device } };
+      const usable = this.#findings.count === before;
+      return { mtu, fingerprint, link: { kind: 'ip', device: usable ? device : null } };
     }
     const link = this.#devices.layer3(device, devicePath);
-    if (!link) return undefined;
     this.#devices.addLayer3(device, name, link);
-    const mtu = this.#mtu(tunnel.mtu, link.mtu, link.mtu, `${device} carries at most ${link.mtu}`, path);
-    return { mtu, fingerprint, link: { kind: 'ip', device } };
+    const mtu = this.#mtuOver(link, tunnel, path);
+    return { mtu, fingerprint, link: { kind: 'ip', device: link === undefined ? null : device } };
+  }
+
+  #mtuOver(
+    link: LinkFacts | undefined,
+    { mtu, device }: InterconnectTunnelConfig | DeviceTunnelConfig,
+    path: ConfigPath,
+  ): number {
+    if (link === undefined) return mtu ?? UNKNOWN_MTU;
+    return this.#mtu(mtu, link.mtu, link.mtu, `${device} carries at most ${link.mtu}`, path);
   }
 
   #mtu(wanted: number | null, byDefault: number, most: number, why: string, path: ConfigPath): number {
@@ -187,7 +255,7 @@ class TunnelCompiler {
       candidates.length > 0
         ? `addresses here: ${candidates.join(', ')}`
         : `there is no IPv${family} address here`;
-    this.#findings.problem(path, `${local} is not an address of this host; ${remedy}`);
+    this.#findings.lack(path, `${local} is not an address of this host; ${remedy}`);
     return false;
   }
 }
@@ -198,7 +266,7 @@ export function limitMtu(
   most: number,
   why: string,
   path: ConfigPath,
-  findings: Findings,
+  findings: HostFindings,
 ): number {
   if (wanted <= most) return wanted;
   findings.notice(path, `${wanted} is too large, ${why}; ${most} is used`);

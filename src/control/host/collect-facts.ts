@@ -15,9 +15,11 @@ const linkSchema = z.object({
   mtu: z.int(),
   link_type: z.string(),
   address: z.string().optional(),
+  master: z.string().optional(),
   linkinfo: z
     .object({
       info_kind: z.string().optional(),
+      info_slave_kind: z.string().optional(),
       info_data: z.looseObject({ type: z.string().optional() }).optional(),
     })
     .optional(),
@@ -85,6 +87,8 @@ function parseLinks(json: unknown): Record<string, LinkFacts> {
           ...(kind === 'ethernet' && link.address !== undefined ? { mac: link.address.toLowerCase() } : {}),
           mtu: link.mtu,
           up: link.flags.includes('UP'),
+          ...(link.flags.includes('NO-CARRIER') ? { carrier: false as const } : {}),
+          ...masterOf(link),
           addresses: (link.addr_info ?? []).flatMap((address) =>
             address.local === undefined
               ? []
@@ -110,6 +114,13 @@ function linkKind(link: z.infer<typeof linkSchema>): LinkFacts['kind'] {
   if (link.link_type === 'loopback') return 'loopback';
   if (link.link_type === 'ether') return 'ethernet';
   return link.linkinfo?.info_kind === 'tun' ? 'tun' : 'layer3';
+}
+
+/** A VRF leaves packets their way through prerouting; others take them before that. */
+function masterOf({ master, linkinfo }: z.infer<typeof linkSchema>): Pick<LinkFacts, 'partOf'> {
+  const kind = linkinfo?.info_slave_kind;
+  if (master === undefined || kind === undefined || kind === 'vrf') return {};
+  return { partOf: { kind, name: master } };
 }
 
 function parseDefaultRoutes(json: unknown, family: 4 | 6): DefaultRouteFacts[] {

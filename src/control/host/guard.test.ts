@@ -8,7 +8,14 @@ import { linesOf, NetworkNamespace } from '../../../test/support/network-namespa
 import type { HostSetup, TunDevice } from '../compile/host-setup.ts';
 import { guardRules, removeGuardRules } from './guard-rules.ts';
 
-const TUN: TunDevice = { role: 'tun', index: 3, name: 'tun0', mtu: 1500, tunnel: 'dc' };
+const TUN: TunDevice = {
+  role: 'tun',
+  index: 3,
+  name: 'tun0',
+  mtu: 1500,
+  tunnel: 'dc',
+  present: true,
+};
 const SETUP: HostSetup = { devices: [UPLINK, INTERCONNECT, TUN] };
 
 /** Connects by TCP from a port; prints `connected` or the error's code. */

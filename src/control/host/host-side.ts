@@ -14,7 +14,7 @@ import type { HostDevice, HostSetup } from '../compile/host-setup.ts';
 import type { HostFacts } from '../facts.ts';
 import { Guard, removeGuard } from './guard.ts';
 import { emptyHostState, readHostState, writeHostState } from './host-state.ts';
-import { checkConflicts, Links } from './links.ts';
+import { Links } from './links.ts';
 
 export class HostSide {
   /** Whether an earlier run's set-up stands, to be taken over; its flow memory is of this namespace. */
@@ -59,14 +59,13 @@ export class HostSide {
    * Before the data plane gets a plan: guard and links for it, while what the former one had stays guarded.
    *
    * @returns whether a link was made or changed: the facts may have changed with it.
-   * @throws HostConflictError, before anything is done; CommandError.
+   * @throws CommandError
    */
   async prepare(setup: HostSetup, facts: HostFacts): Promise<boolean> {
-    checkConflicts(setup, facts);
     writeHostState(this.#statePath, this.#links.state);
     await this.#guard.apply(union(setup, this.#setup), facts.links);
     this.#setup = union(setup, this.#setup);
-    return await this.#links.take(setup, facts);
+    return await this.#links.take(setup);
   }
 
   /** After the data plane has applied the plan: what only the former one needed is the host's again. */

@@ -21,7 +21,6 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as z from 'zod';
 import type { HostDevice, HostSetup } from '../compile/host-setup.ts';
-import type { HostFacts } from '../facts.ts';
 import { runCommand } from './command.ts';
 import { type HostState, type LinkState, writeHostState } from './host-state.ts';
 import {
@@ -32,35 +31,12 @@ import {
   writeReservedPorts,
 } from './reserved-ports.ts';
 
-/** The host uses an interface that a site is to have for itself. */
-export class HostConflictError extends Error {
-  override readonly name = 'HostConflictError';
-  readonly code = 'host_conflict';
-}
-
 const linkSchema = z.object({
   ifindex: z.int(),
   ifname: z.string(),
   flags: z.array(z.string()),
   mtu: z.int(),
 });
-
-/**
- * @throws HostConflictError if the host has an address on an interconnect: the site would lose it, or get
- * answers from the host.
- */
-export function checkConflicts(setup: HostSetup, facts: HostFacts): void {
-  for (const device of setup.devices) {
-    if (device.role !== 'exclusive' || device.kind !== 'ethernet') continue;
-    const address = facts.links[device.name]?.addresses.find(({ scope }) => scope !== 'link');
-    if (address === undefined) continue;
-    throw new HostConflictError(
-      `tunnel ${device.tunnel}: the host has the address ${address.address}/${address.prefixLength} on ` +
-        `${device.name}; homeward answers there itself: remove it (ip addr del ` +
-        `${address.address}/${address.prefixLength} dev ${device.name}) and give it as interface_address`,
-    );
-  }
-}
 
 /**
  * Settings of an interface that is a site's. A host without an address on it has no route back to any sender: with
@@ -89,9 +65,9 @@ export class Links {
    * @returns whether an interface was made or changed.
    * @throws CommandError
    */
-  async take(setup: HostSetup, facts: HostFacts): Promise<boolean> {
+  async take(setup: HostSetup): Promise<boolean> {
     const made = await this.#makeTuns(setup);
-    const taken = await this.#takeLinks(setup, facts);
+    const taken = await this.#takeLinks(setup);
     this.#reservePorts(reservedPorts(setup));
     return made || taken;
   }
@@ -113,7 +89,7 @@ export class Links {
 
   async #makeTuns(setup: HostSetup): Promise<boolean> {
     const present = await showLinks();
-    const wanted = setup.devices.filter((device) => device.role === 'tun');
+    const wanted = setup.devices.filter((device) => device.role === 'tun' && device.present);
     const missing = wanted.filter(({ name }) => !present.has(name));
     this.#write({
       ...this.#state,
@@ -134,10 +110,8 @@ export class Links {
     return changed.length > 0;
   }
 
-  async #takeLinks(setup: HostSetup, facts: HostFacts): Promise<boolean> {
-    const wanted = setup.devices.filter(
-      (device) => device.role === 'exclusive' && facts.links[device.name] !== undefined,
-    );
+  async #takeLinks(setup: HostSetup): Promise<boolean> {
+    const wanted = setup.devices.filter((device) => device.role === 'exclusive' && device.present);
     const present = await showLinks();
     const fresh = wanted.filter(({ name }) => {
       const link = present.get(name);

@@ -175,7 +175,7 @@ int packet_open(const char *name, const struct packet_options *options, struct d
 /* Puts another filter in place of the one a socket has. What was received before stays. */
 int packet_filter(int fd, const struct sock_filter *filter, int length);
 /* Notices a device that is gone although nothing was sent or received since, and frames that the kernel dropped. */
-void packet_check(struct loop *loop, int index);
+bool packet_check(struct loop *loop, int index);
 bool packet_receive(struct loop *loop, int index, int frames);
 void packet_send(struct loop *loop, int index);
 
@@ -212,6 +212,8 @@ uint64_t checksum_pseudo(const uint8_t *ip, uint8_t protocol, size_t transport_b
 int file_map(const char *path, size_t bytes, bool create, bool read_only, void **address);
 int network_namespace_cookie(uint64_t *cookie);
 int file_lock(const char *path);
+int namespace_lock(const char *name);
+int namespace_lock_holder(const char *name);
 
 /* unix-socket.c */
 int unix_listen(const char *path);

@@ -1,14 +1,17 @@
 /*
- * Mapped files (flow memory on tmpfs), file locks (one instance a namespace), and which namespace this is.
+ * Mapped files (flow memory on tmpfs), locks (one instance a directory, one a namespace), and which namespace this is.
  */
 #include "homeward.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Makes the file long enough. Its blocks are reserved now: a full tmpfs must not become SIGBUS later. */
@@ -59,6 +62,56 @@ int file_lock(const char *path) {
     return -error;
   }
   return fd;
+}
+
+/* Abstract names belong to a network namespace, and are free when the last descriptor is closed. */
+static int abstract_socket(const char *name, struct sockaddr_un *address, socklen_t *bytes) {
+  memset(address, 0, sizeof *address);
+  address->sun_family = AF_UNIX;
+  last_step = "name";
+  size_t length = strlen(name);
+  if (length == 0 || length >= sizeof address->sun_path) return -ENAMETOOLONG;
+  memcpy(address->sun_path + 1, name, length);
+  *bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length);
+  last_step = "socket";
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  return fd < 0 ? -errno : fd;
+}
+
+/* Returns a descriptor that holds the lock until it is closed everywhere, -EADDRINUSE if another one does. */
+int namespace_lock(const char *name) {
+  struct sockaddr_un address;
+  socklen_t bytes;
+  int fd = abstract_socket(name, &address, &bytes);
+  if (fd < 0) return fd;
+  last_step = "bind";
+  int result = bind(fd, (struct sockaddr *)&address, bytes);
+  /* Listening is what tells others who it is. Nobody is ever accepted: a long queue. */
+  if (result == 0) {
+    last_step = "listen";
+    result = listen(fd, SOMAXCONN);
+  }
+  if (result < 0) {
+    int error = errno;
+    close(fd);
+    return -error;
+  }
+  return fd;
+}
+
+/* The process that took the lock; 0 if nobody holds it, or it cannot be told. */
+int namespace_lock_holder(const char *name) {
+  struct sockaddr_un address;
+  socklen_t bytes;
+  int fd = abstract_socket(name, &address, &bytes);
+  if (fd < 0) return fd;
+  struct ucred holder = {0};
+  socklen_t holder_bytes = sizeof holder;
+  last_step = "connect";
+  int result = connect(fd, (struct sockaddr *)&address, bytes);
+  if (result == 0) result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &holder, &holder_bytes);
+  close(fd);
+  return result < 0 ? 0 : holder.pid;
 }
 
 #ifndef SO_NETNS_COOKIE

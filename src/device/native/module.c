@@ -150,6 +150,22 @@ static napi_value lock_file(napi_env env, napi_callback_info info) {
   return arguments.failed ? NULL : number(env, file_lock(path));
 }
 
+/* lockNamespace(name): descriptor */
+static napi_value lock_namespace(napi_env env, napi_callback_info info) {
+  struct arguments arguments = read_arguments(env, info);
+  char name[MAX_PATH_BYTES];
+  text_at(&arguments, 0, name, sizeof name);
+  return arguments.failed ? NULL : number(env, namespace_lock(name));
+}
+
+/* namespaceLockHolder(name): pid */
+static napi_value lock_holder(napi_env env, napi_callback_info info) {
+  struct arguments arguments = read_arguments(env, info);
+  char name[MAX_PATH_BYTES];
+  text_at(&arguments, 0, name, sizeof name);
+  return arguments.failed ? NULL : number(env, namespace_lock_holder(name));
+}
+
 /* rxAreaBytes(rxFrames, byteQuota) */
 static napi_value rx_area(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
@@ -292,15 +308,15 @@ static napi_value remove_device(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-/* checkDevice(loop, index) */
+/* checkDevice(loop, index): 1 or 0 */
 static napi_value check_device(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
   struct loop *loop = loop_at(&arguments, 0);
   int index = index_at(&arguments, 1);
   if (arguments.failed) return NULL;
   const struct device *device = &loop->devices[index];
-  if (device->fd >= 0 && device->kind != KIND_TUN) packet_check(loop, index);
-  return NULL;
+  /* Of a TUN device we are the other end. */
+  return number(env, device->fd >= 0 && (device->kind == KIND_TUN || packet_check(loop, index)));
 }
 
 /* watch(loop, fd, id, writable) */
@@ -414,6 +430,7 @@ NAPI_MODULE_INIT() {
       {"burst", burst},           {"unixListen", listen_unix}, {"unixAccept", accept_unix},
       {"unixRead", read_unix},    {"unixWrite", write_unix},  {"closeFd", close_fd},
       {"lastStep", step},         {"networkNamespaceCookie", namespace_cookie},
+      {"lockNamespace", lock_namespace}, {"namespaceLockHolder", lock_holder},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

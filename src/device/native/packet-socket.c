@@ -131,14 +131,26 @@ static bool is_gone(int fd, int error) {
   return error == ENETDOWN && has_lost_device(fd);
 }
 
+/* Whether packets can pass: the device is up, and somebody is at its other end. */
+static bool is_running(const struct device *device) {
+  struct ifreq request;
+  memset(&request, 0, sizeof request);
+  request.ifr_ifindex = device->ifindex;
+  /* By its index: it may have been given another name. */
+  if (ioctl(device->fd, SIOCGIFNAME, &request) < 0 || ioctl(device->fd, SIOCGIFFLAGS, &request) < 0) return false;
+  return (request.ifr_flags & IFF_UP) != 0 && (request.ifr_flags & IFF_RUNNING) != 0;
+}
+
 /* ENETDOWN comes once, when the device goes down: on its way out it may still have its index then. */
-void packet_check(struct loop *loop, int index) {
+bool packet_check(struct loop *loop, int index) {
   /* What came while the socket's buffer was full. Reading resets the kernel's count. */
   struct tpacket_stats statistics;
   socklen_t bytes = sizeof statistics;
   if (getsockopt(loop->devices[index].fd, SOL_PACKET, PACKET_STATISTICS, &statistics, &bytes) == 0)
     loop->rx_errors[index] += statistics.tp_drops;
-  if (has_lost_device(loop->devices[index].fd)) loop_remove(loop, index, STATE_GONE);
+  if (!has_lost_device(loop->devices[index].fd)) return is_running(&loop->devices[index]);
+  loop_remove(loop, index, STATE_GONE);
+  return false;
 }
 
 /* Names the buffers of a batch: see homeward.h for the two places a message is received to. */
