@@ -1,0 +1,117 @@
+/**
+ * Every metric there is: what it is called, what it says, by what it is told apart. docs/metrics.md is checked
+ * against this list, and the dashboard in appliance/grafana may use nothing else.
+ *
+ * Names have base units (seconds, bytes) and begin with `homeward_`; counters end with `_total`. `port` is a
+ * tunnel or an egress; `site` is empty for egresses.
+ */
+import type { Metric } from './exposition.ts';
+
+function counter(name: string, help: string, ...labels: readonly string[]): Metric {
+  return { name: `homeward_${name}_total`, type: 'counter', help, labels };
+}
+
+function gauge(name: string, help: string, ...labels: readonly string[]): Metric {
+  return { name: `homeward_${name}`, type: 'gauge', help, labels };
+}
+
+const PORT = ['port', 'site'];
+
+export const METRICS = {
+  buildInfo: gauge('build_info', 'Always 1; which version runs, on which Node.', 'version', 'node'),
+  startTime: gauge('start_time_seconds', 'When the control process began, seconds since 1970.'),
+  planGeneration: gauge('plan_generation', 'Generation of the plan that is in force.'),
+  plansApplied: counter('plans_applied', 'Plans that the data plane has taken.'),
+  problems: gauge('problems', 'Problems that the status tells now.'),
+
+  dataPlaneUp: gauge('dataplane_up', '1 while the data plane runs and has its plan.'),
+  dataPlaneRestarts: counter('dataplane_restarts', 'Times that the data plane was started anew.'),
+  dataPlaneSilent: gauge('dataplane_silent_seconds', 'Since the data plane last said that it is alive.'),
+  busySeconds: counter('dataplane_busy_seconds', 'Time that the loop was not waiting for input.'),
+  bursts: counter('dataplane_bursts', 'Rounds of the loop: send, wait, receive.'),
+  processCpu: counter('process_cpu_seconds', 'Processor time, user and system, by process.', 'process'),
+  processMemory: gauge('process_resident_memory_bytes', 'Resident memory, by process.', 'process'),
+
+  flows: gauge('flows', 'Flows there are.'),
+  flowsLimit: gauge('flows_limit', 'Flows there is room for.'),
+  flowsPerTunnelLimit: gauge('flows_per_tunnel_limit', 'Flows that one tunnel may have.'),
+  creations: counter(
+    'flow_creations',
+    'Attempts to make a flow, by result: created, or the drop reason of the refusal.',
+    'result',
+  ),
+  flowEnds: counter('flow_ends', 'Flows that ended, by how.', 'how'),
+  flowsRestored: counter('flows_restored', 'Flows found again by a new data plane.'),
+  flowsDiscarded: counter('flows_discarded', 'Flow records that a new data plane could not use.'),
+
+  portInfo: gauge(
+    'port_info',
+    'Always 1; what a tunnel or an egress is made of.',
+    ...PORT,
+    'role',
+    'type',
+    'device',
+  ),
+  portUp: gauge('port_up', '1 while packets may leave by the port.', ...PORT),
+  portEnabled: gauge('port_enabled', '1 unless the configuration disables it.', ...PORT),
+  portPackets: counter(
+    'port_packets',
+    'Packets; those that offloads have joined count as one.',
+    ...PORT,
+    'direction',
+  ),
+  portBytes: counter('port_bytes', 'Bytes of IP packets.', ...PORT, 'direction'),
+  portFlows: gauge('port_flows', 'Flows whose originator comes in by the port.', ...PORT),
+  portFlowsCreated: counter('port_flows_created', 'Flows whose first packet came in by the port.', ...PORT),
+  portRepins: counter(
+    'port_repins',
+    'Flows that changed over to the port from another of its site.',
+    ...PORT,
+  ),
+  dropped: counter(
+    'dropped_packets',
+    'Packets dropped, by the port they came in by and the reason; reasons that never happened are left out.',
+    ...PORT,
+    'reason',
+  ),
+
+  icmpErrors: counter('icmp_errors_sent', 'ICMP errors of our own.'),
+  tcpResets: counter('tcp_resets_sent', 'TCP resets of our own.'),
+  echoReplies: counter('echo_replies_sent', 'Pings answered.'),
+  fragments: counter('fragments_received', 'Fragments that came.'),
+  reassembled: counter('datagrams_reassembled', 'Datagrams put together from fragments.'),
+  fragmented: counter('packets_fragmented', 'Packets cut into fragments.'),
+
+  pluginCalls: counter('plugin_calls', 'Calls of hooks of a plugin.', 'plugin'),
+  pluginSeconds: counter('plugin_seconds', 'Time in them, estimated from one call in 32.', 'plugin'),
+  pluginFailures: counter('plugin_failures', 'Calls that failed.', 'plugin'),
+
+  deviceSendErrors: counter('device_send_errors', 'Frames that a device did not take.', 'device'),
+  deviceReceiveErrors: counter('device_receive_errors', 'Frames that could not be received.', 'device'),
+
+  externalPorts: gauge(
+    'external_ports',
+    'External ports (ICMP: identifiers) in use: live, or held for late packets.',
+    'egress',
+    'address',
+    'protocol',
+    'state',
+  ),
+  externalPortsLimit: gauge(
+    'external_ports_limit',
+    'External ports of an address that homeward may use, port forwards included.',
+    'egress',
+    'address',
+    'protocol',
+  ),
+
+  logEvents: counter('flow_log_events', 'Events of flows taken out of the ring for the flow log.'),
+  logWaiting: gauge('flow_log_waiting', 'Events that wait in the ring.'),
+  logLost: counter('flow_log_lost', 'Events lost because the ring was full.'),
+  logSuppressed: counter('flow_log_suppressed', 'Refusals above their rate, which are not logged.'),
+  logBytes: counter('flow_log_written_bytes', 'Bytes written to the file of the flow log.'),
+  logErrors: counter('flow_log_errors', 'Failures to write the file of the flow log.'),
+  ipfixMessages: counter('ipfix_messages', 'IPFIX messages sent.'),
+  ipfixRecords: counter('ipfix_records', 'IPFIX data records sent.'),
+  ipfixLost: counter('ipfix_lost', 'Events that could not be sent to the collector.'),
+} as const satisfies Readonly<Record<string, Metric>>;
