@@ -11,7 +11,7 @@
  */
 import { rmdirSync } from 'node:fs';
 import type { ControlEvents } from './events.ts';
-import { Gateway } from './gateway.ts';
+import type { Gateway } from './gateway.ts';
 import type { GatewayStatus } from './gateway-status.ts';
 import { guardMark } from './host/guard.ts';
 import { HostSide } from './host/host-side.ts';
@@ -27,6 +27,8 @@ import {
   type RuntimeDirectory,
 } from './runtime/runtime-directory.ts';
 import type { SupervisorOptions } from './runtime/supervisor.ts';
+import { startGateway } from './start.ts';
+import type { Configuration } from './store/configuration.ts';
 
 /** What the API may ask for: one member for each topic (`api/routes/`). */
 export interface GatewayControl {
@@ -37,6 +39,8 @@ export interface GatewayControl {
   readonly events: ControlEvents;
   /** Tunnels, sites and plugins one by one. */
   readonly overview: Overview;
+  /** What runs, what ran, and changes of it. */
+  readonly configuration: Configuration;
 }
 
 export interface ApiHandle {
@@ -61,7 +65,7 @@ export interface DaemonOptions {
   /** Default: the process's own. */
   readonly environment?: NodeJS.ProcessEnv;
   readonly supervisor?: SupervisorOptions;
-  /** Refuse to start while the host lacks anything. */
+  /** Refuse to start while the host lacks anything, or with another configuration than the file's. */
   readonly strict?: boolean;
 }
 
@@ -82,15 +86,17 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt);
   let stopWatching = (): void => {};
   try {
-    const gateway = await Gateway.start(configPath, runtime, logger, {
+    const { gateway, configuration } = await startGateway(configPath, runtime, logger, {
       supervisor: options.supervisor,
       strict: options.strict,
+      environment: options.environment,
     });
     const isDown = Promise.withResolvers<void>();
     const api = await serveOrUndo(options, gateway, runtime, {
       events: gateway.events,
       overview: new Overview(gateway),
-      status: () => gateway.status(),
+      configuration,
+      status: async () => withConfiguration(await gateway.status(), configuration),
       down: () => {
         ask('down');
         return isDown.promise;
@@ -100,6 +106,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     logger.info({ gateway: gateway.config.gateway.name, pid: process.pid }, 'homeward is up');
     const what = await asked;
     logger.info(what === 'down' ? 'taking everything down' : 'stopping: guard, devices and flows stay');
+    await configuration.close();
     if (what === 'suspend') {
       await gateway.suspend();
       await api.close();
@@ -155,6 +162,16 @@ export async function takeDown(runtime: RuntimeDirectory = openRuntimeDirectory(
   }
 }
 
+/** The status, with what there is to know of the configuration. */
+function withConfiguration(status: GatewayStatus, configuration: Configuration): GatewayStatus {
+  const { problems, pendingNotice } = configuration;
+  return {
+    ...status,
+    problems: [...problems, ...status.problems],
+    notices: [...(pendingNotice === null ? [] : [pendingNotice]), ...status.notices],
+  };
+}
+
 async function serveOrUndo(
   { serveApi, logger }: DaemonOptions,
   gateway: Gateway,
@@ -168,6 +185,7 @@ async function serveOrUndo(
       logger,
     });
   } catch (error) {
+    await control.configuration.close();
     await gateway.undo();
     throw error;
   }

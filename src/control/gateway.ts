@@ -20,7 +20,6 @@ import { type Compilation, compilePlan, type KnownPorts, routeQueries } from './
 import type { Tolerance } from './compile/host-findings.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
-import { loadConfig } from './config/load.ts';
 import { ControlEvents } from './events.ts';
 import type { HostFacts } from './facts.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
@@ -96,11 +95,11 @@ export class Gateway {
    */
   static async start(
     configPath: string,
+    config: Config,
     runtime: RuntimeDirectory,
     logger: Logger,
     options: GatewayOptions = {},
   ): Promise<Gateway> {
-    const config = loadConfig(configPath);
     const host = HostSide.open(runtime.hostStatePath, () => {
       logger.warn('somebody has changed the guard (nft table homeward): setting it again');
     });

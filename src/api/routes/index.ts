@@ -1,5 +1,6 @@
 /** Every topic of the API: each file registers its own operations. */
 import type { Api } from '../operation.ts';
+import { configRoutes } from './config.ts';
 import { eventRoutes } from './events.ts';
 import { gatewayRoutes } from './gateway.ts';
 import { pluginRoutes } from './plugins.ts';
@@ -11,5 +12,6 @@ export function registerRoutes(api: Api): void {
   tunnelRoutes(api);
   siteRoutes(api);
   pluginRoutes(api);
+  configRoutes(api);
   eventRoutes(api);
 }

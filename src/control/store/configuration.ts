@@ -17,7 +17,7 @@
  */
 import { join } from 'node:path';
 import { type ConfigChange, describeChange, diffConfigs } from '../config/diff.ts';
-import { ConfigError } from '../config/errors.ts';
+import { ConfigError, formatProblem } from '../config/errors.ts';
 import { type LoadedConfig, readConfig } from '../config/load.ts';
 import { readConfigText } from '../config/source.ts';
 import type { ControlEvents } from '../events.ts';
@@ -32,8 +32,6 @@ import { stageFile, writeFileAtomic } from './state-directory.ts';
 const RETRY_MS = 10_000;
 /** Lines of a summary in the history. */
 const MAX_SUMMARY_LINES = 50;
-export const MIN_CONFIRM_MS = 1000;
-export const MAX_CONFIRM_MS = 24 * 3_600_000;
 
 /** What runs the configuration: `Gateway`. */
 export interface RunningGateway {
@@ -85,6 +83,8 @@ export interface Applied {
   readonly revision: Revision | null;
   readonly difference: Difference;
   readonly pending: PendingView | null;
+  /** What is legal but worth knowing, one line each. */
+  readonly notices: readonly string[];
   /** Where a text is kept that was in the file and did not run; null: there was none. */
   readonly unapplied: string | null;
 }
@@ -258,6 +258,7 @@ export class Configuration {
         revision: this.show().revision,
         difference: difference(former, next, effect),
         pending: this.#pending(),
+        notices: next.config.notices.map(formatProblem),
         unapplied: null,
       };
     }
@@ -292,7 +293,13 @@ export class Configuration {
       revision: revision.number,
       summary: done.lines.join('\n'),
     });
-    return { revision, difference: done, pending: this.#pending(), unapplied };
+    return {
+      revision,
+      difference: done,
+      pending: this.#pending(),
+      notices: next.config.notices.map(formatProblem),
+      unapplied,
+    };
   }
 
   /** Writes the history; if that fails, the gateway goes back, too. */
