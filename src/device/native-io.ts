@@ -64,7 +64,7 @@ export interface PacketOptions {
   /** Send past the queueing discipline; default false. */
   readonly qdiscBypass?: boolean;
   /**
-   * Ethernet only: join GRE-encapsulated TCP segments of one receive batch to GSO packets, in the shape in which
+   * Join GRE-encapsulated TCP segments of one receive batch to GSO packets, in the shape in which
    * the kernel's own receive offload delivers them; default true.
    */
   readonly coalesceGre?: boolean;

@@ -6,7 +6,7 @@
  * the first segment with lengths and header checksums made anew, payloads behind each other, a virtio-net
  * header that speaks of the inner TCP header, and there the sum of the pseudo-header.
  *
- * Joined is only what gives the same segments when cut again: the same Ethernet header, outer addresses, TOS,
+ * Joined is only what gives the same segments when cut again: the same Ethernet header (if any), outer addresses, TOS,
  * TTL and key; the same inner addresses, ports, TOS, TTL, acknowledgment, window and options; contiguous
  * sequence numbers; flags ACK and PSH only; all payloads equally long but the last. Checksums are verified
  * before, since the joined packet tells the receiver to trust it.
@@ -55,6 +55,8 @@ enum relation {
 /* One TCP segment inside GRE. Offsets are from the start of its frame. */
 struct segment {
   uint8_t *frame;
+  /* Where what was received begins behind the virtio-net header, and its csum_start counts from: see packet-socket.c. */
+  size_t base;
   size_t inner;
   size_t tcp;
   size_t payload;
@@ -96,20 +98,26 @@ static size_t plain_ip(const uint8_t *ip, size_t available, uint8_t *protocol, s
   return length >= *header_bytes && length <= available ? length : 0;
 }
 
-static bool is_gre(const uint8_t *frame, size_t length) {
+/* Without an Ethernet header, whose place is undefined then, the version alone says what it is. */
+static bool is_gre(const uint8_t *frame, size_t length, size_t base) {
   const uint8_t *ip = frame + PREFIX_BYTES;
-  switch (get16(frame + VNET_BYTES + 12)) {
-    case ETHERTYPE_IPV4:
+  int version = ip[0] >> 4;
+  if (base != PREFIX_BYTES) {
+    uint16_t type = get16(frame + VNET_BYTES + 12);
+    version = type == ETHERTYPE_IPV4 ? 4 : type == ETHERTYPE_IPV6 ? 6 : 0;
+  }
+  switch (version) {
+    case 4:
       return length >= PREFIX_BYTES + 20 && ip[9] == PROTOCOL_GRE;
-    case ETHERTYPE_IPV6:
+    case 6:
       return length >= PREFIX_BYTES + 40 && (ip[6] == PROTOCOL_GRE || PROTOCOL_HAS_PORTS_UNSEEN(ip[6]));
     default:
       return false;
   }
 }
 
-static enum relation classify(struct segment *segment, uint8_t *frame, size_t length) {
-  if (!is_gre(frame, length)) return RELATION_NONE;
+static enum relation classify(struct segment *segment, uint8_t *frame, size_t length, size_t base) {
+  if (!is_gre(frame, length, base)) return RELATION_NONE;
   uint8_t protocol = 0;
   size_t header_bytes = 0;
   size_t outer = plain_ip(frame + PREFIX_BYTES, length - PREFIX_BYTES, &protocol, &header_bytes);
@@ -119,6 +127,7 @@ static enum relation classify(struct segment *segment, uint8_t *frame, size_t le
   if (gre + 8 > end || (frame[gre] & (uint8_t)~GRE_FLAG_KEY) || frame[gre + 1]) return RELATION_OPAQUE;
   uint16_t type = get16(frame + gre + 2);
   segment->frame = frame;
+  segment->base = base;
   segment->inner = gre + (frame[gre] & GRE_FLAG_KEY ? 8 : 4);
   const uint8_t *ip = frame + segment->inner;
   size_t inner = plain_ip(ip, end - segment->inner, &protocol, &header_bytes);
@@ -169,7 +178,7 @@ static bool fits(const struct open_packet *open, const struct segment *segment) 
   /* A packet that may be fragmented needs the identification it had; cutting counts them up from the first. */
   if (ip[0] >> 4 == 4 && !(ip[6] & IPV4_DONT_FRAGMENT) && get16(ip + 4) != open->next_identification) return false;
   if (head->payload + head->payload_bytes + segment->payload_bytes > PREFIX_BYTES + LONGEST) return false;
-  return equal(head, segment, VNET_BYTES, PREFIX_BYTES) && same_service(head, segment, PREFIX_BYTES) &&
+  return equal(head, segment, head->base, PREFIX_BYTES) && same_service(head, segment, PREFIX_BYTES) &&
          same_service(head, segment, head->inner) &&
          /* Acknowledgment and length of the header; window; urgent pointer and options. */
          equal(head, segment, head->tcp + 8, head->tcp + 13) && equal(head, segment, head->tcp + 14, head->tcp + 16) &&
@@ -190,7 +199,7 @@ static bool checksums_are_right(const struct segment *segment) {
     uint16_t start, field;
     memcpy(&start, frame + 6, 2);
     memcpy(&field, frame + segment->tcp + 16, 2);
-    return VNET_BYTES + (size_t)start == segment->tcp && field == checksum_fold(pseudo);
+    return segment->base + (size_t)start == segment->tcp && field == checksum_fold(pseudo);
   }
   return checksum_fold(checksum_add(pseudo, frame + segment->tcp, bytes)) == 0xffff;
 }
@@ -242,8 +251,8 @@ static void finish(struct loop *loop, const struct open_packet *open) {
   write_ip(frame + head->inner, length - head->inner);
   uint16_t sum = checksum_fold(checksum_pseudo(frame + head->inner, PROTOCOL_TCP, length - head->tcp));
   memcpy(frame + head->tcp + 16, &sum, sizeof sum);
-  uint16_t fields[4] = {(uint16_t)(head->payload - VNET_BYTES), (uint16_t)open->segment_bytes,
-                        (uint16_t)(head->tcp - VNET_BYTES), 16};
+  uint16_t fields[4] = {(uint16_t)(head->payload - head->base), (uint16_t)open->segment_bytes,
+                        (uint16_t)(head->tcp - head->base), 16};
   frame[0] = VNET_NEEDS_CHECKSUM;
   frame[1] = frame[head->inner] >> 4 == 4 ? VNET_GSO_TCPV4 : VNET_GSO_TCPV6;
   memcpy(frame + 2, fields, sizeof fields);
@@ -251,6 +260,7 @@ static void finish(struct loop *loop, const struct open_packet *open) {
 }
 
 struct open_packets {
+  size_t base;
   struct open_packet entries[MAX_OPEN];
   int count;
 };
@@ -281,7 +291,7 @@ static void start(struct loop *loop, struct open_packets *open, const struct seg
 /* Takes one frame. Returns true if it went into another one. */
 static bool take(struct loop *loop, struct open_packets *open, uint8_t *frame, size_t length, int rx_index) {
   struct segment segment = {0};
-  enum relation relation = classify(&segment, frame, length);
+  enum relation relation = classify(&segment, frame, length, open->base);
   if (relation == RELATION_NONE) return false;
   if (relation == RELATION_OPAQUE) {
     close_all(loop, open);
@@ -301,8 +311,9 @@ static bool take(struct loop *loop, struct open_packets *open, uint8_t *frame, s
   return false;
 }
 
-void coalesce_gre(struct loop *loop, int first) {
+void coalesce_gre(struct loop *loop, int first, int kind) {
   struct open_packets open;
+  open.base = kind == KIND_ETHERNET ? VNET_BYTES : PREFIX_BYTES;
   open.count = 0;
   int kept = first;
   for (int i = first; i < loop->rx_count; i++) {

@@ -199,8 +199,8 @@ bool segment_begin(struct segmenter *segmenter, const uint8_t *frame, size_t len
 /* Writes the next segment's header_bytes; returns the bytes of its payload, which stays where it is. */
 size_t segment_next(struct segmenter *segmenter, uint8_t *header, const uint8_t **payload);
 
-/* gre-coalesce.c: joins among the frames of rx from `first` on. */
-void coalesce_gre(struct loop *loop, int first);
+/* gre-coalesce.c: joins among the frames of rx from `first` on, which came by a device of that kind. */
+void coalesce_gre(struct loop *loop, int first, int kind);
 
 /* checksum.c */
 uint64_t checksum_add(uint64_t sum, const uint8_t *data, size_t bytes);

@@ -280,7 +280,7 @@ static napi_value add_packet(napi_env env, napi_callback_info info) {
   options.qdisc_bypass = integer_at(&arguments, 5) != 0;
   bool coalesce = integer_at(&arguments, 6) != 0;
   if (arguments.failed) return NULL;
-  struct device device = {.kind = options.kind, .coalesce_gre = coalesce && options.kind == KIND_ETHERNET};
+  struct device device = {.kind = options.kind, .coalesce_gre = coalesce};
   int fd = packet_open(name, &options, &device);
   return add(loop, env, index, fd, &device);
 }

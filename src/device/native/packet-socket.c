@@ -213,7 +213,7 @@ bool packet_receive(struct loop *loop, int index, int frames) {
   }
   loop->large_next += large_used;
   device->large_frames = large_frames;
-  if (device->coalesce_gre) coalesce_gre(loop, first);
+  if (device->coalesce_gre) coalesce_gre(loop, first, device->kind);
   return count < batch;
 }
 

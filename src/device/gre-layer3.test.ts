@@ -1,6 +1,6 @@
 /**
  * Segmentation on devices without a link header, of GRE and, for PPP, of plain IP: through a packet socket on a TUN
- * device, read at the TUN's own end, against segments built by hand.
+ * device, read at the TUN's own end, against segments built by hand. And the other way round: coalescing of GRE.
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -87,6 +87,30 @@ class Line {
     return packets;
   }
 
+  /** Sends packets by the TUN's own end, as wire packets; what the socket received in one burst. */
+  receive(sent: readonly Uint8Array[]): LinePacket[] {
+    const { tun, socket } = this;
+    const memory = tun.memory.bytes;
+    sent.forEach((packet, index) => {
+      const frame = index * 4096;
+      memory.fill(0, frame, frame + FRAME_PREFIX_BYTES);
+      memory.set(packet, frame + FRAME_PREFIX_BYTES);
+      assert.ok(tun.tx.push(frame, FRAME_PREFIX_BYTES + packet.length, 0, 0));
+    });
+    tun.burst(0);
+    const packets: LinePacket[] = [];
+    for (let look = 0; look < PATIENCE && packets.length === 0; look++) {
+      socket.burst(20);
+      for (let index = 0; index < socket.rx.count; index++) {
+        const offset = socket.rx.offset(index);
+        const frame = socket.memory.bytes.slice(offset, offset + socket.rx.lengthBytes(index));
+        const virtio = frame.slice(0, VIRTIO_NET_HEADER_BYTES);
+        packets.push({ virtio, packet: frame.slice(FRAME_PREFIX_BYTES) });
+      }
+    }
+    return packets;
+  }
+
   close(): void {
     this.socket.close();
     this.tun.close();
@@ -158,6 +182,41 @@ if (inOwnNamespace(import.meta.url)) {
       assert.deepEqual(ppp.pass(damaged, 0, 1), []);
       assert.equal(ppp.socket.txErrors[0], 1);
       assertCut(ppp, shapes([{}])[0]!, 1400, true);
+    });
+  });
+  describe('coalescing on a layer-3 device', () => {
+    const segmentsOf = (shape: GreFrameShape, gsoSize: number): Uint8Array[] =>
+      expectedSegments(shape, gsoSize).map((segment) => segment.subarray(LINK_HEADER_BYTES));
+
+    it('joins the segments of a flow to what would be cut into them', () => {
+      for (const outer of [4, 6] as const) {
+        for (const inner of [4, 6] as const) {
+          for (const extra of [{}, { key: 7 }]) {
+            const shape = { outer, inner, protocol: 'tcp', payload: pattern(14_000), ...extra } as const;
+            const { virtio, bytes: frame } = superFrame(shape, 1400);
+            const expected = without(LINK_HEADER_BYTES, { virtio, frame });
+            assert.deepEqual(line.receive(segmentsOf(shape, 1400)), [expected]);
+          }
+        }
+      }
+    });
+
+    it('leaves everything else as it was', () => {
+      const base = { outer: 4, inner: 4, protocol: 'tcp', payload: pattern(4200), key: 7 } as const;
+      const [first, second, third] = segmentsOf(base, 1400);
+      const damaged = second!.slice();
+      damaged[damaged.length - 1]! ^= 1;
+      const notGre = second!.slice();
+      notGre[9] = 48;
+      const [summed] = segmentsOf({ ...base, checksum: true, tcpSequence: 2400 }, 1400);
+      for (const [name, other] of Object.entries({ third: third!, damaged, notGre, summed: summed! })) {
+        const received = line.receive([first!, other]);
+        assert.deepEqual(
+          received.map(({ packet }) => packet),
+          [first!, other],
+          name,
+        );
+      }
     });
   });
 }
