@@ -35,6 +35,7 @@ import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-pro
 import type { Logger } from './runtime/logger.ts';
 import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
 import { DataPlaneGoneError, Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
+import { Telemetry } from './telemetry.ts';
 
 /** A device that came or went under the hands of a command: how often the change is tried with the host as it is then. */
 const MAX_ATTEMPTS = 3;
@@ -48,6 +49,8 @@ export interface GatewayOptions {
 export class Gateway {
   /** What changes, as it happens. */
   readonly events = new ControlEvents();
+  /** Metrics and the flow log. */
+  readonly telemetry: Telemetry;
   #config: Config;
   readonly #configPath: string;
   readonly #runtime: RuntimeDirectory;
@@ -85,6 +88,12 @@ export class Gateway {
     this.#identities = identities;
     this.#supervisor = new Supervisor(runtime, supervisorOptions);
     this.#watch = new HostWatch(() => void this.#followHost());
+    this.telemetry = new Telemetry({
+      runtime,
+      logger,
+      report: () => this.#supervisor.report,
+      problems: () => this.#report.problems.length,
+    });
     this.#logSupervisor();
   }
 
@@ -140,7 +149,7 @@ export class Gateway {
           : { current: status.flows, max: status.maxFlows, created: status.flowsCreated },
       devices: status?.devices ?? [],
       plugins: status?.plugins ?? [],
-      problems: this.#report.problems,
+      problems: [...this.#report.problems, ...this.telemetry.problems],
       notices: [...this.#config.notices.map(formatProblem), ...this.#report.notices],
     };
   }
@@ -186,12 +195,18 @@ export class Gateway {
   async suspend(): Promise<void> {
     await this.#end();
     await this.#supervisor.stop();
+    await this.telemetry.close();
   }
 
   /** Takes everything down. */
   async down(): Promise<void> {
     await this.#end();
-    await this.#host.takeDown(() => this.#supervisor.stop());
+    await this.#host.takeDown(async () => {
+      // What is logged of flows has an end.
+      if (this.#config.flowLog !== null) await this.#supervisor.flush({}).catch(() => 0);
+      await this.#supervisor.stop();
+    });
+    await this.telemetry.close();
     clearRuntimeDirectory(this.#runtime);
   }
 
@@ -253,6 +268,7 @@ export class Gateway {
     }
     this.#known = compilation.known;
     await this.#host.finish(compilation.host, facts);
+    await this.telemetry.configure(this.#config, plan);
   }
 
   /** The size of the flow memory is a data plane's for life: another one takes over, with the flows. */
@@ -306,13 +322,14 @@ export class Gateway {
 
   async #end(): Promise<void> {
     this.#ended = true;
-    this.#watch.stop();
+    await this.#watch.stop();
     await this.#work;
   }
 
   /** After a start that failed: the host as it was found. */
   async undo(): Promise<void> {
     await this.#end();
+    await this.telemetry.close();
     if (this.#host.takesOver) {
       // As the run before left it, and with its data plane if that still runs.
       if (this.#supervisor.adopted) this.#supervisor.leave();

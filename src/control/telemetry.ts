@@ -23,6 +23,7 @@ import type { RuntimeDirectory } from './runtime/runtime-directory.ts';
 import type { DataPlaneReport } from './runtime/supervisor.ts';
 
 const RETRY_MS = 5000;
+const PROBLEMS_INTERVAL_MS = 1000;
 
 export interface TelemetryOptions {
   readonly runtime: RuntimeDirectory;
@@ -47,6 +48,8 @@ export class Telemetry {
   #server: MetricsServer | undefined;
   #listenProblem = '';
   #retry: NodeJS.Timeout | undefined;
+  readonly #problemTimer: NodeJS.Timeout;
+  #told = '';
   /** Changes run one after the other. */
   #work: Promise<void> = Promise.resolve();
 
@@ -56,6 +59,8 @@ export class Telemetry {
     this.#memory = new MappedFlowMemory(flowMemoryPath);
     this.#ringPath = flowEventsPath(flowMemoryPath);
     this.#dropLog = new DropLog(options.logger, () => ({ plan: this.#plan, memory: this.#memory.get() }));
+    this.#problemTimer = setInterval(() => this.#tellProblems(), PROBLEMS_INTERVAL_MS);
+    this.#problemTimer.unref();
   }
 
   /** Takes the configuration that runs, and the plan made from it. Never rejects. */
@@ -103,6 +108,7 @@ export class Telemetry {
   async close(): Promise<void> {
     await this.#work;
     clearTimeout(this.#retry);
+    clearInterval(this.#problemTimer);
     this.#dropLog.stop();
     this.#listen = null;
     await this.#server?.close();
@@ -121,6 +127,14 @@ export class Telemetry {
     } else {
       this.#flowLog.configure(flowLog);
     }
+  }
+
+  #tellProblems(): void {
+    const problems = this.problems.join('; ');
+    if (problems === this.#told) return;
+    if (problems !== '') this.#options.logger.warn(problems);
+    else this.#options.logger.info('metrics and flow log work again');
+    this.#told = problems;
   }
 
   /** The address may be free later: it is tried until it works or is not wanted any more. */

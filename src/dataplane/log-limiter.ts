@@ -5,8 +5,9 @@
 
 const BURST = 20;
 const INTERVAL_MS = 3000;
-/** Sources that are told apart; all further ones share one allowance. */
-const MAX_SOURCES = 256;
+/** Sources that are told apart at a time; where all of them are busy, further ones share one allowance. */
+const MAX_SOURCES = 1024;
+const FULL_AGAIN_MS = BURST * INTERVAL_MS;
 
 interface Allowance {
   lines: number;
@@ -23,6 +24,7 @@ export class LogLimiter {
    * @returns how many lines of this source were held back since its last one, or -1 if this one is to be, too
    */
   allow(source: string, nowMs: number): number {
+    if (!this.allowances.has(source) && this.allowances.size >= MAX_SOURCES) this.forgetIdle(nowMs);
     const key = this.allowances.has(source) || this.allowances.size < MAX_SOURCES ? source : '';
     let allowance = this.allowances.get(key);
     if (allowance === undefined) {
@@ -44,5 +46,13 @@ export class LogLimiter {
     const { heldBack } = allowance;
     allowance.heldBack = 0;
     return heldBack;
+  }
+
+  /** Sources that were quiet for so long that they may write all again are as good as new ones. */
+  private forgetIdle(nowMs: number): void {
+    for (const [source, { lines, reckonedMs, heldBack }] of this.allowances) {
+      const missingMs = FULL_AGAIN_MS - lines * INTERVAL_MS;
+      if (heldBack === 0 && (nowMs - reckonedMs) >>> 0 >= missingMs) this.allowances.delete(source);
+    }
   }
 }

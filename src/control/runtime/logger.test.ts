@@ -27,3 +27,30 @@ test('JSON lines where nobody looks, words on a terminal', () => {
   assert.equal(terminal.lines.length, 1);
   assert.match(terminal.lines[0]!, /^\d\d:\d\d:\d\d warn {2}is down {2}port=lyon-ic {2}flows=3\n$/);
 });
+
+test('lines that say the same are limited, others are not', () => {
+  const file = capture(false);
+  const logger = createLogger({ stream: file.stream, level: 'debug' });
+  for (let i = 0; i < 1000; i++) {
+    logger.warn({ port: 'lyon-ic', attempt: i }, 'is down');
+    logger.debug({ reason: i % 2 === 0 ? 'no_flow' : 'no_route' }, 'packets dropped');
+  }
+  logger.warn({ port: 'paris-gre' }, 'is down');
+  logger.warn('is down');
+  const said = file.lines.map((line) => JSON.parse(line) as { msg: string; port?: string; reason?: string });
+  assert.equal(said.filter(({ port }) => port === 'lyon-ic').length, 20);
+  assert.equal(said.filter(({ reason }) => reason === 'no_flow').length, 20);
+  assert.equal(said.length, 62);
+});
+
+test('the next line that passes tells how many were held back', (t) => {
+  let nowMs = 5000;
+  t.mock.method(performance, 'now', () => nowMs);
+  const file = capture(false);
+  const logger = createLogger({ stream: file.stream });
+  for (let i = 0; i < 25; i++) logger.info('again');
+  nowMs += 3000;
+  logger.info('again');
+  assert.equal(file.lines.length, 21);
+  assert.deepEqual(JSON.parse(file.lines.at(-1)!).heldBack, 5);
+});

@@ -1,7 +1,11 @@
 /**
  * The log: pino's JSON lines, or on a terminal short lines for people. Secrets and packets never go there.
+ *
+ * Lines that say the same are limited: some at once, then a few a minute; the next one that passes tells how many were
+ * held back (`heldBack`). The same: level, message, and the reason or port or plugin that it is about.
  */
-import { type DestinationStream, type Logger, pino } from 'pino';
+import { type DestinationStream, type Logger, type LoggerOptions as PinoOptions, pino } from 'pino';
+import { LogLimiter } from '../../dataplane/log-limiter.ts';
 
 export type { Logger };
 
@@ -26,11 +30,33 @@ export interface LoggerOptions {
 export function createLogger(options: LoggerOptions = {}): Logger {
   const stream = options.stream ?? process.stderr;
   const level = options.level ?? 'info';
-  if (!stream.isTTY) return pino({ level, base: null }, stream as DestinationStream);
-  return pino(
-    { level, base: null },
-    { write: (line: string) => void stream.write(`${formatForPeople(line)}\n`) },
-  );
+  const settings: PinoOptions = { level, base: null, hooks: { logMethod: limiting() } };
+  if (!stream.isTTY) return pino(settings, stream as DestinationStream);
+  return pino(settings, { write: (line: string) => void stream.write(`${formatForPeople(line)}\n`) });
+}
+
+/** What lines may be about, beside their message: each is limited on its own. */
+const SUBJECTS: readonly string[] = ['reason', 'port', 'plugin', 'device'];
+
+function limiting(): NonNullable<NonNullable<PinoOptions['hooks']>['logMethod']> {
+  const limiter = new LogLimiter();
+  return function limit(args, method, level) {
+    const [first, second] = args as unknown as readonly unknown[];
+    const isObject = typeof first === 'object' && first !== null;
+    const fields = (isObject ? first : {}) as Readonly<Record<string, unknown>>;
+    const about = SUBJECTS.map((name) => String(fields[name] ?? '')).join(' ');
+    const heldBack = limiter.allow(
+      `${level} ${String(isObject ? second : first)} ${about}`,
+      performance.now() | 0,
+    );
+    if (heldBack < 0) return;
+    if (heldBack === 0 || first instanceof Error) method.apply(this, args);
+    else
+      method.apply(this, [
+        { ...fields, heldBack },
+        ...(isObject ? args.slice(1) : args),
+      ] as unknown as typeof args);
+  };
 }
 
 /** `12:34:56 warn  tunnel is down  port=lyon-ic`, from pino's JSON line. */

@@ -12,6 +12,7 @@
  *    api.sock           the API, where the configuration names no other place
  *    flow-memory        mapped by the data plane; if this is no tmpfs, then instead in
  *  /dev/shm/homeward-<inode>[-<hash>]/flow-memory
+ *    flow-events       beside the flow memory, where there is a flow log: what control has not read yet
  * ```
  *
  * Named after the network namespace, because that is what one instance owns: two namespaces of a host may each
@@ -20,6 +21,7 @@
 import { createHash } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { flowEventsPath } from '../../dataplane/flow-events-file.ts';
 
 /** Paths of one instance. */
 export interface RuntimeDirectory {
@@ -75,6 +77,8 @@ export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.en
 /** Removes flow memory and identities: they are worth something only together. */
 export function forgetFlows(runtime: RuntimeDirectory): void {
   rmSync(runtime.flowMemoryPath, { force: true });
+  // Half-made, of a data plane that was killed.
+  rmSync(`${runtime.flowMemoryPath}.next`, { force: true });
   rmSync(runtime.identitiesPath, { force: true });
 }
 
@@ -86,6 +90,7 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
   rmSync(runtime.dataPlaneLogPath, { force: true });
   rmSync(runtime.hostStatePath, { force: true });
   rmSync(runtime.defaultApiSocketPath, { force: true });
+  rmSync(flowEventsPath(runtime.flowMemoryPath), { force: true });
   // Half-written files of a process that was killed.
   for (const name of readdirSync(runtime.directory)) {
     if (/^(identities|host-state|dataplane)\.json\..*tmp$/.test(name)) rmSync(join(runtime.directory, name));
