@@ -65,7 +65,9 @@ import { PortTable, portIndex } from './port-table.ts';
 import { Reassembler } from './reassembly.ts';
 import { RoutingTable } from './routing-table.ts';
 import { Segmenter } from './segmentation.ts';
+import { Strays } from './strays.ts';
 import { TcpResets } from './tcp-reset.ts';
+import { TunnelProbes } from './tunnel-probes.ts';
 
 /** Packet memory for fragments that wait and datagrams that are whole. */
 const REASSEMBLY_BYTES = 4 * 1024 * 1024;
@@ -105,6 +107,10 @@ export class Assembly {
   readonly scratch: Scratch;
   /** Where captures look at packets. */
   readonly tap: PacketTap;
+  /** Test packets of our own. */
+  readonly probes: TunnelProbes;
+  /** Packets that came by a tunnel where nothing expects them. */
+  readonly strays: Strays;
   private readonly flowMemory: FlowMemory;
   private readonly reassembler: Reassembler;
   private readonly end: FlowEnd;
@@ -160,6 +166,8 @@ export class Assembly {
       this.policy.ports,
       this.counters,
     );
+    this.probes = new TunnelProbes(view, this.link, this.scratch, random);
+    this.strays = new Strays(table, nowMs);
     this.end = new FlowEnd(this.state, this.counters, this.policy.chain, nowMs);
     this.pipeline = new Pipeline(
       {
@@ -181,6 +189,8 @@ export class Assembly {
         errors,
         counters: this.counters,
         tap: this.tap,
+        probes: this.probes,
+        strays: this.strays,
       },
       this.policy,
     );

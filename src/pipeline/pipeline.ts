@@ -56,7 +56,9 @@ import { LiveFlow } from './plugin-chain.ts';
 import type { PortTable } from './port-table.ts';
 import type { Reassembler } from './reassembly.ts';
 import { segmentsOf } from './segments.ts';
+import type { Strays } from './strays.ts';
 import { translateIcmpError } from './translate.ts';
+import type { TunnelProbes } from './tunnel-probes.ts';
 
 /** Drop reasons by what `trackTcp` answers. */
 const TCP_REASONS = [0, DROP.tcp_state, DROP.tcp_window, DROP.tcp_reset];
@@ -73,11 +75,15 @@ export interface PipelineParts {
   readonly errors: OwnErrors;
   readonly counters: Counters;
   readonly tap: PacketTap;
+  readonly probes: TunnelProbes;
+  readonly strays: Strays;
 }
 
 export class Pipeline {
   private readonly view: PacketView;
   private readonly tap: PacketTap;
+  private readonly probes: TunnelProbes;
+  private readonly strays: Strays;
   private readonly link: LinkLayer;
   private readonly reassembler: Reassembler;
   private readonly state: FlowState;
@@ -99,6 +105,8 @@ export class Pipeline {
   constructor(parts: PipelineParts, policy: FlowPolicy) {
     this.view = parts.view;
     this.tap = parts.tap;
+    this.probes = parts.probes;
+    this.strays = parts.strays;
     this.link = parts.link;
     this.reassembler = parts.reassembler;
     this.state = parts.state;
@@ -179,6 +187,7 @@ export class Pipeline {
    */
   private linkLocal(reason: number, port: number, nowMs: number): number {
     const view = this.view;
+    if (this.probes.waiting !== 0 && this.probes.take(view, port)) return -1;
     if (!isLinkLocal(view.family, view.src0, view.src3)) return reason;
     if (reason === DROP.bad_source && view.icmpKind === ICMP_ERROR) {
       return isLinkLocal(view.family, view.dst0, view.dst3) ? reason : 0;
@@ -382,6 +391,7 @@ export class Pipeline {
   /** No flow: for the gateway itself, or the first packet of a new flow, or nothing. */
   private miss(port: number, nowMs: number): number {
     const view = this.view;
+    if (this.probes.waiting !== 0 && this.probes.take(view, port)) return 0;
     const { gatewayAddresses, ports } = this.policy;
     const forGateway = gatewayAddresses.has(view.family, view.dst0, view.dst1, view.dst2, view.dst3);
     if (forGateway && ports.isEgress[port] === 0) {
@@ -397,10 +407,10 @@ export class Pipeline {
     if (record < 0) {
       const { reason, reject } = this.setup;
       this.counters.countCreation(reason);
+      if (reason === DROP.no_flow) this.strays.note(view, port, ports, nowMs);
       if (this.events !== undefined) this.tellRefusal(this.events, port, reason, nowMs);
       if (reject) this.errors.refused(view, port, nowMs);
-      else if (ports.isEgress[port] === 0 && isUnreachable(reason))
-        this.errors.unreachable(view, port, nowMs);
+      else if (ports.isEgress[port] === 0) this.errors.notSetUp(view, port, reason, nowMs);
       return reason;
     }
     this.counters.add(COUNTER.flows_created, 1);
@@ -424,6 +434,7 @@ export class Pipeline {
   tick(nowMs: number, bootSeconds: number): void {
     this.setup.bootSeconds = bootSeconds;
     this.link.tick(nowMs);
+    if (this.probes.waiting !== 0) this.probes.sweep(nowMs);
     this.reassembler.sweep(nowMs);
     this.end.sweep(nowMs);
   }
@@ -436,16 +447,6 @@ function isPluginReason(reason: number): boolean {
     reason === DROP.policy_reject ||
     reason === DROP.plugin_failed ||
     reason === DROP.verdict_unsupported
-  );
-}
-
-/** Refusals that say nothing but that there is no way: the sender may know (RFC 1812, 5.2.7.1). */
-function isUnreachable(reason: number): boolean {
-  return (
-    reason === DROP.no_route ||
-    reason === DROP.ambiguous_destination ||
-    reason === DROP.private_destination ||
-    reason === DROP.port_down
   );
 }
 
