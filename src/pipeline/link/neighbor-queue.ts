@@ -2,8 +2,13 @@
  * Frames that wait for a neighbour's MAC: copies in a region of packet memory of their own.
  *
  * Blocks of one size, a list for each neighbour, all bounded: {@link QUEUE_PER_NEIGHBOR} frames for a
- * neighbour, a share of the pool for a device. A frame that was handed to the output list is sent by the next
- * burst only, so its block rests until then (`Scratch` tells one burst from the next by `bursts`).
+ * neighbour, a share of the pool for a device. The last quarter of a share is for neighbours of whom nothing waits
+ * yet, so that some that are silent do not keep the first packet to another from waiting. A frame that was handed
+ * to the output list is sent by the next burst only, so its block rests until then (`Scratch` tells one burst from
+ * the next by `bursts`).
+ *
+ * Longer frames than a block holds cannot wait: GSO packets, and what a device with jumbo frames carries. They come
+ * first only where a sender begins with them.
  *
  * ```
  *          take            giveBack(sent)              next burst
@@ -80,11 +85,19 @@ export class NeighborQueue {
     return this.base + block * BLOCK_BYTES + 8;
   }
 
-  /** Copies a frame into a free block. Returns the block, or -1: no room, the device's share is used up, too long. */
+  /** Whether a frame of this length can wait at all. */
+  isTooLong(lengthBytes: number): boolean {
+    return lengthBytes > FRAME_PREFIX_BYTES + QUEUE_PACKET_BYTES;
+  }
+
+  /** Whether what is left of the device's share is for neighbours of whom nothing waits. */
+  isScarce(device: number): boolean {
+    return this.share - this.counts[device] <= this.share >> 2;
+  }
+
+  /** Copies a frame, not too long, into a free block. Returns the block, or -1: no room, or the device's share is used up. */
   take(frame: number, lengthBytes: number, device: number): number {
-    if (lengthBytes > FRAME_PREFIX_BYTES + QUEUE_PACKET_BYTES || this.counts[device] >= this.share) {
-      return NONE;
-    }
+    if (this.counts[device] >= this.share) return NONE;
     this.wake();
     const block = this.free;
     if (block === NONE) return NONE;

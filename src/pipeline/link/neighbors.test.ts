@@ -204,6 +204,53 @@ test('waiting packets are bounded per device, so that one site cannot keep anoth
   assert.equal(destination(bench.takeSent()[0]), SECOND_MAC);
 });
 
+test('a silent host does not keep the first packets to its neighbours from waiting', () => {
+  const bench = oneSite({ waitingFrames: 32 });
+  for (let number = 0; number < 100; number++) {
+    assert.equal(
+      bench.send(0, udp('10.0.1.2', `silent ${number}`)),
+      'none',
+      'the newest takes the place of the oldest',
+    );
+  }
+  assert.deepEqual(bench.takeDrops(), Array(76).fill('0:neighbor_queue'));
+  for (let host = 10; host < 18; host++) assert.equal(bench.send(0, udp(`10.0.1.${host}`, 'first')), 'none');
+  assert.equal(bench.send(0, udp('10.0.1.18', 'first')), 'neighbor_queue', 'now the share is used up');
+  assert.deepEqual(bench.takeDrops(), []);
+  bench.takeSent();
+  for (let host = 10; host < 18; host++) bench.receive(0, arpReply(PEER_MAC, `10.0.1.${host}`));
+  const sent = bench.takeSent().map((frame) => Buffer.from(frame.packet.slice(28)).toString());
+  assert.deepEqual(sent, Array(8).fill('first'));
+  bench.wait(3250);
+  assert.deepEqual(
+    bench.takeDrops(),
+    Array(24).fill('0:neighbor_unresolved'),
+    'what the silent host left behind',
+  );
+  assert.equal(bench.send(0, udp('10.0.1.2')), 'neighbor_unresolved');
+});
+
+test('a frame that is too long to wait is refused, and pushes nothing out', () => {
+  const bench = oneSite();
+  assert.equal(bench.send(0, udp('10.0.1.2', 'x'.repeat(3000))), 'neighbor_queue');
+  assert.equal(bench.takeSent().length, 1, 'but the neighbour is asked for');
+  assert.equal(bench.send(0, udp('10.0.1.2', 'short')), 'none');
+  assert.equal(bench.send(0, udp('10.0.1.2', 'x'.repeat(3000))), 'neighbor_queue');
+  bench.receive(0, arpReply(PEER_MAC, '10.0.1.2'));
+  assert.equal(bench.takeSent().length, 1);
+  assert.equal(bench.send(0, udp('10.0.1.2', 'x'.repeat(3000))), 'none');
+  assert.deepEqual(bench.takeDrops(), []);
+});
+
+test('what does not fit into the output list when a neighbour answers is counted', () => {
+  const bench = oneSite({ txCapacity: 8 });
+  for (let number = 0; number < 12; number++) bench.send(0, udp('10.0.1.2'));
+  bench.takeSent();
+  bench.receive(0, arpReply(PEER_MAC, '10.0.1.2'));
+  assert.equal(bench.takeSent().length, 8);
+  assert.deepEqual(bench.takeDrops(), Array(4).fill('0:output_full'));
+});
+
 test('a neighbour in use is asked again, directly, and stays while it answers', () => {
   const bench = acquainted();
   assert.equal(bench.wait(REACHABLE_MS + 500).length, 0, 'an idle neighbour is left in peace');

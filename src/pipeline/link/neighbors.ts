@@ -141,14 +141,20 @@ export class Neighbors {
   }
 
   /**
-   * Keeps a copy of a finished frame, but for its destination, until the neighbour answers. The oldest frame
-   * gives way when there are too many. Returns 0, or the DROP number if there is no room for this one.
+   * Keeps a copy of a finished frame, but for its destination, until the neighbour answers. The neighbour's oldest
+   * frame gives way when there are too many (RFC 4861, 7.2.2). Returns 0, or the DROP number if there is no room for
+   * this one.
    */
   hold(entry: number, frame: number, lengthBytes: number, flags: number, port: LinkPort): number {
     const table = this.table;
     const queue = this.queue;
-    if (table.queueCount[entry] >= QUEUE_PER_NEIGHBOR) this.dropFirst(entry, DROP.neighbor_queue);
-    const block = queue.take(frame, lengthBytes, table.device[entry]);
+    const device = table.device[entry];
+    const waiting = table.queueCount[entry];
+    if (queue.isTooLong(lengthBytes)) return DROP.neighbor_queue;
+    if (waiting >= QUEUE_PER_NEIGHBOR || (waiting > 0 && queue.isScarce(device))) {
+      this.dropFirst(entry, DROP.neighbor_queue);
+    }
+    const block = queue.take(frame, lengthBytes, device);
     if (block === NONE) return DROP.neighbor_queue;
     queue.flags[block] = flags;
     queue.port[block] = port.index;
