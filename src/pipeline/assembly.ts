@@ -43,6 +43,8 @@ import { IPV4, IPV6, PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/pack
 import { PacketTap } from './capture/packet-tap.ts';
 import { Departure } from './departure.ts';
 import { EchoResponder } from './echo-responder.ts';
+import { Explainer } from './explain/explain.ts';
+import type { Explanation, Question } from './explain/explanation.ts';
 import { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowSetupStage } from './flow-setup.ts';
@@ -114,6 +116,7 @@ export class Assembly {
   private readonly flowMemory: FlowMemory;
   private readonly reassembler: Reassembler;
   private readonly end: FlowEnd;
+  private readonly departure: Departure;
   private readonly onPluginFailure: AssemblyOptions['onPluginFailure'];
   private policy: FlowPolicy;
   private plan: Plan;
@@ -166,6 +169,15 @@ export class Assembly {
       this.policy.ports,
       this.counters,
     );
+    this.departure = new Departure(
+      view,
+      this.link,
+      errors,
+      identifications,
+      new Fragmenter(this.scratch, identifications),
+      new Segmenter(this.scratch),
+      this.counters,
+    );
     this.probes = new TunnelProbes(view, this.link, this.scratch, random);
     this.strays = new Strays(table, nowMs);
     this.end = new FlowEnd(this.state, this.counters, this.policy.chain, nowMs);
@@ -177,15 +189,7 @@ export class Assembly {
         state: this.state,
         setup: new FlowSetupStage(this.state, this.policy),
         end: this.end,
-        departure: new Departure(
-          view,
-          this.link,
-          errors,
-          identifications,
-          new Fragmenter(this.scratch, identifications),
-          new Segmenter(this.scratch),
-          this.counters,
-        ),
+        departure: this.departure,
         errors,
         counters: this.counters,
         tap: this.tap,
@@ -241,6 +245,17 @@ export class Assembly {
       if (former !== undefined && former.generation !== generation) this.counters.clearPort(index);
     }
     this.counters.add(COUNTER.plans_applied, 1);
+  }
+
+  /**
+   * What would become of a packet, or becomes of a flow, and why; undefined if the flow or port is not there. Changes
+   * nothing. Between two bursts.
+   *
+   * @throws Error for texts that are no addresses
+   */
+  explain(question: Question, nowMs: number): Explanation | undefined {
+    const { plan, policy, state, link, departure } = this;
+    return new Explainer({ plan, policy, state, link, departure }).explain(question, nowMs);
   }
 
   /** Forgets everything built in scratch memory; before a burst's frames are processed. */
