@@ -6,7 +6,7 @@
 import { join, resolve } from 'node:path';
 import { runCli } from './cli/cli.ts';
 import type { CheckedConfig } from './cli/services.ts';
-import { readDuration } from './control/config/units.ts';
+import { readDuration, readSize } from './control/config/units.ts';
 
 async function runDaemon(configPath: string): Promise<void> {
   const [{ runDaemon: run }, { createLogger }, { serveApi }] = await Promise.all([
@@ -48,6 +48,6 @@ async function apiSocketPath(configPath: string | undefined): Promise<string> {
 }
 
 await runCli(
-  { runDaemon, takeDownLeftovers, checkConfig, apiSocketPath, readDuration },
+  { runDaemon, takeDownLeftovers, checkConfig, apiSocketPath, readDuration, readSize },
   process.argv.slice(2),
 );

@@ -21,6 +21,8 @@ export interface CliServices {
   checkConfig(path: string): Promise<CheckedConfig>;
   /** Milliseconds of a duration such as `30s`; undefined for anything else. */
   readDuration(text: string): number | undefined;
+  /** Bytes of a size such as `64KiB`; undefined for anything else. */
+  readSize(text: string): number | undefined;
   /** The API socket of this network namespace's instance; of the configuration's, if one is given. */
   apiSocketPath(configPath: string | undefined): Promise<string>;
 }

@@ -10,6 +10,7 @@
  * The API's server is given to {@link runDaemon}: it stands above this in the order of imports.
  */
 import { rmdirSync } from 'node:fs';
+import type { CaptureService } from './capture/capture-service.ts';
 import type { ControlEvents } from './events.ts';
 import type { Gateway } from './gateway.ts';
 import type { GatewayStatus } from './gateway-status.ts';
@@ -37,6 +38,7 @@ export interface GatewayControl {
   down(): Promise<void>;
   /** What changes, as it happens. */
   readonly events: ControlEvents;
+  readonly captures: CaptureService;
   /** Tunnels, sites and plugins one by one. */
   readonly overview: Overview;
   /** What runs, what ran, and changes of it. */
@@ -93,6 +95,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
     const isDown = Promise.withResolvers<void>();
     const api = await serveOrUndo(options, gateway, runtime, {
+      captures: gateway.captures,
       events: gateway.events,
       overview: new Overview(gateway),
       configuration,

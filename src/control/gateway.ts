@@ -16,6 +16,7 @@
  */
 
 import type { Plan } from '../pipeline/plan.ts';
+import { CaptureService } from './capture/capture-service.ts';
 import { type Compilation, compilePlan, type KnownPorts, routeQueries } from './compile/compile.ts';
 import type { Tolerance } from './compile/host-findings.ts';
 import type { Config } from './config/config.ts';
@@ -49,6 +50,8 @@ export interface GatewayOptions {
 export class Gateway {
   /** What changes, as it happens. */
   readonly events = new ControlEvents();
+  /** Packets for operators to look at. */
+  readonly captures: CaptureService;
   /** Metrics and the flow log. */
   readonly telemetry: Telemetry;
   #config: Config;
@@ -88,6 +91,13 @@ export class Gateway {
     this.#identities = identities;
     this.#supervisor = new Supervisor(runtime, supervisorOptions);
     this.#watch = new HostWatch(() => void this.#followHost());
+    this.captures = new CaptureService({
+      gatewayName: () => this.#config.gateway.name,
+      directory: runtime.flowMemoryDirectory,
+      plan: () => this.#plan,
+      supervisor: this.#supervisor,
+      events: this.events,
+    });
     this.telemetry = new Telemetry({
       runtime,
       logger,

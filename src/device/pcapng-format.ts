@@ -29,6 +29,8 @@ export const OPTION_INTERFACE_DESCRIPTION = 3;
 export const OPTION_PACKET_FLAGS = 2;
 export const FLAGS_INBOUND = 1;
 export const FLAGS_OUTBOUND = 2;
+/** In an enhanced packet: uint64, packets lost since the one before. */
+export const OPTION_PACKET_DROPS = 4;
 /** In interface statistics: uint64, packets received, and packets dropped for want of room. */
 export const OPTION_STATISTICS_RECEIVED = 4;
 export const OPTION_STATISTICS_DROPPED = 5;

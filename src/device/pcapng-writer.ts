@@ -25,6 +25,7 @@ import {
   OPTION_END,
   OPTION_INTERFACE_DESCRIPTION,
   OPTION_INTERFACE_NAME,
+  OPTION_PACKET_DROPS,
   OPTION_PACKET_FLAGS,
   OPTION_STATISTICS_DROPPED,
   OPTION_STATISTICS_RECEIVED,
@@ -61,6 +62,8 @@ export interface InterfaceToWrite {
 export interface PacketNotes {
   readonly comments?: readonly string[];
   readonly direction?: 'inbound' | 'outbound';
+  /** Packets lost to the capture since the one before; default 0. */
+  readonly dropped?: number;
 }
 
 /** Of an interface, over the whole capture. */
@@ -125,6 +128,7 @@ export class PcapngWriter {
     this.#block(BLOCK_ENHANCED_PACKET, body, data, [
       ...(notes.comments ?? []).flatMap((comment) => textOption(OPTION_COMMENT, comment)),
       ...this.#flags(notes.direction),
+      ...(notes.dropped ? [{ code: OPTION_PACKET_DROPS, value: this.#uint64(notes.dropped) }] : []),
     ]);
   }
 

@@ -1,5 +1,6 @@
 /** Every topic of the API: each file registers its own operations. */
 import type { Api } from '../operation.ts';
+import { captureRoutes } from './captures.ts';
 import { configRoutes } from './config.ts';
 import { eventRoutes } from './events.ts';
 import { gatewayRoutes } from './gateway.ts';
@@ -12,6 +13,7 @@ export function registerRoutes(api: Api): void {
   tunnelRoutes(api);
   siteRoutes(api);
   pluginRoutes(api);
+  captureRoutes(api);
   configRoutes(api);
   eventRoutes(api);
 }

@@ -1,4 +1,5 @@
 /** Every command by its id: oclif's explicit discovery, the same for the sources and the build. */
+import Capture from './capture.ts';
 import ConfigCheck from './config/check.ts';
 import Down from './down.ts';
 import PluginsList from './plugins/list.ts';
@@ -11,6 +12,7 @@ import TunnelsList from './tunnels/list.ts';
 import TunnelsShow from './tunnels/show.ts';
 
 export default {
+  capture: Capture,
   'config:check': ConfigCheck,
   down: Down,
   'plugins:list': PluginsList,

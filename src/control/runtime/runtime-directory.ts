@@ -93,7 +93,9 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
   rmSync(flowEventsPath(runtime.flowMemoryPath), { force: true });
   // Half-written files of a process that was killed.
   for (const name of readdirSync(runtime.directory)) {
-    if (/^(identities|host-state|dataplane)\.json\..*tmp$/.test(name)) rmSync(join(runtime.directory, name));
+    const isHalf =
+      /^(identities|host-state|dataplane)\.json\..*tmp$/.test(name) || /^capture-\d+\.ring$/.test(name);
+    if (isHalf) rmSync(join(runtime.directory, name));
   }
   if (runtime.flowMemoryDirectory !== runtime.directory) {
     rmSync(runtime.flowMemoryDirectory, { recursive: true, force: true });
