@@ -38,6 +38,8 @@ import {
   type ControlMessage,
   type DataPlaneArguments,
   type DataPlaneStatus,
+  type ExplainedMessage,
+  type ExplainRequest,
   type FlushedMessage,
   type FlushRequest,
   HEARTBEAT_INTERVAL_MS,
@@ -45,6 +47,7 @@ import {
   type PortStatus,
 } from './messages.ts';
 import { type HostedPlugin, loadPlugins } from './plugin-loader.ts';
+import { ProbeDesk } from './probe-desk.ts';
 import { Vitals } from './vitals.ts';
 
 /** Housekeeping is done that often at most, and the loop never waits for longer. */
@@ -68,6 +71,7 @@ export class DataPlane {
   private failureLoggedMs = 0;
   private readonly vitals: Vitals;
   private readonly captures = new CaptureHost();
+  private readonly probes = new ProbeDesk((message) => this.control.send(message));
   private readonly logLimiter = new LogLimiter();
   private events: FlowEventWriter | undefined;
   /** What `events` was opened for, as text. */
@@ -159,6 +163,19 @@ export class DataPlane {
       case 'flush':
         this.control.send(this.flush(message));
         break;
+      case 'explain':
+        this.control.send(this.explain(message));
+        break;
+      case 'probe':
+        this.control.send({
+          type: 'probe-sent',
+          id: message.id,
+          error: this.probes.probe(message, this.assembly, this.plan, this.io.nowMs),
+        });
+        break;
+      case 'strays':
+        this.control.send(this.probes.strays(this.assembly, this.plan, this.io.nowMs));
+        break;
       case 'capture-start':
         this.control.send({ type: 'capture-started', id: message.id, error: this.startCapture(message) });
         break;
@@ -189,6 +206,11 @@ export class DataPlane {
           nowMs,
           events: this.events,
         });
+        this.probes.attach(
+          this.assembly,
+          () => this.plan,
+          (stray) => this.log('warn', 'a packet came by a tunnel where nothing expects it', { ...stray }),
+        );
         const { restored, discarded } = this.assembly.state.table;
         this.log('info', `flow memory: ${restored} flows found, ${discarded} discarded`, {
           restored,
@@ -267,6 +289,15 @@ export class DataPlane {
       return { type: 'flushed', flows: this.assembly.flush(flowTest(request), this.io.nowMs) };
     } catch (error) {
       return { type: 'flushed', flows: 0, error: (error as Error).message };
+    }
+  }
+
+  private explain({ question }: ExplainRequest): ExplainedMessage {
+    try {
+      const explanation = this.assembly?.explain(question, this.io.nowMs) ?? null;
+      return { type: 'explained', explanation };
+    } catch (error) {
+      return { type: 'explained', explanation: null, error: (error as Error).message };
     }
   }
 

@@ -16,11 +16,14 @@
  *     | -------------- plan --------------> |
  *     | <--- plan-applied | plan-refused -- |   a refused plan changes nothing
  *     | <----------- heartbeat ------------ |   each HEARTBEAT_INTERVAL_MS, unasked
- *     | -------- status, flush -----------> |
- *     | <------- status, flushed ---------- |   in the order of the requests
+ *     | ---- status, flush, explain ------> |
+ *     | <-- status, flushed, explained ---- |   in the order of the requests
  *     | ---------- capture-start ---------> |
  *     | <--------- capture-started -------- |
  *     | ---------- capture-stop ----------> |   also ends when its ring is not read any more
+ *     | ---------- probe, strays ---------> |
+ *     | <------- probe-sent, strays ------- |
+ *     | <--------- probe-answered --------- |   when a reply comes
  *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
  * ```
  *
@@ -32,8 +35,11 @@
  */
 import type { FlowConditions } from '../flow/flow-conditions.ts';
 import type { CaptureSelection } from '../pipeline/capture/capture-session.ts';
+import type { Explanation, Question } from '../pipeline/explain/explanation.ts';
 import type { Plan } from '../pipeline/plan.ts';
 
+/** What a data plane locks its network namespace for: two would read the same packets. */
+export const DATA_PLANE_LOCK = 'homeward data plane';
 /** The longest JSON text of one message, bytes. */
 export const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
 /** Bytes of the length in front of every message. */
@@ -49,6 +55,9 @@ export type ControlMessage =
   | StopMessage
   | StatusRequest
   | FlushRequest
+  | ExplainRequest
+  | ProbeRequest
+  | StraysRequest
   | CaptureStartMessage
   | CaptureStopMessage;
 
@@ -66,9 +75,30 @@ export interface StatusRequest {
   readonly type: 'status';
 }
 
+/** Send one test packet through a tunnel. Answered by `probe-sent`, and by `probe-answered` if a reply comes. */
+export interface ProbeRequest {
+  readonly type: 'probe';
+  /** Control's number for it, above 0. */
+  readonly id: number;
+  /** Name of the tunnel. */
+  readonly port: string;
+  readonly target: string;
+}
+
+/** Tell which packets came by a tunnel where nothing expects them. Answered by `strays`. */
+export interface StraysRequest {
+  readonly type: 'strays';
+}
+
 /** End the flows that meet the conditions; without any: every flow. */
 export interface FlushRequest extends FlowConditions {
   readonly type: 'flush';
+}
+
+/** Say what would become of a packet, or becomes of a flow. Changes nothing. */
+export interface ExplainRequest {
+  readonly type: 'explain';
+  readonly question: Question;
 }
 
 /** Copy packets into a ring that control has made (`pipeline/capture/`). Answered by `capture-started`. */
@@ -93,7 +123,11 @@ export type DataPlaneMessage =
   | PlanAppliedMessage
   | PlanRefusedMessage
   | FlushedMessage
+  | ExplainedMessage
   | CaptureStartedMessage
+  | ProbeSentMessage
+  | ProbeAnsweredMessage
+  | StraysMessage
   | StatusMessage
   | HeartbeatMessage
   | LogMessage;
@@ -125,11 +159,59 @@ export interface FlushedMessage {
   readonly error?: string;
 }
 
+export interface ExplainedMessage {
+  readonly type: 'explained';
+  /** null: there is no such flow or port, or no plan yet; or `error` says what is wrong. */
+  readonly explanation: Explanation | null;
+  readonly error?: string;
+}
+
 export interface CaptureStartedMessage {
   readonly type: 'capture-started';
   readonly id: number;
   /** Why it was not; empty if it was. */
   readonly error: string;
+}
+
+export interface ProbeSentMessage {
+  readonly type: 'probe-sent';
+  readonly id: number;
+  /** Why it was not: a drop reason, `no_interface_address`, `no_such_tunnel`, `no_address`; empty if it was. */
+  readonly error: string;
+}
+
+/** The reply to a probe has come, unasked. */
+export interface ProbeAnsweredMessage {
+  readonly type: 'probe-answered';
+  readonly id: number;
+  /** Name of the tunnel or egress that it came by. */
+  readonly port: string;
+  readonly rttMs: number;
+}
+
+export interface StraysMessage {
+  readonly type: 'strays';
+  /** Replies that nothing expects, since the process began. */
+  readonly unexpected: number;
+  /** Of the examined ones: like a flow of another site or egress. */
+  readonly foreign: number;
+  /** The last examined ones, oldest first. */
+  readonly last: readonly StrayReport[];
+}
+
+/** A packet that came where nothing expects it (`pipeline/strays.ts`), ports by name; null: not in the plan any more. */
+export interface StrayReport {
+  readonly kind: 'unexpected_reply' | 'foreign_tunnel';
+  readonly ageMs: number;
+  readonly port: string | null;
+  readonly expectedPort: string | null;
+  readonly protocol: number;
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly destination: string;
+  readonly destinationPort: number;
+  /** The flow that it looks like; 0 for none. */
+  readonly flow: number;
 }
 
 export interface StatusMessage {
@@ -197,15 +279,22 @@ const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
   'stop',
   'status',
   'flush',
+  'explain',
   'capture-start',
   'capture-stop',
+  'probe',
+  'strays',
 ]);
 const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>([
   'ready',
   'plan-applied',
   'plan-refused',
   'flushed',
+  'explained',
   'capture-started',
+  'probe-sent',
+  'probe-answered',
+  'strays',
   'status',
   'heartbeat',
   'log',

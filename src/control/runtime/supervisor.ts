@@ -22,13 +22,15 @@ import type { ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
 import {
   type CaptureStartMessage,
+  type ControlMessage,
   type DataPlaneMessage,
   type DataPlaneStatus,
-  type FlushRequest,
   HEARTBEAT_TIMEOUT_MS,
   type LogMessage,
+  type ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
 import type { FlowConditions } from '../../flow/flow-conditions.ts';
+import type { Explanation, Question } from '../../pipeline/explain/explanation.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { DataPlaneLink } from './data-plane-link.ts';
 import {
@@ -87,6 +89,8 @@ interface SupervisorEvents {
   /** The data plane ended or had to be ended. */
   failure: [reason: string];
   log: [message: LogMessage];
+  /** The reply to a probe has come. */
+  probe: [message: ProbeAnsweredMessage];
   /** After a restart the data plane refused the plan that it ran before. */
   'plan-refused': [error: string];
 }
@@ -175,11 +179,28 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     }
   }
 
+  /**
+   * Sends a request and waits for its answer, which is of this type.
+   *
+   * @throws DataPlaneGoneError
+   */
+  async ask<Type extends DataPlaneMessage['type']>(
+    request: ControlMessage,
+    type: Type,
+  ): Promise<Extract<DataPlaneMessage, { readonly type: Type }>> {
+    const link = this.#link;
+    if (link === undefined) throw new DataPlaneGoneError('no data plane runs');
+    const reply = await new Promise<DataPlaneMessage>((resolve, reject) => {
+      this.#replies.push({ resolve, reject });
+      link.send(request);
+    });
+    if (reply.type !== type) throw new DataPlaneGoneError('the data plane mixed up its answers');
+    return reply as Extract<DataPlaneMessage, { readonly type: Type }>;
+  }
+
   /** @throws DataPlaneGoneError */
   async status(): Promise<DataPlaneStatus> {
-    const reply = await this.#request({ type: 'status' });
-    if (reply.type !== 'status') throw new DataPlaneGoneError('the data plane mixed up its answers');
-    return reply.status;
+    return (await this.ask({ type: 'status' }, 'status')).status;
   }
 
   /**
@@ -188,10 +209,20 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
    * @throws DataPlaneGoneError, RangeError for conditions that make no sense
    */
   async flush(conditions: FlowConditions): Promise<number> {
-    const reply = await this.#request({ ...conditions, type: 'flush' });
-    if (reply.type !== 'flushed') throw new DataPlaneGoneError('the data plane mixed up its answers');
-    if (reply.error !== undefined) throw new RangeError(reply.error);
-    return reply.flows;
+    const { error, flows } = await this.ask({ ...conditions, type: 'flush' }, 'flushed');
+    if (error !== undefined) throw new RangeError(error);
+    return flows;
+  }
+
+  /**
+   * What would become of a packet, or becomes of a flow; null if there is no such flow or port.
+   *
+   * @throws DataPlaneGoneError, RangeError for a question that makes no sense
+   */
+  async explain(question: Question): Promise<Explanation | null> {
+    const { error, explanation } = await this.ask({ type: 'explain', question }, 'explained');
+    if (error !== undefined) throw new RangeError(error);
+    return explanation;
   }
 
   /**
@@ -201,9 +232,7 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
    * @throws DataPlaneGoneError
    */
   async startCapture(capture: Omit<CaptureStartMessage, 'type'>): Promise<string> {
-    const reply = await this.#request({ ...capture, type: 'capture-start' });
-    if (reply.type !== 'capture-started') throw new DataPlaneGoneError('the data plane mixed up its answers');
-    return reply.error;
+    return (await this.ask({ ...capture, type: 'capture-start' }, 'capture-started')).error;
   }
 
   stopCapture(id: number): void {
@@ -341,11 +370,17 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
         return;
       case 'status':
       case 'flushed':
+      case 'explained':
       case 'capture-started':
+      case 'probe-sent':
+      case 'strays':
         this.#replies.shift()?.resolve(message);
         return;
       case 'log':
         this.emit('log', message);
+        return;
+      case 'probe-answered':
+        this.emit('probe', message);
         return;
       default:
         return;
@@ -405,17 +440,6 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     return new Promise((resolve, reject) => {
       this.#planReply = { generation: plan.generation, resolve, reject };
       link.send({ type: 'plan', plan });
-    });
-  }
-
-  #request(
-    message: FlushRequest | CaptureStartMessage | { readonly type: 'status' },
-  ): Promise<DataPlaneMessage> {
-    const link = this.#link;
-    if (link === undefined) return Promise.reject(new DataPlaneGoneError('no data plane runs'));
-    return new Promise((resolve, reject) => {
-      this.#replies.push({ resolve, reject });
-      link.send(message);
     });
   }
 
