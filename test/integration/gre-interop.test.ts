@@ -35,6 +35,8 @@ const ETHERNET_BYTES = 14;
 const UPLINK_MTU = 1500;
 /** Of the line between core and branch, later. */
 const NARROW_MTU = 1400;
+/** The same, as narrow as an IPv6 network may be: less is left inside a tunnel. */
+const IPV6_MINIMUM_MTU = 1280;
 /** DSCP EF and ECT(0). */
 const TRAFFIC_CLASS = 0xba;
 
@@ -252,6 +254,24 @@ describe('GRE with a foreign peer', labOptions(), () => {
     assert.deepEqual(dropped('internet'), { unknown_tunnel: 43 });
   });
 
+  it('goes on with its sequence numbers when the data plane was killed', async () => {
+    const tunnel = tunnelNamed('sequence-4');
+    const site = TUNNELS.indexOf(tunnel);
+    const captured = await capture(lab, 'restart', async () => {
+      await pingAll(lab, site, 4);
+      await gateway.kill('dataPlane');
+      await gateway.forwarding();
+      await pingAll(lab, site, 4);
+    });
+    const filter = `gre && ip.dst == ${remoteOf(tunnel)} && !gre.key`;
+    const frames = dissect(`${captured.up}.in.pcap`, filter, ['gre.sequence_number']);
+    const numbers = frames.map((frame) => Number(frame['gre.sequence_number'][0]));
+    assert.ok(numbers.length >= 6 && numbers[0]! > 100, `${numbers}`);
+    for (const [at, number] of numbers.entries()) {
+      if (at > 0) assert.ok(number > numbers[at - 1]!, `${numbers}`);
+    }
+  });
+
   it('takes the word of routers on the way, and tells senders inside', async () => {
     const names = ['plain-4', 'all-4', 'plain-6', 'all-6'];
     await Promise.all([
@@ -278,6 +298,34 @@ describe('GRE with a foreign peer', labOptions(), () => {
         const route = await lab.exec('dc', 'ip', ['route', 'get', ownAddress(site, family)]);
         const expected = NARROW_MTU - overhead(tunnel);
         assert.match(route, new RegExp(`\\bmtu ${expected}\\b`), `${name}: the server knows the path's MTU`);
+      }
+    }
+  });
+
+  it('lets IPv6 packets of 1280 bytes pass where the path carries less', async () => {
+    await Promise.all([
+      lab.ip('core', [`link set core1 mtu ${IPV6_MINIMUM_MTU}`]),
+      lab.ip('branch', [`link set eth0 mtu ${IPV6_MINIMUM_MTU}`]),
+    ]);
+    for (const name of ['plain-4', 'all-4', 'plain-6', 'all-6']) {
+      const tunnel = tunnelNamed(name);
+      const site = TUNNELS.indexOf(tunnel);
+      const captured = await capture(lab, `minimum-${name}`, async () => {
+        const pace = { count: 40, intervalMs: 5, size: IPV6_MINIMUM_MTU - 48, graceMs: 500 };
+        const [result] = await runFlows(lab, [echoes(lab, 'udp', site, 6, pace)]);
+        // The first answers are lost where the path becomes too narrow for them.
+        const { sent, received, wrong, duplicates } = result!;
+        const isRight = received >= sent - 5 && wrong === 0 && duplicates === 0;
+        assert.ok(isRight, `${name}: ${JSON.stringify(result)}`);
+      });
+      const filter =
+        tunnel.outer === 4
+          ? 'ip.flags.mf == 1 && ip.flags.df == 0 && ip.proto == 47'
+          : 'ipv6.fraghdr.more == 1 && ipv6.fraghdr.nxt == 47';
+      const fragments = dissect(`${captured.up}.in.pcap`, filter, ['frame.len']);
+      assert.ok(fragments.length >= 35, `${name}: ${fragments.length} first fragments were sent`);
+      for (const fragment of fragments) {
+        assert.ok(Number(fragment['frame.len'][0]) <= IPV6_MINIMUM_MTU + ETHERNET_BYTES);
       }
     }
   });
