@@ -8,6 +8,7 @@ import {
   BUDGET_OK,
   BUDGET_PORT_RATE,
   BUDGET_SHARE,
+  BUDGET_SITE_SHARE,
   BUDGET_SOURCE_RATE,
   type BudgetLimits,
   Budgets,
@@ -16,7 +17,13 @@ import { COUNTERS_BYTES, Counters, PORT_FLOWS_CREATED } from './counters.ts';
 import { RECORD_WORDS, SHARED_INGRESS } from './layout.ts';
 import { FlowTable } from './table.ts';
 
-const NO_LIMITS: BudgetLimits = { flowsPerPort: 0, ratePerPort: 0, ratePerSource: 0 };
+const NO_LIMITS: BudgetLimits = {
+  flowsPerPort: 0,
+  ratePerPort: 0,
+  ratePerSource: 0,
+  flows: 1_000_000,
+  sites: [1, 2],
+};
 
 function make(limits: Partial<BudgetLimits>): Budgets {
   const budgets = new Budgets(new Counters(new Float64Array(COUNTERS_BYTES / 8)), 11, 12);
@@ -55,13 +62,13 @@ test('a port may have its share of flows, and again when they end or move', () =
   const budgets = make({ flowsPerPort: 3 });
   for (let flow = 0; flow < 3; flow++) {
     assert.equal(create(budgets, 1, 1, from(1), 0), BUDGET_OK);
-    budgets.flowCreated(1);
+    budgets.flowCreated(1, 1);
   }
   assert.equal(create(budgets, 1, 1, from(1), 0), BUDGET_SHARE);
   assert.equal(create(budgets, 2, 1, from(1), 0), BUDGET_OK);
-  budgets.flowEnded(1);
+  budgets.flowEnded(1, 1);
   assert.equal(create(budgets, 1, 1, from(1), 0), BUDGET_OK);
-  budgets.flowCreated(1);
+  budgets.flowCreated(1, 1);
   budgets.flowMoved(1, 2);
   assert.equal(budgets.liveFlows(1), 2);
   assert.equal(budgets.liveFlows(2), 1);
@@ -164,11 +171,29 @@ test('live flows are counted anew from the table', () => {
     const record = addFlow(table, makeKey(1, IPV4, host, 1));
     table.words[record * RECORD_WORDS + SHARED_INGRESS] = (0xffff << 16) | port;
   }
-  for (let times = 0; times < 9; times++) budgets.flowCreated(5);
+  for (let times = 0; times < 9; times++) budgets.flowCreated(5, 1);
   budgets.rebuild(table);
   assert.deepEqual(
     [0, 1, 5, 700, 1023].map((port) => budgets.liveFlows(port)),
     [0, 2, 0, 1, 1],
   );
   assert.equal(counters.port(5, PORT_FLOWS_CREATED), 9);
+});
+
+test('a site with many tunnels leaves the others what they are owed of the table', () => {
+  const budgets = make({ flows: 100, sites: [1, 2, 3, 4] });
+  let made = 0;
+  for (; create(budgets, 1 + (made % 8), 1, from(1), 0) === BUDGET_OK; made++) {
+    budgets.flowCreated(1 + (made % 8), 1);
+  }
+  assert.equal(made, 100 - 3 * 12);
+  assert.equal(budgets.mayCreate(9, 1, from(1), 0), BUDGET_SITE_SHARE);
+  assert.equal(budgets.mayCreate(9, 77, from(1), 0), BUDGET_SITE_SHARE, 'who is no site is owed nothing');
+  for (let flow = 0; flow < 12; flow++) {
+    assert.equal(create(budgets, 10, 2, from(2), 0), BUDGET_OK);
+    budgets.flowCreated(10, 2);
+  }
+  assert.equal(budgets.mayCreate(10, 2, from(2), 0), BUDGET_SITE_SHARE);
+  budgets.flowEnded(1, 1);
+  assert.equal(budgets.mayCreate(10, 2, from(2), 0), BUDGET_OK);
 });

@@ -1,6 +1,10 @@
 /**
- * Budgets of flow creation: how many flows a port may have, and how fast flows may be made per port and per
- * source address.
+ * Budgets of flow creation: how many flows a port and a site may have, and how fast flows may be made per port and
+ * per source address.
+ *
+ * Half of the table is divided equally among the sites (`site-shares.ts`): a site's flows are those that begin in it.
+ * A share of the table for each port bounds what is lost with one tunnel; it does not keep several tunnels of
+ * one site, or several sites, from filling the table together.
  *
  * Rates are token buckets that hold one second's worth: a burst of as many flows as the rate says, and that rate
  * from then on. A bucket is two int32: what has been spent and not earned back yet, in thousandths of a flow, and
@@ -14,13 +18,14 @@
  *
  * Buckets live in the heap and begin full after a restart; the counts of live flows are the gauge
  * `PORT_FLOWS_LIVE` of `flow/counters.ts`, counted anew from the table ({@link Budgets.rebuild}). A flow counts
- * at the port by which its originator comes in now (`SHARED_INGRESS`). Neighbours: `flow/table.ts`; the pipeline
- * maps the `BUDGET_...` answers to drop reasons.
+ * at the port by which its originator comes in now (`SHARED_INGRESS`), and for the site that it comes from.
+ * Neighbours: `flow/table.ts`; the pipeline maps the `BUDGET_...` answers to drop reasons.
  */
 import { IPV4, type PacketView } from '../wire/packet.ts';
 import { COUNTED_PORTS, type Counters, PORT_FLOWS_CREATED, PORT_FLOWS_LIVE } from './counters.ts';
 import { hash4, hash10 } from './hash.ts';
-import { RECORD_WORDS, SHARED_INGRESS } from './layout.ts';
+import { KEY_META, RECORD_WORDS, SHARED_INGRESS } from './layout.ts';
+import { SiteShares } from './site-shares.ts';
 import type { FlowTable } from './table.ts';
 
 /** The flow may be made. */
@@ -31,6 +36,8 @@ export const BUDGET_SHARE = 1;
 export const BUDGET_PORT_RATE = 2;
 /** Flows are made too fast by this source. */
 export const BUDGET_SOURCE_RATE = 3;
+/** What is left of the table is owed to other sites. */
+export const BUDGET_SITE_SHARE = 4;
 
 /** Buckets that sources share; a power of two. */
 export const SOURCE_BUCKETS = 65536;
@@ -52,6 +59,10 @@ export interface BudgetLimits {
   readonly ratePerPort: number;
   /** Flows per second from one source address of one space, sustained and as a burst. */
   readonly ratePerSource: number;
+  /** Records that are divided among the sites: the table's. */
+  readonly flows: number;
+  /** Spaces of the sites. */
+  readonly sites: readonly number[];
 }
 
 export class Budgets {
@@ -60,6 +71,7 @@ export class Budgets {
   private readonly multiplier: number;
   private readonly portBuckets = new Int32Array(COUNTED_PORTS * 2);
   private readonly sourceBuckets = new Int32Array(SOURCE_BUCKETS * 2);
+  private readonly shares = new SiteShares();
   private flowsPerPort = 0;
   private ratePerPort = 0;
   private ratePerSource = 0;
@@ -73,9 +85,11 @@ export class Budgets {
 
   /** Takes new limits. What has been spent stays spent. Throws a RangeError for a limit that cannot be. */
   configure(limits: BudgetLimits): void {
-    for (const [name, value] of Object.entries(limits)) {
+    const { flowsPerPort, ratePerPort, ratePerSource, flows } = limits;
+    for (const [name, value] of Object.entries({ flowsPerPort, ratePerPort, ratePerSource, flows })) {
       if (!Number.isFinite(value) || value < 0) throw new RangeError(`${name} cannot be ${value}`);
     }
+    this.shares.configure(flows, limits.sites);
     this.flowsPerPort = limits.flowsPerPort;
     this.ratePerPort = Math.min(Math.ceil(limits.ratePerPort), MAX_RATE_PER_SECOND);
     this.ratePerSource = Math.min(Math.ceil(limits.ratePerSource), MAX_RATE_PER_SECOND);
@@ -87,6 +101,7 @@ export class Budgets {
    */
   mayCreate(port: number, space: number, view: PacketView, nowMs: number): number {
     if (this.flowsPerPort !== 0 && this.liveFlows(port) >= this.flowsPerPort) return BUDGET_SHARE;
+    if (!this.shares.mayTake(space)) return BUDGET_SITE_SHARE;
     const sourceAt = this.sourceBucket(space, view) * 2;
     if (!canSpend(this.sourceBuckets, sourceAt, this.ratePerSource, nowMs)) return BUDGET_SOURCE_RATE;
     if (!canSpend(this.portBuckets, slotOf(port) * 2, this.ratePerPort, nowMs)) return BUDGET_PORT_RATE;
@@ -99,15 +114,17 @@ export class Budgets {
     this.portBuckets[slotOf(port) * 2 + SPENT]! += FLOW_COST;
   }
 
-  /** A flow was made at a port. */
-  flowCreated(port: number): void {
+  /** A flow from `space` was made at a port. */
+  flowCreated(port: number, space: number): void {
     this.counters.addPort(port, PORT_FLOWS_CREATED, 1);
     this.counters.addPort(port, PORT_FLOWS_LIVE, 1);
+    this.shares.add(space, 1);
   }
 
-  /** A flow of a port (its present ingress) has ended. */
-  flowEnded(port: number): void {
+  /** A flow from `space`, of a port (its present ingress), has ended. */
+  flowEnded(port: number, space: number): void {
     this.counters.addPort(port, PORT_FLOWS_LIVE, -1);
+    this.shares.add(space, -1);
   }
 
   /** A flow's originator comes in by another port now. The share of that port is not asked: the flow exists. */
@@ -121,12 +138,14 @@ export class Budgets {
     return this.counters.port(port, PORT_FLOWS_LIVE);
   }
 
-  /** Counts the live flows of all ports anew, from the table: at start. */
+  /** Counts the live flows of all ports and sites anew, from the table: at start. */
   rebuild(table: FlowTable): void {
     for (let port = 0; port < COUNTED_PORTS; port++) this.counters.setPort(port, PORT_FLOWS_LIVE, 0);
+    this.shares.clear();
     for (let record = table.next(-1); record >= 0; record = table.next(record)) {
-      const ingress = table.words[record * RECORD_WORDS + SHARED_INGRESS]! & 0xffff;
-      this.counters.addPort(ingress, PORT_FLOWS_LIVE, 1);
+      const base = record * RECORD_WORDS;
+      this.counters.addPort(table.words[base + SHARED_INGRESS]! & 0xffff, PORT_FLOWS_LIVE, 1);
+      this.shares.add(table.words[base + KEY_META]! >>> 16, 1);
     }
   }
 

@@ -20,8 +20,10 @@ export function holdFlow(
   nowMs: number,
 ): void {
   const base = record * RECORD_WORDS;
+  const originator = words[base + KEY_META]! >>> 16;
+  const responder = words[base + DIRECTION_WORDS + KEY_META]! >>> 16;
   readKey(words, record, REPLY, key);
-  held.hold(key, words[base + KEY_META]! >>> 16, lateMs, nowMs);
+  held.hold(key, originator, originator, lateMs, nowMs);
   readKey(words, record, ORIGINATOR, key);
-  held.hold(key, words[base + DIRECTION_WORDS + KEY_META]! >>> 16, lateMs, nowMs);
+  held.hold(key, responder, originator, lateMs, nowMs);
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { HeldTuples, heldTupleWords, proposePort } from './held-tuples.ts';
+import { HeldTuples, heldTupleWords, MAX_HELD_MS, proposePort } from './held-tuples.ts';
 import { FlowKey, keyMeta } from './layout.ts';
 
 function keyOf(number: number): FlowKey {
@@ -18,11 +18,12 @@ test('held for others and not for the owner, until the hold ends', () => {
   const held = new HeldTuples(new Int32Array(heldTupleWords(64)), 1);
   const key = keyOf(1);
   assert.equal(held.heldByAnother(key, 2, 0), false);
-  held.hold(key, 1, 240_000, 0);
+  held.hold(key, 1, 1, 240_000, 0);
   assert.equal(held.heldByAnother(key, 1, 0), false);
   assert.equal(held.heldByAnother(key, 2, 0), true);
   assert.equal(held.heldByAnother(key, 2, 239_999), true);
-  assert.equal(held.heldByAnother(key, 2, 240_000), false);
+  // Ends are kept in ticks of 4096 ms: a hold lasts up to one longer than asked for.
+  assert.equal(held.heldByAnother(key, 2, 244_095), false);
 });
 
 test('a tuple of two owners is held for everybody until the later end', () => {
@@ -31,11 +32,11 @@ test('a tuple of two owners is held for everybody until the later end', () => {
     [9000, 1000],
   ] as const) {
     const held = new HeldTuples(new Int32Array(heldTupleWords(64)), 1);
-    held.hold(keyOf(1), 1, first, 0);
-    held.hold(keyOf(1), 2, second, 0);
+    held.hold(keyOf(1), 1, 1, first, 0);
+    held.hold(keyOf(1), 2, 2, second, 0);
     for (const space of [1, 2, 3]) {
       assert.equal(held.heldByAnother(keyOf(1), space, 8999), true);
-      assert.equal(held.heldByAnother(keyOf(1), space, 9000), false);
+      assert.equal(held.heldByAnother(keyOf(1), space, 13_095), false);
     }
   }
 });
@@ -43,14 +44,14 @@ test('a tuple of two owners is held for everybody until the later end', () => {
 test('only what the sender itself has sent counts', () => {
   const held = new HeldTuples(new Int32Array(heldTupleWords(64)), 1);
   const key = keyOf(1);
-  held.hold(key, 1, 1000, 0);
+  held.hold(key, 1, 1, 1000, 0);
   const reversed = keyOf(1);
   reversed.src3 = key.dst3;
   reversed.dst3 = key.src3;
   assert.equal(held.heldByAnother(reversed, 2, 0), false, 'the other direction');
   key.meta = keyMeta(7, 6, 4);
   assert.equal(held.heldByAnother(key, 2, 0), false, 'the same tuple in another space');
-  held.hold(key, 2, 1000, 0);
+  held.hold(key, 2, 2, 1000, 0);
   assert.equal(held.heldByAnother(key, 2, 0), false);
   key.meta = keyMeta(3, 6, 4);
   assert.equal(held.heldByAnother(key, 1, 0), false, 'each space has a peer of its own');
@@ -61,7 +62,7 @@ test('only what the sender itself has sent counts', () => {
 test('every word of the key tells tuples apart', () => {
   const held = new HeldTuples(new Int32Array(heldTupleWords(4096)), 1);
   const key = keyOf(1);
-  held.hold(key, 1, 1000, 0);
+  held.hold(key, 1, 1, 1000, 0);
   for (const word of Object.keys(key) as (keyof FlowKey)[]) {
     const other = keyOf(1);
     other[word] = (other[word] + 1) | 0;
@@ -76,7 +77,7 @@ const step = fc.record({
   space: fc.integer({ min: 1, max: 4 }),
   amount: fc.nat({ max: 5 }),
 });
-const AMOUNTS_MS = [0, 1, 1000, 240_000, 7_440_000, 90_000_000];
+const AMOUNTS_MS = [0, 1, 1000, 240_000, 7_440_000, MAX_HELD_MS];
 
 test('never a false "free": a small table against a plain model', () => {
   let running = 0;
@@ -93,7 +94,7 @@ test('never a false "free": a small table against a plain model', () => {
         for (const { kind, key, space, amount } of steps) {
           const now = (offset + passed) | 0;
           if (kind < 6) {
-            held.hold(keyOf(key), space, AMOUNTS_MS[amount]!, now);
+            held.hold(keyOf(key), space, space, AMOUNTS_MS[amount]!, now);
             const name = `${key} ${space}`;
             model.set(name, Math.max(model.get(name) ?? 0, passed + AMOUNTS_MS[amount]!));
           } else if (kind < 8) {
@@ -123,26 +124,71 @@ test('never a false "free": a small table against a plain model', () => {
 
 test('few false "held": a table half full answers others free', () => {
   const held = new HeldTuples(new Int32Array(heldTupleWords(8192)), 3);
-  for (let i = 0; i < 4096; i++) held.hold(keyOf(i), 1, 240_000, 0);
+  for (let i = 0; i < 4096; i++) held.hold(keyOf(i), 1, 1, 240_000, 0);
   let wrong = 0;
   for (let i = 0; i < 10_000; i++) if (held.heldByAnother(keyOf(100_000 + i), 2, 1)) wrong++;
   assert.ok(wrong < 1500, `${wrong} of 10000`);
-  for (let i = 0; i < 10_000; i++) assert.equal(held.heldByAnother(keyOf(100_000 + i), 2, 240_000), false);
+  for (let i = 0; i < 10_000; i++) assert.equal(held.heldByAnother(keyOf(100_000 + i), 2, 244_095), false);
 });
 
-test('an end in the past never comes back as one in the future', () => {
+test('an end in the past never comes back as one in the future, if it is swept', () => {
   const held = new HeldTuples(new Int32Array(heldTupleWords(4)), 3);
-  held.hold(keyOf(1), 1, 1000, 0);
-  const day = 86_400_000;
-  for (let passed = day; passed < 120 * day; passed += day) {
-    assert.equal(held.heldByAnother(keyOf(1), 2, passed | 0), false);
-    held.sweep(passed | 0);
+  held.hold(keyOf(1), 1, 1, 1000, 0);
+  const minute = 60_000;
+  for (let passed = minute; passed < 6 * 60 * minute; passed += minute) {
+    held.sweep(passed);
+    assert.equal(held.heldByAnother(keyOf(1), 2, passed), false);
   }
+  assert.equal(held.entriesOf(1), 0);
+});
+
+test('holds run across the wrap of the clock', () => {
+  const held = new HeldTuples(new Int32Array(heldTupleWords(4)), 3);
+  const last = 0x7fff_ffff;
+  held.hold(keyOf(1), 1, 1, 240_000, last - 1000);
+  assert.equal(held.heldByAnother(keyOf(1), 2, (last + 238_000) | 0), true);
+  assert.equal(held.heldByAnother(keyOf(1), 2, (last + 244_000) | 0), false);
+});
+
+test('sites divide the table, and each keeps its part; entries are counted anew after a restart', () => {
+  const memory = new Int32Array(heldTupleWords(512));
+  const held = new HeldTuples(memory, 3);
+  held.configure([1, 2, 3]);
+  let key = 0;
+  const fill = (site: number, peer: number): number => {
+    while (held.hasRoom(site)) held.hold(keyOf(key++), peer, site, 240_000, 0);
+    return held.entriesOf(site);
+  };
+  // 1024 entries, three quarters of them divided: 128 for each of three sites, 384 for who comes first.
+  assert.deepEqual([fill(1, 9), fill(2, 9), fill(3, 9)], [512, 128, 128]);
+  for (let i = 0; i < key; i++) assert.equal(held.heldByAnother(keyOf(i), 8, 0), true);
+  let wrong = 0;
+  for (let i = 0; i < 10_000; i++) if (held.heldByAnother(keyOf(1_000_000 + i), 8, 0)) wrong++;
+  assert.ok(wrong <= 1, `${wrong} false holds in 10000: no entry has had to be widened`);
+  const next = new HeldTuples(memory, 4);
+  next.configure([1, 2, 3]);
+  assert.deepEqual(
+    [1, 2, 3].map((site) => next.entriesOf(site)),
+    [512, 128, 128],
+  );
+  assert.equal(next.hasRoom(1), false);
+  for (let sweeps = 0; sweeps < 2; sweeps++) next.sweep(250_000);
+  assert.deepEqual(
+    [1, 2, 3].map((site) => next.entriesOf(site)),
+    [0, 0, 0],
+  );
+  assert.equal(next.hasRoom(1), true);
+});
+
+test('a tuple that is used again takes no more room', () => {
+  const held = new HeldTuples(new Int32Array(heldTupleWords(64)), 3);
+  for (let round = 0; round < 100; round++) held.hold(keyOf(round % 5), 2, 1, 240_000, round * 1000);
+  assert.equal(held.entriesOf(1), 5);
 });
 
 test('a section keeps its seed, and one of another size begins anew', () => {
   const memory = new Int32Array(heldTupleWords(64));
-  new HeldTuples(memory, 1).hold(keyOf(1), 1, 1000, 0);
+  new HeldTuples(memory, 1).hold(keyOf(1), 1, 1, 1000, 0);
   assert.equal(new HeldTuples(memory, 2).heldByAnother(keyOf(1), 2, 0), true);
   const larger = new Int32Array(heldTupleWords(128));
   larger.set(memory);
@@ -151,11 +197,11 @@ test('a section keeps its seed, and one of another size begins anew', () => {
 });
 
 test('killed between any two stores of a hold, the others still stand', () => {
-  const memory = new Int32Array(heldTupleWords(4));
+  const memory = new Int32Array(heldTupleWords(2));
   const before = new HeldTuples(memory, 5);
   // One ended, three running: the next four go to the free entry and into the others.
-  before.hold(keyOf(0), 1, 10, 0);
-  for (const key of [1, 2, 3]) before.hold(keyOf(key), key, 100_000, 0);
+  before.hold(keyOf(0), 1, 1, 10, 0);
+  for (const key of [1, 2, 3]) before.hold(keyOf(key), key, key, 100_000, 0);
   const stores: [number, number][] = [];
   const section = new Proxy(memory.slice(), {
     get: (target, property) => Reflect.get(target, property, target) as unknown,
@@ -166,7 +212,7 @@ test('killed between any two stores of a hold, the others still stand', () => {
     },
   });
   const subject = new HeldTuples(section, 5);
-  for (const key of [4, 5, 6, 7, 1]) subject.hold(keyOf(key), 4, 200_000, 1000);
+  for (const key of [4, 5, 6, 7, 1]) subject.hold(keyOf(key), 4, 4, 200_000, 1000);
   assert.ok(stores.length >= 10);
   for (let killed = 0; killed <= stores.length; killed++) {
     const after = memory.slice();
@@ -201,7 +247,7 @@ test('hold and heldByAnother allocate nothing', () => {
   const run = (rounds: number) => {
     for (let i = 0; i < rounds; i++) {
       key.src3 = i & 8191;
-      held.hold(key, 1 + (i & 3), 5000, i);
+      held.hold(key, 1 + (i & 3), 1 + (i & 3), 5000, i);
       if (held.heldByAnother(key, 2, i)) found++;
     }
   };

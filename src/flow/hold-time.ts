@@ -7,7 +7,7 @@
  * present. Holds are therefore bounded by {@link MAX_HOLD_MS}: an end further ahead than that cannot have been
  * set by us and lies in the distant past.
  *
- * Neighbours: `translation.ts` (external ports), `held-tuples.ts` (tuples towards private sites).
+ * Neighbours: `translation.ts` (external ports), `hold-wheel.ts` (their ends).
  */
 
 /** The longest hold, milliseconds: 74 hours. Longer ones are cut to it. */

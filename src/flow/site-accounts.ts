@@ -2,11 +2,12 @@
  * What every site uses of every pool: live and held slots, and the held ones in the order of their release.
  *
  * An account is opened by the first mapping of a site in a pool and protocol class, and lives until the pools
- * change. Only opening one may allocate (tables double).
+ * change. Only opening one may allocate (tables double). What sites are owed of a pool: `site-shares.ts`.
  *
  * Neighbours: `translation.ts`, which alone decides what an account may do.
  */
 import { finishHash } from './hash.ts';
+import { mayTake, owed, SPACES } from './site-shares.ts';
 import { SlotLists } from './slot-lists.ts';
 
 const INITIAL_TABLE = 256;
@@ -15,15 +16,28 @@ export class SiteAccounts {
   /** Held slots of each account, oldest release first: the list has the account's number. */
   readonly heldSlots: SlotLists;
   /** Live slots by account. */
-  live: Int32Array;
+  private live: Int32Array;
   /** Held slots by account. */
-  held: Int32Array;
+  private held: Int32Array;
+  /** What a site is guaranteed of a pool's class, and what all sites are still owed of it, by pool's class. */
+  private readonly guarantees: Int32Array;
+  private readonly owedToAll: Int32Array;
+  /** By space: 1 where it is a site that has a guarantee. */
+  private readonly isSite = new Uint8Array(SPACES);
   /** Open addressing: key (0: empty), and the account's number at the same place. */
   private keys: Int32Array;
   private numbers: Int32Array;
   private count: number;
 
-  constructor(slots: number) {
+  /**
+   * @param slots slots of the section
+   * @param guarantees what each site is guaranteed, by pool's class
+   * @param sites spaces of the sites that have a guarantee
+   */
+  constructor(slots: number, guarantees: Int32Array, sites: readonly number[]) {
+    this.guarantees = guarantees;
+    this.owedToAll = guarantees.map((guarantee) => guarantee * sites.length);
+    for (const space of sites) this.isSite[space] = 1;
     this.heldSlots = new SlotLists(INITIAL_TABLE, slots);
     this.live = new Int32Array(INITIAL_TABLE);
     this.held = new Int32Array(INITIAL_TABLE);
@@ -50,6 +64,36 @@ export class SiteAccounts {
     keys[at] = key;
     this.numbers[at] = number;
     return number;
+  }
+
+  /** Adds to the live slots of an account. */
+  addLive(account: number, poolClass: number, space: number, difference: number): void {
+    this.settle(account, poolClass, space, difference);
+    this.live[account] = this.live[account]! + difference;
+  }
+
+  /** Adds to the held slots of an account. */
+  addHeld(account: number, poolClass: number, space: number, difference: number): void {
+    this.settle(account, poolClass, space, difference);
+    this.held[account] = this.held[account]! + difference;
+  }
+
+  /** Whether a site may take one more of so many free slots, as far as other sites are concerned. */
+  mayTake(poolClass: number, space: number, free: number): boolean {
+    const used = this.liveOf(poolClass, space) + this.heldOf(poolClass, space);
+    return mayTake(this.guaranteeOf(poolClass, space), used, free, this.owedToAll[poolClass]!);
+  }
+
+  private guaranteeOf(poolClass: number, space: number): number {
+    return this.isSite[space] === 0 ? 0 : this.guarantees[poolClass]!;
+  }
+
+  /** What is owed changes with what is used. */
+  private settle(account: number, poolClass: number, space: number, difference: number): void {
+    const guarantee = this.guaranteeOf(poolClass, space);
+    const used = this.live[account]! + this.held[account]!;
+    this.owedToAll[poolClass] =
+      this.owedToAll[poolClass]! + owed(guarantee, used + difference) - owed(guarantee, used);
   }
 
   /** Live slots of a site. */

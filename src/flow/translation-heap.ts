@@ -20,6 +20,7 @@ import { MappingIndex } from './mapping-index.ts';
 import { PoolSet, type PortPool, type ReservedPort, type TranslationPool } from './port-pool.ts';
 import { protocolClass } from './protocol-class.ts';
 import { SiteAccounts } from './site-accounts.ts';
+import { guaranteeOf } from './site-shares.ts';
 import { SlotLists } from './slot-lists.ts';
 import {
   CHUNK_PORTS,
@@ -96,7 +97,7 @@ export function carryTranslation(from: Int32Array, to: Int32Array): void {
 }
 
 /** Number of the list of free slots of a pool and protocol class, in {@link TranslationHeap.queues}. */
-export function freeList(pool: number, protocolClass: number): number {
+function freeList(pool: number, protocolClass: number): number {
   return WHEEL_LISTS + pool * CLASSES + protocolClass;
 }
 
@@ -114,17 +115,21 @@ export class TranslationHeap {
   /** Configured ports without a place in the section. */
   readonly unplacedPorts: number;
 
+  /** Free slots, by pool's class. */
+  private readonly freeCounts: Int32Array;
   private readonly words: Int32Array;
   private readonly chunks: number;
   private readonly firstSlotAt: number;
 
   /**
+   * @param sites spaces that are guaranteed a share of every pool
    * @throws RangeError if a pool or reservation is impossible; the section is unchanged then
    */
   constructor(
     words: Int32Array,
     pools: readonly TranslationPool[],
     reserved: readonly ReservedPort[],
+    sites: readonly number[],
     nowMs: number,
   ) {
     this.words = words;
@@ -138,43 +143,74 @@ export class TranslationHeap {
     this.index = new MappingIndex(words, this.firstSlotAt, slots, words[HEADER_SEED]!);
     this.queues = new SlotLists(WHEEL_LISTS + pools.length * CLASSES, slots);
     this.wheel = new HoldWheel(words, this.firstSlotAt, this.queues, nowMs);
-    this.accounts = new SiteAccounts(slots);
+    this.accounts = new SiteAccounts(slots, guarantees(this.pools.pools, sites.length), sites);
+    this.freeCounts = new Int32Array(pools.length * CLASSES);
     this.ended = [];
     this.unplacedPorts = this.placeChunks(nowMs);
     this.markSlots(reserved);
     this.sortSlots(nowMs);
   }
 
+  /** The slot of a pool's class that has been free longest, or -1. */
+  firstFree(pool: number, protocolClass: number): number {
+    return this.queues.first(freeList(pool, protocolClass));
+  }
+
+  /** How many slots of a pool's class are free. */
+  freeOf(pool: number, protocolClass: number): number {
+    return this.freeCounts[pool * CLASSES + protocolClass]!;
+  }
+
+  /** Puts a slot that has become free behind the others; one that may not be allocated, nowhere. */
+  enterFree(slot: number): void {
+    const pool = this.poolOf[slot]!;
+    if (pool < 0) return;
+    const kind = classOfSlot(slot);
+    this.queues.append(freeList(pool, kind), slot);
+    this.freeCounts[pool * CLASSES + kind]!++;
+  }
+
+  /** Takes a free slot out. */
+  leaveFree(slot: number): void {
+    this.queues.remove(slot);
+    this.freeCounts[this.poolOf[slot]! * CLASSES + classOfSlot(slot)]!--;
+  }
+
   /** Counts a slot that has become held, and puts it where its end will be noticed. */
   enterHeld(slot: number): void {
     this.wheel.add(slot);
-    const pool = this.poolOf[slot]!;
-    if (pool < 0) return;
-    const account = this.accountOf(slot, pool);
-    this.accounts.held[account]!++;
-    this.accounts.heldSlots.append(account, slot);
+    const account = this.countHeld(slot, 1);
+    if (account >= 0) this.accounts.heldSlots.append(account, slot);
   }
 
   /** The reverse of {@link enterHeld}; the slot may have left the wheel already. */
   leaveHeld(slot: number): void {
     this.queues.remove(slot);
-    const pool = this.poolOf[slot]!;
-    if (pool < 0) return;
-    this.accounts.held[this.accountOf(slot, pool)]!--;
-    this.accounts.heldSlots.remove(slot);
+    if (this.countHeld(slot, -1) >= 0) this.accounts.heldSlots.remove(slot);
   }
 
   /** Adds to the number of live slots of the owner of a slot. */
   countLive(slot: number, difference: number): void {
     const pool = this.poolOf[slot]!;
     if (pool < 0) return;
-    const account = this.accountOf(slot, pool);
-    this.accounts.live[account] = this.accounts.live[account]! + difference;
+    const poolClass = pool * CLASSES + classOfSlot(slot);
+    const space = this.ownerOf(slot);
+    this.accounts.addLive(this.accounts.open(poolClass, space), poolClass, space, difference);
   }
 
-  private accountOf(slot: number, pool: number): number {
-    const owner = this.words[this.firstSlotAt + slot * SLOT_WORDS + SLOT_OWNER]!;
-    return this.accounts.open(pool * CLASSES + classOfSlot(slot), owner >>> 16);
+  /** The same of its held ones. Returns the owner's account, -1 for a slot that may not be allocated. */
+  private countHeld(slot: number, difference: number): number {
+    const pool = this.poolOf[slot]!;
+    if (pool < 0) return -1;
+    const poolClass = pool * CLASSES + classOfSlot(slot);
+    const space = this.ownerOf(slot);
+    const account = this.accounts.open(poolClass, space);
+    this.accounts.addHeld(account, poolClass, space, difference);
+    return account;
+  }
+
+  private ownerOf(slot: number): number {
+    return this.words[this.firstSlotAt + slot * SLOT_WORDS + SLOT_OWNER]! >>> 16;
   }
 
   /** Gives every pool its chunks; returns the number of ports that found no room. */
@@ -312,8 +348,7 @@ export class TranslationHeap {
     }
     for (const pool of this.pools.pools) this.appendNeverUsed(pool);
     for (const key of used.subarray(0, usedCount).sort()) {
-      const slot = slotOfKey(key);
-      this.queues.append(freeList(this.poolOf[slot]!, classOfSlot(slot)), slot);
+      this.enterFree(slotOfKey(key));
     }
   }
 
@@ -365,10 +400,17 @@ export class TranslationHeap {
         const at = this.firstSlotAt + slot * SLOT_WORDS;
         if (this.poolOf[slot]! < 0 || words[at + SLOT_STATE] !== SLOT_FREE || words[at + SLOT_OWNER] !== 0)
           continue;
-        this.queues.append(freeList(pool.index, c), slot);
+        this.enterFree(slot);
       }
     }
   }
+}
+
+/** What each of so many sites is guaranteed of every pool's class: never more than its quota. */
+function guarantees(pools: readonly PortPool[], sites: number): Int32Array {
+  const guarantee = (pool: PortPool): number =>
+    Math.min(pool.quotaPerSite, guaranteeOf(pool.portMax - pool.portMin + 1, sites));
+  return Int32Array.from(pools.flatMap((pool) => new Array<number>(CLASSES).fill(guarantee(pool))));
 }
 
 /** The reverse of `holdEndKey`. */

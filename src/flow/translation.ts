@@ -18,7 +18,8 @@
  * Quota: what a site takes from the others is its live **and** held ports, and that never exceeds the quota of
  * a pool and class (RFC 6888 REQ-4). At the quota a site reuses its own held ports, the oldest first, so it is
  * refused only when that many of its mappings are live. A site that opens and closes quickly cannot
- * drain the pool through the hold.
+ * drain the pool through the hold. Nor can several together: half of a pool is divided equally among the sites,
+ * and nobody takes what another is still owed of it (`site-shares.ts`).
  *
  * The mapped section is the truth; index, lists and accounts lie on the heap and are rebuilt from it by
  * {@link Translation.configure}. At start: construct, `configure`, `adopt` for every flow found, `settle`.
@@ -31,7 +32,7 @@ import { finishHash, mixWord } from './hash.ts';
 import { holdEnd, laterHoldEnd } from './hold-time.ts';
 import { preferredPool, type ReservedPort, type TranslationPool } from './port-pool.ts';
 import { protocolClass } from './protocol-class.ts';
-import { chunkCapacity, freeList, openSection, TranslationHeap } from './translation-heap.ts';
+import { chunkCapacity, openSection, TranslationHeap } from './translation-heap.ts';
 import {
   CHUNK_PORTS,
   CHUNK_SHIFT,
@@ -110,7 +111,7 @@ export class Translation {
     this.multiplier = finishHash(this.seed) | 1;
     this.firstSlotAt = firstSlotAt(chunkCapacity(section));
     this.slots = chunkCapacity(section) * CHUNK_SLOTS;
-    this.heap = new TranslationHeap(section, [], [], nowMs);
+    this.heap = new TranslationHeap(section, [], [], [], nowMs);
     this.configured = '';
   }
 
@@ -119,17 +120,19 @@ export class Translation {
    * where address, range and reservations still allow it. Not for the packet path: it allocates and reads the whole
    * section, unless nothing has changed.
    *
+   * @param sites spaces that are guaranteed a share of every pool
    * @throws RangeError if a pool or reservation is impossible; nothing changes then
    */
   configure(
     pools: readonly TranslationPool[],
     reserved: readonly ReservedPort[],
     nowMs: number,
+    sites: readonly number[] = [],
   ): TranslationChange {
-    const configured = JSON.stringify([pools, reserved]);
+    const configured = JSON.stringify([pools, reserved, sites]);
     if (configured === this.configured && this.heap.unplacedPorts === 0)
       return { ended: [], unplacedPorts: 0 };
-    this.heap = new TranslationHeap(this.words, pools, reserved, nowMs);
+    this.heap = new TranslationHeap(this.words, pools, reserved, sites, nowMs);
     this.configured = configured;
     return { ended: this.heap.ended, unplacedPorts: this.heap.unplacedPorts };
   }
@@ -375,11 +378,12 @@ export class Translation {
     const quota = heap.pools.pools[pool]!.quotaPerSite;
     const live = accounts.liveOf(poolClass, space);
     if (live >= quota) return TRANSLATION_QUOTA;
-    const list = freeList(pool, kind);
-    if (expires && heap.queues.first(list) < 0) this.expire(nowMs, ALL);
-    if (live + accounts.heldOf(poolClass, space) < quota) {
-      const slot = heap.queues.first(list);
-      if (slot >= 0) return slot;
+    if (expires && heap.firstFree(pool, kind) < 0) this.expire(nowMs, ALL);
+    if (
+      live + accounts.heldOf(poolClass, space) < quota &&
+      accounts.mayTake(poolClass, space, heap.freeOf(pool, kind))
+    ) {
+      return heap.firstFree(pool, kind);
     }
     const own = accounts.oldestHeld(poolClass, space);
     return own < 0 ? TRANSLATION_NO_PORTS : own;
@@ -395,7 +399,7 @@ export class Translation {
       heap.leaveHeld(slot);
       return;
     }
-    heap.queues.remove(slot);
+    heap.leaveFree(slot);
     this.words[at + SLOT_UNTIL] = nowMs;
   }
 
@@ -426,7 +430,7 @@ export class Translation {
       if (pool >= 0) heap.index.remove(slot);
       heap.leaveHeld(slot);
       this.words[this.slotAt(slot) + SLOT_STATE] = SLOT_FREE;
-      if (pool >= 0) heap.queues.append(freeList(pool, classOfSlot(slot)), slot);
+      heap.enterFree(slot);
     }
   }
 }

@@ -220,18 +220,31 @@ export class Assembly {
   apply(plan: Plan, plugins: readonly LoadedPlugin[], nowMs: number): void {
     const policy = this.compile(plan, plugins, this.policy.ports.downPorts());
     const { translation } = this.state;
-    const change = translation.configure(translationPools(plan), reservedPorts(plan), nowMs);
+    const change = translation.configure(
+      translationPools(plan),
+      reservedPorts(plan),
+      nowMs,
+      siteSpaces(plan),
+    );
     try {
       this.link.configure(plan, nowMs);
     } catch (error) {
-      translation.configure(translationPools(this.plan), reservedPorts(this.plan), nowMs);
+      translation.configure(
+        translationPools(this.plan),
+        reservedPorts(this.plan),
+        nowMs,
+        siteSpaces(this.plan),
+      );
       throw error;
     }
     this.state.budgets.configure({
       flowsPerPort: plan.flowTable.perTunnel,
       ratePerPort: plan.flowTable.createRatePerTunnel,
       ratePerSource: plan.flowTable.createRatePerSource,
+      flows: this.state.table.capacity,
+      sites: siteSpaces(plan),
     });
+    this.state.held.configure(siteSpaces(plan));
     this.unplacedPorts = change.unplacedPorts;
     const before = this.policy.ports;
     this.plan = plan;
@@ -294,7 +307,7 @@ export class Assembly {
     const key = new FlowKey();
     budgets.rebuild(table);
     const vouched = ((nowMs - lastAliveMs) | 0) >= 0 && ((nowMs - lastAliveMs) | 0) < VOUCHED_ABSENCE_MS;
-    translation.configure(translationPools(plan), reservedPorts(plan), nowMs);
+    translation.configure(translationPools(plan), reservedPorts(plan), nowMs, siteSpaces(plan));
     for (let record = table.next(-1); record >= 0; record = table.next(record)) {
       const base = record * RECORD_WORDS;
       const slot = words[base + SHARED_TRANSLATION] - 1;
@@ -402,6 +415,11 @@ export class Assembly {
 function isReplaced(ports: PortTable, word: number): boolean {
   const port = ports.get(portIndex(word));
   return port !== undefined && port.generation !== word >>> 16;
+}
+
+/** Who shares the flow table, the external ports and the held tuples. */
+function siteSpaces(plan: Plan): number[] {
+  return plan.spaces.flatMap(({ id, kind }) => (kind === 'site' ? [id] : []));
 }
 
 function translationPools(plan: Plan): TranslationPool[] {

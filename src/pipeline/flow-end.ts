@@ -3,7 +3,8 @@
  * what is done to a record beside forwarding: marking it answered, describing it to plugins.
  *
  * Whatever ends a flow, its external port or its tuples are held for as long as late packets of it may come, so
- * that no other site gets them meanwhile (docs/promise.md).
+ * that no other site gets them meanwhile (docs/promise.md). An idle flow whose site has no room for more held tuples
+ * is not ended but stays as it is, for as long as its tuples would be held: then nothing is left to hold.
  */
 import { COUNTER, type Counters } from '../flow/counters.ts';
 import { END } from '../flow/flow-event-layout.ts';
@@ -19,6 +20,7 @@ import {
   REPLY,
   SHARED_ID,
   SHARED_INGRESS,
+  SHARED_LAST_SEEN,
   SHARED_STATE,
   SHARED_TRANSLATION,
 } from '../flow/layout.ts';
@@ -28,6 +30,7 @@ import {
   ENDED_FLUSH,
   ENDED_TIMEOUT,
   holdMs,
+  idleTimeoutMs,
   setTimeoutClass,
   TIMEOUT_TCP_CLOSED,
   timeoutClassOf,
@@ -84,13 +87,13 @@ export class FlowEnd {
   /** Ends a flow by command, because a plugin says so, or because its tunnel is another one now; `reason` of `END`. */
   flush(record: number, reason: number, nowMs: number): void {
     this.counters.add(COUNTER.flows_flushed, 1);
-    this.end(record, ENDED_FLUSH, reason, nowMs);
+    this.end(record, ENDED_FLUSH, reason, true, nowMs);
   }
 
   /** Ends a flow whose tuple its originator is using anew. */
   reopen(record: number, nowMs: number): void {
     this.counters.add(COUNTER.flows_reopened, 1);
-    this.end(record, ENDED_CLOSED, END.reopened, nowMs);
+    this.end(record, ENDED_CLOSED, END.reopened, true, nowMs);
   }
 
   /** Marks the first packet of the responder. */
@@ -117,14 +120,27 @@ export class FlowEnd {
   }
 
   private expire(record: number): void {
-    const state = this.state.table.words[record * RECORD_WORDS + SHARED_STATE];
-    const closed = timeoutClassOf(state) === TIMEOUT_TCP_CLOSED;
+    const { table, held } = this.state;
+    const base = record * RECORD_WORDS;
+    const timeoutClass = timeoutClassOf(table.words[base + SHARED_STATE]);
+    const closed = timeoutClass === TIMEOUT_TCP_CLOSED;
+    const how = closed ? ENDED_CLOSED : ENDED_TIMEOUT;
+    const isHeldByPort = table.words[base + SHARED_TRANSLATION] !== 0;
+    const holds = isHeldByPort || held.hasRoom(table.words[base + KEY_META] >>> 16);
+    if (!holds && !this.isForgotten(base, timeoutClass, how)) return;
     this.counters.add(closed ? COUNTER.flows_closed : COUNTER.flows_timed_out, 1);
-    if (closed) this.end(record, ENDED_CLOSED, END.closed, this.nowMs);
-    else this.end(record, ENDED_TIMEOUT, END.timed_out, this.nowMs);
+    this.end(record, how, closed ? END.closed : END.timed_out, holds, this.nowMs);
   }
 
-  private end(record: number, how: number, reason: number, nowMs: number): void {
+  /** Whether an idle flow has been left alone for so long that no late packet of it can come. */
+  private isForgotten(base: number, timeoutClass: number, how: number): boolean {
+    const { table } = this.state;
+    const idleMs = idleTimeoutMs(timeoutClass, Math.floor((table.live * 1000) / table.capacity));
+    const unseenMs = (this.nowMs - table.words[base + SHARED_LAST_SEEN]) >>> 0;
+    return unseenMs >= idleMs + holdMs(timeoutClass, how);
+  }
+
+  private end(record: number, how: number, reason: number, holds: boolean, nowMs: number): void {
     const { table, translation, held, budgets } = this.state;
     const words = table.words;
     const base = record * RECORD_WORDS;
@@ -132,8 +148,8 @@ export class FlowEnd {
     this.chain.flowEnd(this.describe(this.ended, record, REPLY), this.statistics.read(table.floats, base));
     const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
     const slot = words[base + SHARED_TRANSLATION] - 1;
-    if (slot < 0) holdFlow(held, words, record, lateMs, nowMs);
-    budgets.flowEnded(this.ended.ingressPort);
+    if (slot < 0 && holds) holdFlow(held, words, record, lateMs, nowMs);
+    budgets.flowEnded(this.ended.ingressPort, this.ended.originatorSpace);
     table.remove(record);
     // Last: a process killed in between leaves a mapping without a flow, which the next one holds.
     if (slot >= 0) translation.release(slot, lateMs, nowMs);

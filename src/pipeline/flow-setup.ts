@@ -46,10 +46,8 @@ import { FlowRouter, tupleHash } from './flow-route.ts';
 import { ReplyTuple } from './reply-tuple.ts';
 import { writeDeltas } from './translate.ts';
 
-export type { FlowPolicy, FlowState } from './flow-policy.ts';
-
 /** Drop reasons by what a budget answers. */
-const BUDGET_REASONS = [0, DROP.tunnel_share, DROP.tunnel_rate, DROP.source_rate];
+const BUDGET_REASONS = [0, DROP.tunnel_share, DROP.tunnel_rate, DROP.source_rate, DROP.site_share];
 
 export class FlowSetupStage {
   /** The flow that is being set up, or was last. */
@@ -163,7 +161,7 @@ export class FlowSetupStage {
     if (view.protocol === PROTOCOL_TCP) startTcp(words, record, view);
     const state = FLOW_LIVE | (startTimeoutClass(view.protocol) << 8) | (routed ? FLOW_ROUTED_REPLY : 0);
     table.commit(record, state);
-    budgets.flowCreated(draft.ingressPort);
+    budgets.flowCreated(draft.ingressPort, draft.originatorSpace);
     return record;
   }
 }

@@ -65,9 +65,15 @@ export class OwnErrors {
     this.error(view, ingress, ERROR_TOO_BIG, mtu, nowMs);
   }
 
-  /** The destination cannot be reached from here: no route, not one only, or its tunnel is down. */
-  unreachable(view: PacketView, ingress: number, nowMs: number): void {
-    this.error(view, ingress, ERROR_NET_UNREACHABLE, 0, nowMs);
+  /**
+   * Tells the sender in a site why its packet may not start a flow, where the reason says nothing about other sites:
+   * that there is no way (RFC 1812, 5.2.7.1), or that what a flow needs is used up, by itself or altogether (RFC 6888,
+   * REQ-11: host unreachable, which ends no connection that exists). Who exceeds a rate is told nothing: its next
+   * attempt, a moment later, may succeed.
+   */
+  notSetUp(view: PacketView, ingress: number, reason: number, nowMs: number): void {
+    if (isNoWay(reason)) this.error(view, ingress, ERROR_NET_UNREACHABLE, 0, nowMs);
+    else if (isUsedUp(reason)) this.error(view, ingress, ERROR_HOST_UNREACHABLE, 0, nowMs);
   }
 
   /** The destination, or the router towards it, does not answer. */
@@ -114,4 +120,23 @@ export class OwnErrors {
   private send(ingress: number, counter: number, nowMs: number): void {
     if (this.link.send(ingress, this.reply, nowMs) === 0) this.counters.add(counter, 1);
   }
+}
+
+function isNoWay(reason: number): boolean {
+  return (
+    reason === DROP.no_route ||
+    reason === DROP.ambiguous_destination ||
+    reason === DROP.private_destination ||
+    reason === DROP.port_down
+  );
+}
+
+function isUsedUp(reason: number): boolean {
+  return (
+    reason === DROP.translation_ports ||
+    reason === DROP.translation_quota ||
+    reason === DROP.table_full ||
+    reason === DROP.tunnel_share ||
+    reason === DROP.site_share
+  );
 }

@@ -31,7 +31,7 @@ const reasons = [
   ['foreign_frame', 'An Ethernet frame with a VLAN tag, or for another MAC.'],
   ['port_down', 'The port a packet would leave by is down, disabled or gone.'],
   ['neighbor_unresolved', 'The next hop or neighbour did not answer ARP or neighbour discovery.'],
-  ['neighbor_queue', 'Too many packets wait for a neighbour to answer.'],
+  ['neighbor_queue', 'Too many packets wait for a neighbour to answer, or this one is too long to wait.'],
   ['output_full', 'No room in the output list, or the device does not take more packets.'],
   ['memory_full', 'No packet memory left for a copy.'],
   // flow lookup and creation
@@ -74,6 +74,8 @@ const reasons = [
   ['too_big', 'The packet exceeds the MTU of its egress and may not be fragmented.'],
   ['local_delivery', 'Addressed to the gateway itself, which answers only ping there.'],
   ['unsupported_segmentation', 'A GSO packet of a kind that cannot be forwarded.'],
+  // flow creation again: numbers are stored
+  ['site_share', 'What is left of the flow table is kept for other sites.'],
 ] as const;
 
 export type DropReasonName = (typeof reasons)[number][0];
