@@ -74,12 +74,21 @@ export class NativeError extends Error {
   constructor(what: string, errno: number, step: string) {
     const known = getSystemErrorMap().get(-errno);
     const code = known === undefined ? `E${errno}` : known[0];
-    super(`${what}: ${known === undefined ? code : `${known[1]} (${code})`}, at ${step}`);
+    const remedy = REMEDIES[`${step} ${code}`];
+    super(
+      `${what}: ${known === undefined ? code : `${known[1]} (${code})`}, at ${step}${remedy === undefined ? '' : `; ${remedy}`}`,
+    );
     this.code = code;
     this.errno = errno;
     this.step = step;
   }
 }
+
+/** What helps, where the kernel's words do not say so. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  'SO_ATTACH_FILTER ENOMEM':
+    'the filter is larger than net.core.optmem_max allows: sysctl -w net.core.optmem_max=131072',
+};
 
 /** Linux errno values that are answers, not errors. */
 const EAGAIN = 11;

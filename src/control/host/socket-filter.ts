@@ -2,15 +2,20 @@
  * The socket's half of a classification: classic BPF for SO_ATTACH_FILTER on a packet socket of the device.
  *
  * The program sees a frame from its link header on. Each rule is a chain of tests; one that fails jumps to the
- * next rule. Loads behind the packet's end make the whole program answer 0: a truncated packet is not ours.
+ * next rule. Rules that stand together and begin with the same tests share them, so that the chains make a tree. Loads
+ * behind the packet's end make the whole program answer 0: a truncated packet is not ours.
  *
  * ```
- *  rule:     ld field ; jmp test -> ok | next rule
- *            ...
- *            ret all | ret 0
- *  next rule: ...
- *  end:      ret 0
+ *  tests that rules 1 and 2 share      -> ok | rule 3
+ *    further tests of rule 1           -> ok | rule 2
+ *    ret all | ret 0
+ *    further tests of rule 2 ...       -> ok | rule 3
+ *  rule 3: ...
+ *  end:    ret 0
  * ```
+ *
+ * The length matters: the kernel takes BPF_MAXINSNS, and charges what it makes of them (four times as many, and more)
+ * to the socket's `net.core.optmem_max`, 20 KiB up to Linux 6.6.
  *
  * Conditional jumps reach 255 instructions; where a target is farther, the jump goes over a `ja` behind it.
  * Encoding: linux/filter.h, Documentation/networking/filter.rst.
@@ -18,7 +23,7 @@
 import type { Plan, PlanDevice } from '../../pipeline/plan.ts';
 import type { HostSetup } from '../compile/host-setup.ts';
 import { type Classification, classify } from './classifier.ts';
-import type { AddressCondition, BitsCondition, Condition, LinkCondition } from './rules.ts';
+import type { AddressCondition, BitsCondition, Condition, LinkCondition, Rule } from './rules.ts';
 
 export type SocketFilter = NonNullable<PlanDevice['filter']>;
 
@@ -82,18 +87,7 @@ export function withSocketFilters(plan: Plan, setup: HostSetup): Plan {
 export function socketFilter(classification: Classification): SocketFilter {
   const linkBytes = classification.link === 'ethernet' ? 14 : 0;
   const program = new Assembler();
-  for (const rule of classification.rules) {
-    const next = new Label();
-    if (rule.family !== 'any') {
-      const ok = new Label();
-      program.statement(LOAD_HALF, ANCILLARY_PROTOCOL);
-      program.branch(JUMP_EQUAL, ETHERTYPES[rule.family], ok, next);
-      program.place(ok);
-    }
-    for (const condition of rule.conditions) test(program, condition, linkBytes, next);
-    program.statement(RETURN, rule.taker === 'ours' || rule.taker === 'both' ? TAKE_ALL : 0);
-    program.place(next);
-  }
+  emitRules(program, byFamily(classification.rules).map(chainOf), linkBytes, 'nothing');
   program.statement(RETURN, 0);
   const filter = program.assemble();
   if (filter.length > MAX_FILTER_INSTRUCTIONS) {
@@ -105,7 +99,99 @@ export function socketFilter(classification: Classification): SocketFilter {
   return filter;
 }
 
-function test(program: Assembler, condition: Condition, linkBytes: number, failed: Label): void {
+/** A rule as the tests that are still to be made, and the verdict behind them. */
+interface Chain {
+  readonly tests: readonly Test[];
+  readonly taken: boolean;
+}
+
+interface Test {
+  /** Equal for tests that do the same. */
+  readonly key: string;
+  /** What it needs in X, and leaves there; `nothing`: it does not touch X. */
+  readonly index: Index;
+  readonly emit: (program: Assembler, linkBytes: number, failed: Label, index: Index) => void;
+}
+
+/** What X holds: nothing known, or the length of the IPv4 header, or of that and of the one that an error quotes. */
+type Index = 'nothing' | 'transport' | 'quoted-transport';
+
+function chainOf({ family, conditions, taker }: Rule): Chain {
+  const tests = conditions.map(
+    (condition): Test => ({
+      key: JSON.stringify(condition),
+      index: condition.kind !== 'bits' || condition.base === 'network' ? 'nothing' : condition.base,
+      emit: (program, linkBytes, failed, index) => test(program, condition, linkBytes, failed, index),
+    }),
+  );
+  const taken = taker === 'ours' || taker === 'both';
+  if (family === 'any') return { tests, taken };
+  const isOfFamily: Test = {
+    key: family,
+    index: 'nothing',
+    emit: (program, _, failed) => {
+      const ok = new Label();
+      program.statement(LOAD_HALF, ANCILLARY_PROTOCOL);
+      program.branch(JUMP_EQUAL, ETHERTYPES[family], ok, failed);
+      program.place(ok);
+    },
+  };
+  return { tests: [isOfFamily, ...tests], taken };
+}
+
+/** Rules of one family side by side: no packet is of two, so that between rules for any their order is free. */
+function byFamily(rules: readonly Rule[]): Rule[] {
+  const ordered: Rule[] = [];
+  for (let first = 0; first < rules.length; ) {
+    const end = rules.findIndex(({ family }, at) => at >= first && family === 'any');
+    const run = rules.slice(first, end < 0 ? rules.length : end);
+    for (const family of ['arp', 'ipv4', 'ipv6'] as const) {
+      ordered.push(...run.filter((rule) => rule.family === family));
+    }
+    first += run.length;
+    if (end >= 0) ordered.push(rules[first++]!);
+  }
+  return ordered;
+}
+
+/** What none of the chains decides goes on behind them. `index` is what X holds where they begin. */
+function emitRules(program: Assembler, chains: readonly Chain[], linkBytes: number, index: Index): void {
+  let known = index;
+  for (let first = 0; first < chains.length; ) {
+    const [shared, ...rest] = chains[first]!.tests;
+    if (shared === undefined) {
+      program.statement(RETURN, chains[first]!.taken ? TAKE_ALL : 0);
+      // Whatever follows is never reached.
+      return;
+    }
+    const differs = chains.findIndex((chain, at) => at > first && chain.tests[0]?.key !== shared.key);
+    const end = differs < 0 ? chains.length : differs;
+    const next = new Label();
+    shared.emit(program, linkBytes, next, known);
+    const inner = chains.slice(first + 1, end).map(({ tests, taken }) => ({ tests: tests.slice(1), taken }));
+    emitRules(
+      program,
+      [{ tests: rest, taken: chains[first]!.taken }, ...inner],
+      linkBytes,
+      shared.index === 'nothing' ? known : shared.index,
+    );
+    program.place(next);
+    // Whoever failed may have come from behind any of these tests.
+    const set = new Set(chains.slice(first, end).flatMap(({ tests }) => tests.map((one) => one.index)));
+    set.delete('nothing');
+    set.delete(known);
+    if (set.size > 0) known = 'nothing';
+    first = end;
+  }
+}
+
+function test(
+  program: Assembler,
+  condition: Condition,
+  linkBytes: number,
+  failed: Label,
+  index: Index,
+): void {
   switch (condition.kind) {
     case 'vlan':
     case 'receiver':
@@ -115,7 +201,7 @@ function test(program: Assembler, condition: Condition, linkBytes: number, faile
       testAddress(program, condition, linkBytes, failed);
       break;
     case 'bits':
-      testBits(program, condition, linkBytes, failed);
+      testBits(program, condition, linkBytes, failed, index);
       break;
   }
 }
@@ -177,7 +263,13 @@ function testAddress(
   program.place(ok);
 }
 
-function testBits(program: Assembler, condition: BitsCondition, linkBytes: number, failed: Label): void {
+function testBits(
+  program: Assembler,
+  condition: BitsCondition,
+  linkBytes: number,
+  failed: Label,
+  index: Index,
+): void {
   const { base, bytes, mask, ranges } = condition;
   const load = bytes === 1 ? LOAD_BYTE : bytes === 2 ? LOAD_HALF : LOAD_WORD;
   switch (base) {
@@ -185,17 +277,19 @@ function testBits(program: Assembler, condition: BitsCondition, linkBytes: numbe
       program.statement(load, linkBytes + condition.offset);
       break;
     case 'transport':
-      program.statement(LOAD_X_HEADER_LENGTH, linkBytes);
+      if (index !== base) program.statement(LOAD_X_HEADER_LENGTH, linkBytes);
       program.statement(load + INDEXED, linkBytes + condition.offset);
       break;
     case 'quoted-transport':
       // X becomes the length of both IPv4 headers; between them stand the 8 bytes of the ICMP header.
-      program.statement(LOAD_X_HEADER_LENGTH, linkBytes);
-      program.statement(LOAD_BYTE + INDEXED, linkBytes + 8);
-      program.statement(AND, 0x0f);
-      program.statement(SHIFT_LEFT, 2);
-      program.statement(ADD_X, 0);
-      program.statement(COPY_TO_X, 0);
+      if (index !== base) {
+        if (index !== 'transport') program.statement(LOAD_X_HEADER_LENGTH, linkBytes);
+        program.statement(LOAD_BYTE + INDEXED, linkBytes + 8);
+        program.statement(AND, 0x0f);
+        program.statement(SHIFT_LEFT, 2);
+        program.statement(ADD_X, 0);
+        program.statement(COPY_TO_X, 0);
+      }
       program.statement(load + INDEXED, linkBytes + 8 + condition.offset);
   }
   if (mask !== 2 ** (8 * bytes) - 1) program.statement(AND, mask);

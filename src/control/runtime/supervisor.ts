@@ -45,8 +45,8 @@ import {
 } from './data-plane-process.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 
-/** From the start of the process until it listens and says `ready`. */
-const START_TIMEOUT_MS = 15_000;
+/** From the start of the process until it listens and says `ready`: a second, and much more where all is slow. */
+const START_TIMEOUT_MS = 60_000;
 /** A running data plane that does not say `ready` in this time is not adopted but replaced. */
 const ADOPT_TIMEOUT_MS = 1_000;
 const CONNECT_RETRY_MS = 20;
