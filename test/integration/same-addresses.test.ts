@@ -2,44 +2,14 @@
  * The main job: sites with the very same addresses send the very same five-tuples at the same time, by every
  * kind of tunnel, and every reply comes back to the site that asked, and to no other.
  */
-import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
-import { assertComplete, assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
+import { answersEverySite } from '../support/lab/same-addresses.ts';
 import type { Attachment, NetworkSpec } from '../support/lab/sites.ts';
-import { identicalFlows, runFlows } from '../support/lab/traffic.ts';
-
-const DESTINATIONS = ['datacenter', 'internet'];
 
 function manySites(count: number, attachment: Attachment): NetworkSpec['sites'] {
   return Array.from({ length: count }, (_, at) => ({ name: `s${at}`, attachment }));
 }
 
-function works(title: string, spec: NetworkSpec, exchanges: number): void {
-  describe(title, labOptions(), () => {
-    const test = useNetwork(spec);
-
-    it('answers TCP, UDP, ICMP and fragments, to the internet and to the data centre', async () => {
-      const flows = identicalFlows(test.network, test.experiment.tokens, {
-        from: test.sites,
-        to: DESTINATIONS,
-        count: exchanges,
-      });
-      await assertComplete(test.network, await runFlows(test.network, flows));
-    });
-
-    it('delivers nothing to anybody that is not theirs', async () => {
-      const { delivered } = await assertNoLeak(test.experiment);
-      for (const site of test.sites) {
-        const counts = delivered[site]!;
-        for (const kind of ['tcp', 'udp', 'icmp', 'fragments'] as const) {
-          assert.ok(counts[kind] > 0, `${site} was sent no ${kind}`);
-        }
-      }
-    });
-  });
-}
-
-works(
+answersEverySite(
   'two sites, GRE and interconnect',
   {
     sites: [
@@ -50,7 +20,7 @@ works(
   20,
 );
 
-works(
+answersEverySite(
   'every kind of tunnel, a pool of external addresses, a host that does not forward',
   {
     sites: [
@@ -67,7 +37,7 @@ works(
   10,
 );
 
-works(
+answersEverySite(
   'GRE with checksums and sequence numbers, between homeward and homeward and with another program',
   {
     sites: [
@@ -80,6 +50,6 @@ works(
   10,
 );
 
-works('a hundred sites on link', { sites: manySites(100, 'on-link') }, 5);
-works('a hundred sites by next hop', { sites: manySites(100, 'next-hop') }, 5);
-works('a hundred sites by GRE', { sites: manySites(100, 'gre-peer') }, 5);
+answersEverySite('a hundred sites on link', { sites: manySites(100, 'on-link') }, 5);
+answersEverySite('a hundred sites by next hop', { sites: manySites(100, 'next-hop') }, 5);
+answersEverySite('a hundred sites by GRE', { sites: manySites(100, 'gre-peer') }, 5);

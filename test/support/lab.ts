@@ -20,6 +20,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Agent } from './lab/agent.ts';
+import { PATIENCE } from './patience.ts';
 
 /** One end of a link. */
 export interface LinkEnd {
@@ -173,7 +174,7 @@ export async function eventually<T>(
   check: () => T | Promise<T>,
   timeoutMs = 15_000,
 ): Promise<NonNullable<T>> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs * PATIENCE;
   for (;;) {
     const value = await check();
     if (value) return value;

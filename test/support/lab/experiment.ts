@@ -1,6 +1,7 @@
 /**
  * One experiment in a lab: capture everything, send, then judge every frame that was delivered to any site.
  */
+import { PATIENCE } from '../patience.ts';
 import type { CaptureJob } from './agent.ts';
 import { readCapture, type SeenFrame } from './captured-packets.ts';
 import {
@@ -52,7 +53,7 @@ export class Experiment {
         to,
         kinds: ['icmp', 'fragments'],
         count: 1,
-        graceMs: 1500,
+        graceMs: 1500 * PATIENCE,
         firstPort: 60_000 + attempt * 16,
       });
       const outcomes = await runFlows(this.network, flows);

@@ -9,6 +9,7 @@ import { stringify } from 'yaml';
 import { ApiClient, ApiError } from '../../../src/api/client.ts';
 import type { StatusBody } from '../../../src/api/schemas/gateway.ts';
 import { type CommandResult, eventually, type Lab } from '../lab.ts';
+import { PATIENCE } from '../patience.ts';
 
 const PROJECT = join(import.meta.dirname, '../../..');
 const STATUS_TIMEOUT_MS = 2000;
@@ -39,8 +40,12 @@ export class HomewardProcess {
     this.#label = label;
     this.#project = options.project ?? PROJECT;
     this.configPath = join(lab.directory, `${label}.yaml`);
-    this.#environment = { ...process.env, HOMEWARD_RUNTIME_DIR: this.runtimeDirectory };
-    this.#client = new ApiClient(join(this.runtimeDirectory, 'api.sock'), STATUS_TIMEOUT_MS);
+    this.#environment = {
+      ...process.env,
+      HOMEWARD_RUNTIME_DIR: this.runtimeDirectory,
+      HOMEWARD_STATE_DIR: join(lab.directory, `state-${label}`),
+    };
+    this.#client = new ApiClient(join(this.runtimeDirectory, 'api.sock'), STATUS_TIMEOUT_MS * PATIENCE);
     this.configure(configuration);
   }
 
@@ -79,8 +84,8 @@ export class HomewardProcess {
 
   /** Waits until the gateway forwards; throws, with its log, if it ends instead. */
   async forwarding(): Promise<StatusBody> {
-    return eventually(
-      `${this.#label} forwards: ${this.#output}`,
+    const forwards = eventually(
+      `${this.#label} forwards`,
       async () => {
         if (this.#child?.exitCode !== null) {
           throw new Error(`homeward in ${this.#label} has ended:\n${this.#output}`);
@@ -92,6 +97,9 @@ export class HomewardProcess {
       },
       30_000,
     );
+    return await forwards.catch((error: Error) => {
+      throw new Error(`${error.message}; its log:\n${this.#output}`);
+    });
   }
 
   /** The API's answer; undefined while nobody answers. */

@@ -5,14 +5,17 @@
  *  on link    host ──────────────────────── icN ┐
  *  next hop   host ── router (172.20.0.2) ── icN ┤                ┌ dc0 ── dc    10.50.0.10, fd00:50::10
  *  device     host ── TUN ─ wire ─ TUN ──── tnN ┼─ gw (gateway) ─┤
- *  gre        host ── homeward ──┐               │                └ up0 ── net ── server
- *  gre peer   host with peer ────┴─ net ── up0 ──┘   198.51.100.1          203.0.113.10, 2001:db8:113::10
+ *  vlan       host ── switch ──── trunk0, icN ┤                └ up0 ── net ── server
+ *  gre        host ── homeward ──┐               │                         203.0.113.10, 2001:db8:113::10
+ *  gre peer   host with peer ────┤               │
+ *  wireguard  host with wg ──────┴─ net ── up0 ──┘   198.51.100.1
  *
  *  host: 10.0.1.10/24 and fd00:1::10/64, gateway 10.0.1.1 and fd00:1::1, in every site
  * ```
  *
  * `gre`: the site's own gateway is homeward too. `gre-peer`: the host itself has the tunnel's end, by another
- * program ({@link NetworkSpec.grePeer}), which shares no code with homeward.
+ * program ({@link NetworkSpec.grePeer}), which shares no code with homeward; `gre-kernel`: by its kernel. WireGuard is
+ * the kernel's at both ends. All VLANs come by one trunk.
  */
 import { once } from 'node:events';
 import type { Lab, LinkEnd } from '../lab.ts';
@@ -34,6 +37,8 @@ import {
   siteDevice,
   tunnelName,
   UPLINK_ADDRESSES,
+  vlanId,
+  wireguardPort,
 } from './sites.ts';
 
 /** A host that traffic comes from or goes to. */
@@ -176,7 +181,7 @@ export class Network {
         job(`host-${name}`, label, device, link),
       ),
       ...this.spec.sites.flatMap(({ name, attachment }) =>
-        attachment === 'gre' || attachment === 'gre-peer'
+        hasWan(attachment)
           ? [job(`wan-${name}`, attachment === 'gre' ? `${name}-gw` : name, 'wan', 'ethernet')]
           : [],
       ),
@@ -194,7 +199,7 @@ export class Network {
           : [
               {
                 device,
-                link: site.attachment === 'device' ? ('ip' as const) : ('ethernet' as const),
+                link: isLayer3(site.attachment) ? ('ip' as const) : ('ethernet' as const),
                 owner: site.name,
               },
             ];
@@ -253,7 +258,15 @@ export class Network {
           break;
         case 'device':
           break;
+        case 'vlan':
+          if (!labels.includes('switch')) {
+            labels.push('switch');
+            links.push([end('gw', 'trunk0'), end('switch', 'port')]);
+          }
+          break;
         case 'gre-peer':
+        case 'gre-kernel':
+        case 'wireguard':
           links.push([end('net', `s${at}`), end(name, 'wan')]);
           add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`]));
           add(name, [
@@ -285,6 +298,8 @@ export class Network {
       { 'net.ipv4.ip_forward': '1', 'net.ipv6.conf.all.forwarding': '1' },
     );
     await lab.addLinks(links);
+    for (const [at, site] of spec.sites.entries())
+      if (site.attachment === 'vlan') await this.#addVlan(site, at);
     await Promise.all([...commands].map(([label, lines]) => lab.ip(label, lines)));
     await Promise.all(spec.sites.map((site, at) => this.#addLayer3(site, at)));
     for (const host of ['datacenter', 'internet']) {
@@ -294,7 +309,45 @@ export class Network {
     }
   }
 
-  /** Devices that a program holds open: a wire of two TUN devices, or the far end of a GRE tunnel. */
+  async #addVlan({ name }: SiteSpec, at: number): Promise<void> {
+    const { lab } = this;
+    const vlan = `type vlan id ${vlanId(at)}`;
+    await lab.ip('gw', [`link add link trunk0 name ic${at} ${vlan}`, `link set ic${at} up`]);
+    await lab.ip('switch', [`link add link port name eth0 netns ${lab.name(name)} ${vlan}`]);
+    await lab.ip(name, ['link set eth0 up']);
+  }
+
+  /** Keys that each end knows of the other, and the devices. */
+  async #addWireguard(name: string, at: number): Promise<void> {
+    const { lab } = this;
+    const device = `tn${at}`;
+    const ends = [
+      { label: 'gw', device, port: wireguardPort(at), peer: `${outer(at, 2)}:51820` },
+      { label: name, device: 'eth0', port: 51820, peer: `${UPLINK_ADDRESSES[0]}:${wireguardPort(at)}` },
+    ];
+    const keys = await Promise.all(
+      ends.map(async (one) => {
+        const path = `${lab.directory}/${one.label}-${device}.key`;
+        const publicKey = await lab.exec(one.label, 'sh', [
+          '-c',
+          `umask 077; wg genkey > ${path}; wg pubkey < ${path}`,
+        ]);
+        await lab.ip(one.label, [`link add ${one.device} type wireguard`]);
+        return { path, publicKey: publicKey.trim() };
+      }),
+    );
+    for (const [side, one] of ends.entries()) {
+      await lab.exec(one.label, 'wg', [
+        'set',
+        one.device,
+        ...['listen-port', String(one.port), 'private-key', keys[side]!.path],
+        ...['peer', keys[1 - side]!.publicKey, 'endpoint', one.peer, 'allowed-ips', '0.0.0.0/0,::/0'],
+      ]);
+      await lab.ip(one.label, [`link set ${one.device} up`]);
+    }
+  }
+
+  /** Devices that a program holds open: a wire of two TUN devices, or the far end of a GRE tunnel; and the kernel's. */
   async #addLayer3({ name, attachment }: SiteSpec, at: number): Promise<void> {
     const { lab, spec } = this;
     if (!isLayer3(attachment)) return;
@@ -305,6 +358,13 @@ export class Network {
         { namespace: lab.name(name), device: 'eth0' },
       ]);
       await lab.ip('gw', [`link set ${device} up`]);
+    } else if (attachment === 'wireguard') {
+      await this.#addWireguard(name, at);
+    } else if (attachment === 'gre-kernel') {
+      const { checksum = false, sequence = false } = spec.gre ?? {};
+      const options = `${checksum ? 'csum' : ''} ${sequence ? 'seq' : ''}`;
+      const ends = `local ${outer(at, 2)} remote ${UPLINK_ADDRESSES[0]}`;
+      await lab.ip(name, [`link add eth0 type gre ${ends} key ${greKey(at)} ttl 64 ${options}`]);
     } else {
       if (spec.grePeer === undefined) throw new Error('gre-peer sites need a program');
       // As on a real wire, checksums are complete where the peer's raw socket reads: it cannot complete them.
@@ -338,7 +398,12 @@ export class Network {
 
 /** Whether the host's device is no Ethernet. */
 function isLayer3(attachment: Attachment): boolean {
-  return attachment === 'device' || attachment === 'gre-peer';
+  return ['device', 'gre-peer', 'gre-kernel', 'wireguard'].includes(attachment);
+}
+
+/** Whether the site is behind the internet, by a device `wan` of its host or of its own gateway. */
+function hasWan(attachment: Attachment): boolean {
+  return attachment.startsWith('gre') || attachment === 'wireguard';
 }
 
 function end(namespace: string, device: string): LinkEnd {

@@ -4,7 +4,16 @@
  */
 import type { Configuration } from './homeward-process.ts';
 
-export type Attachment = 'on-link' | 'next-hop' | 'gre' | 'gre-peer' | 'device';
+/** `gre-kernel`, `vlan` and `wireguard` need a kernel with these devices. */
+export type Attachment =
+  | 'on-link'
+  | 'next-hop'
+  | 'gre'
+  | 'gre-peer'
+  | 'gre-kernel'
+  | 'device'
+  | 'vlan'
+  | 'wireguard';
 
 export interface SiteSpec {
   /** Lower case letters and digits, at most 11. */
@@ -43,13 +52,23 @@ const GRE_INNER_SITE = ['169.254.240.1/31', 'fd00:a::1/127'] as const;
 
 /** The gateway's own device of a site, if it has one. */
 export function siteDevice({ attachment }: SiteSpec, at: number): string | undefined {
-  if (attachment === 'gre' || attachment === 'gre-peer') return undefined;
-  return attachment === 'device' ? `tn${at}` : `ic${at}`;
+  if (attachment.startsWith('gre')) return undefined;
+  return attachment === 'device' || attachment === 'wireguard' ? `tn${at}` : `ic${at}`;
 }
 
 /** Outer address of a GRE site: 1 is the internet's side, 2 the site gateway's. */
 export function outer(at: number, side: 1 | 2): string {
   return `198.18.${at}.${side}`;
+}
+
+/** Id of a VLAN site's VLAN, on the trunk that all of them share. */
+export function vlanId(at: number): number {
+  return 20 + at;
+}
+
+/** UDP port of the gateway for a WireGuard site. */
+export function wireguardPort(at: number): number {
+  return 51820 + at;
 }
 
 /** Key of a GRE site's tunnel. */
@@ -61,6 +80,7 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
   const common = { name: tunnelName(site.name, site.attachment) };
   switch (site.attachment) {
     case 'on-link':
+    case 'vlan':
       return {
         ...common,
         type: 'interconnect',
@@ -76,6 +96,7 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
         next_hop: ['172.20.0.2', 'fd00:172:20::2'],
       };
     case 'device':
+    case 'wireguard':
       return {
         ...common,
         type: 'device',
@@ -84,6 +105,7 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
       };
     case 'gre':
     case 'gre-peer':
+    case 'gre-kernel':
       return {
         ...common,
         type: 'gre',
@@ -99,7 +121,7 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
 /** Name of a site's tunnel. */
 export function tunnelName(site: string, attachment: Attachment): string {
   if (attachment.startsWith('gre')) return `${site}-gre`;
-  return attachment === 'device' ? `${site}-dev` : `${site}-ic`;
+  return attachment === 'device' || attachment === 'wireguard' ? `${site}-dev` : `${site}-ic`;
 }
 
 /** The gateway's configuration. */

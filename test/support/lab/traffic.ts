@@ -3,7 +3,9 @@
  *
  * Neighbours: `agent/flows.py` sends, `network.ts` has the hosts, `tokens.ts` tells the flows apart.
  */
+
 import { eventually } from '../lab.ts';
+import { PATIENCE } from '../patience.ts';
 import type { FlowJob, FlowKind, FlowResult } from './agent.ts';
 import { ECHO_PORT, type Network } from './network.ts';
 import type { Tokens } from './tokens.ts';
@@ -52,7 +54,7 @@ export function identicalFlows(network: Network, tokens: Tokens, pattern: FlowPa
       token: tokens.issue(from, to),
       count: pattern.count ?? 5,
       intervalMs: pattern.intervalMs ?? 20,
-      graceMs: pattern.graceMs ?? 4000,
+      graceMs: (pattern.graceMs ?? 4000) * PATIENCE,
       size: kind === 'fragments' ? (pattern.fragmentedSize ?? 4000) : (pattern.size ?? 200),
       identification: 0x4000 + index * 64,
     })),
