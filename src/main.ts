@@ -8,13 +8,13 @@ import { runCli } from './cli/cli.ts';
 import type { CheckedConfig } from './cli/services.ts';
 import { readDuration, readSize } from './control/config/units.ts';
 
-async function runDaemon(configPath: string): Promise<void> {
+async function runDaemon(configPath: string, strict: boolean): Promise<void> {
   const [{ runDaemon: run }, { createLogger }, { serveApi }] = await Promise.all([
     import('./control/daemon.ts'),
     import('./control/runtime/logger.ts'),
     import('./api/server.ts'),
   ]);
-  await run({ configPath, logger: createLogger(), serveApi });
+  await run({ configPath, strict, logger: createLogger(), serveApi });
 }
 
 async function takeDownLeftovers(): Promise<boolean> {
@@ -36,6 +36,11 @@ async function checkConfig(path: string): Promise<CheckedConfig> {
   };
 }
 
+async function configSchema(): Promise<unknown> {
+  const { configJsonSchema } = await import('./control/config/json-schema.ts');
+  return configJsonSchema();
+}
+
 async function apiSocketPath(configPath: string | undefined): Promise<string> {
   if (configPath !== undefined) {
     const { loadConfig } = await import('./control/config/load.ts');
@@ -48,6 +53,6 @@ async function apiSocketPath(configPath: string | undefined): Promise<string> {
 }
 
 await runCli(
-  { runDaemon, takeDownLeftovers, checkConfig, apiSocketPath, readDuration, readSize },
+  { runDaemon, takeDownLeftovers, checkConfig, configSchema, apiSocketPath, readDuration, readSize },
   process.argv.slice(2),
 );

@@ -59,8 +59,14 @@ export abstract class HomewardCommand extends Command {
     if ('parse' in error && !this.jsonEnabled()) return super.catch(error);
     process.exitCode = exitStatus(error);
     if (this.jsonEnabled()) this.logJson({ error: reported(error) });
-    else process.stderr.write(`${error.message}\n`);
+    else process.stderr.write(`${plainMessage(error)}\n`);
   }
+}
+
+/** A wrong configuration is told in the same lines, whoever has found it. */
+function plainMessage(error: Error): string {
+  const problem = error instanceof ApiError ? error.problem : undefined;
+  return problem?.code === 'config_invalid' ? problem.detail : error.message;
 }
 
 /** Statuses of the API that say that the request or the configuration in it was wrong. */

@@ -14,11 +14,13 @@ export interface CheckedConfig {
 
 export interface CliServices {
   /** Runs the gateway in the foreground until it is stopped; rejects if it cannot start. */
-  runDaemon(configPath: string): Promise<void>;
+  runDaemon(configPath: string, strict: boolean): Promise<void>;
   /** Cleans up what an instance left that runs no longer. Resolves to false if there was nothing. */
   takeDownLeftovers(): Promise<boolean>;
   /** @throws an error with code `config_invalid` and a `problems` list if the file is wrong */
   checkConfig(path: string): Promise<CheckedConfig>;
+  /** The JSON Schema of the configuration file. */
+  configSchema(): Promise<unknown>;
   /** Milliseconds of a duration such as `30s`; undefined for anything else. */
   readDuration(text: string): number | undefined;
   /** Bytes of a size such as `64KiB`; undefined for anything else. */

@@ -134,9 +134,18 @@ export class DaemonHost {
   }
 
   /** Runs `daemon-end.ts` to its end; what it prints. */
-  async run(...what: string[]): Promise<Record<string, unknown>> {
+  run(...what: string[]): Promise<Record<string, unknown>> {
+    return this.runWith({ HOMEWARD_RUNTIME_DIR: this.runtimeDirectory }, ...what);
+  }
+
+  /** As {@link run}, with other variables in its environment. */
+  async runWith(
+    environment: Readonly<Record<string, string>>,
+    ...what: string[]
+  ): Promise<Record<string, unknown>> {
     const { stdout, stderr } = await this.namespace.attempt('env', [
-      `HOMEWARD_RUNTIME_DIR=${this.runtimeDirectory}`,
+      `HOMEWARD_STATE_DIR=${this.environment.HOMEWARD_STATE_DIR}`,
+      ...Object.entries(environment).map(([name, value]) => `${name}=${value}`),
       process.execPath,
       DAEMON_END,
       ...what,
@@ -156,7 +165,7 @@ export class DaemonHost {
 
 export function isRunning(pid: number): boolean {
   try {
-    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+    return !/^\d+ \(.*\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
     return false;
   }

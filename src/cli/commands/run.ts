@@ -6,7 +6,10 @@ export default class Run extends HomewardCommand {
   static override summary = 'Run the gateway in the foreground.';
   static override description =
     `SIGTERM stops it and keeps the guard, the devices and the flows for the next start; SIGINT
-(Ctrl-C) and "homeward down" take everything down.`;
+(Ctrl-C) and "homeward down" take everything down.
+
+What the host lacks keeps only the tunnels down that need it, and a broken file gives way to the last configuration that
+ran ("homeward config history"); the log and "homeward status" say so. With --strict neither starts.`;
   static override examples = ['<%= config.bin %> run --config /etc/homeward/homeward.yaml'];
   static override flags = {
     config: Flags.string({
@@ -14,11 +17,14 @@ export default class Run extends HomewardCommand {
       summary: 'The configuration.',
       default: '/etc/homeward/homeward.yaml',
     }),
+    strict: Flags.boolean({
+      summary: 'Refuse to start where something is missing on the host, or where the file is broken.',
+    }),
   };
 
   async run(): Promise<{ stopped: true }> {
     const { flags } = await this.parse(Run);
-    await cliServices().runDaemon(flags.config);
+    await cliServices().runDaemon(flags.config, flags.strict);
     return { stopped: true };
   }
 }

@@ -18,8 +18,8 @@
  *
  * Neighbours: `state-directory.ts` (where), `../configuration.ts` (when).
  */
-import { readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { closeFd, lockFile } from '../../device/native.ts';
 import { makePrivateDirectory, syncDirectory, writeFileAtomic } from './state-directory.ts';
@@ -111,7 +111,7 @@ export class History {
 
   /** Lets others in. A history in which nothing was written leaves nothing. */
   close(): void {
-    if (this.#index.running === null) rmSync(this.directory, { recursive: true, force: true });
+    if (this.#index.running === null) removeEmpty(this.directory);
     closeFd(this.#lock);
   }
 
@@ -218,6 +218,15 @@ function readIndex(directory: string): { index: Index; damage: string } {
   }
   syncDirectory(directory);
   return { index: empty, damage: `the history of the configuration is damaged; it is put aside as ${aside}` };
+}
+
+function removeEmpty(directory: string): void {
+  rmSync(directory, { recursive: true, force: true });
+  try {
+    rmdirSync(dirname(directory));
+  } catch {
+    // Other configurations have their history there.
+  }
 }
 
 function parseJson(text: string): unknown {
