@@ -30,6 +30,7 @@ import {
 import type { SupervisorOptions } from './runtime/supervisor.ts';
 import { startGateway } from './start.ts';
 import type { Configuration } from './store/configuration.ts';
+import type { TunnelTests } from './tunnel-test/tunnel-tests.ts';
 
 /** What the API may ask for: one member for each topic (`api/routes/`). */
 export interface GatewayControl {
@@ -41,6 +42,7 @@ export interface GatewayControl {
   readonly captures: CaptureService;
   /** Tunnels, sites and plugins one by one. */
   readonly overview: Overview;
+  readonly tunnelTests: TunnelTests;
   /** What runs, what ran, and changes of it. */
   readonly configuration: Configuration;
 }
@@ -98,6 +100,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       captures: gateway.captures,
       events: gateway.events,
       overview: new Overview(gateway),
+      tunnelTests: gateway.tunnelTests,
       configuration,
       status: async () => withConfiguration(await gateway.status(), configuration),
       down: () => {

@@ -36,6 +36,7 @@ import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-pro
 import type { Logger } from './runtime/logger.ts';
 import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
 import { DataPlaneGoneError, Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
+import { TunnelTests } from './tunnel-test/tunnel-tests.ts';
 import { Telemetry } from './telemetry.ts';
 
 /** A device that came or went under the hands of a command: how often the change is tried with the host as it is then. */
@@ -52,6 +53,7 @@ export class Gateway {
   readonly events = new ControlEvents();
   /** Packets for operators to look at. */
   readonly captures: CaptureService;
+  readonly tunnelTests: TunnelTests;
   /** Metrics and the flow log. */
   readonly telemetry: Telemetry;
   #config: Config;
@@ -97,6 +99,11 @@ export class Gateway {
       plan: () => this.#plan,
       supervisor: this.#supervisor,
       events: this.events,
+    });
+    this.tunnelTests = new TunnelTests({
+      config: () => this.#config,
+      supervisor: this.#supervisor,
+      logger,
     });
     this.telemetry = new Telemetry({
       runtime,

@@ -6,11 +6,13 @@ import { eventRoutes } from './events.ts';
 import { gatewayRoutes } from './gateway.ts';
 import { pluginRoutes } from './plugins.ts';
 import { siteRoutes } from './sites.ts';
+import { tunnelTestRoutes } from './tunnel-tests.ts';
 import { tunnelRoutes } from './tunnels.ts';
 
 export function registerRoutes(api: Api): void {
   gatewayRoutes(api);
   tunnelRoutes(api);
+  tunnelTestRoutes(api);
   siteRoutes(api);
   pluginRoutes(api);
   captureRoutes(api);

@@ -9,7 +9,9 @@ import SitesList from './sites/list.ts';
 import SitesShow from './sites/show.ts';
 import Status from './status.ts';
 import TunnelsList from './tunnels/list.ts';
+import TunnelsMismatches from './tunnels/mismatches.ts';
 import TunnelsShow from './tunnels/show.ts';
+import TunnelsTest from './tunnels/test.ts';
 
 export default {
   capture: Capture,
@@ -22,5 +24,7 @@ export default {
   'sites:show': SitesShow,
   status: Status,
   'tunnels:list': TunnelsList,
+  'tunnels:mismatches': TunnelsMismatches,
   'tunnels:show': TunnelsShow,
+  'tunnels:test': TunnelsTest,
 };

@@ -1,0 +1,95 @@
+import { Args, Flags } from '@oclif/core';
+import { listTunnels } from '../../../api/client/overview.ts';
+import { testTunnels } from '../../../api/client/tunnel-tests.ts';
+import type { ApiClient } from '../../../api/client.ts';
+import type { TunnelTestRequestBody, TunnelTestResultBody } from '../../../api/schemas/tunnel-tests.ts';
+import { CONNECTION_FLAGS, EXIT_FAILED, HomewardCommand } from '../../command.ts';
+import { Progress } from '../../progress.ts';
+import { cliServices } from '../../services.ts';
+import { table } from '../../table.ts';
+import { paint } from '../../terminal.ts';
+
+/** Tested by one request: small, so that progress can be told. */
+const AT_A_TIME = 10;
+
+const OUTCOMES: Readonly<Record<TunnelTestResultBody['outcome'], string>> = {
+  passed: 'passed',
+  lossy: 'replies missing',
+  no_reply: 'no reply',
+  wrong_tunnel: 'wrong tunnel',
+  not_sent: 'not tested',
+};
+
+export default class TunnelsTest extends HomewardCommand {
+  static override summary =
+    'Send test traffic through tunnels, and check that the replies come back by them.';
+  static override description =
+    `Sends echo requests from the tunnel's interface_address to the other end: the next hop, the other address of a
+/30, /31, /126 or /127, or --target. A tunnel passes when every reply comes by itself. The exit status is 1 if one
+does not pass.`;
+  static override examples = [
+    '<%= config.bin %> tunnels test',
+    '<%= config.bin %> tunnels test paris-gre --target 10.0.1.7 --count 10',
+  ];
+  static override strict = false;
+  static override args = {
+    tunnel: Args.string({ description: 'Names, one or more; default: all tunnels.' }),
+  };
+  static override flags = {
+    ...CONNECTION_FLAGS,
+    count: Flags.integer({ default: 3, min: 1, max: 20, summary: 'Echo requests for each tunnel.' }),
+    target: Flags.string({ helpValue: 'ADDRESS', summary: 'An address in the site that answers ping.' }),
+    wait: Flags.string({ helpValue: 'DURATION', default: '2s', summary: 'How long to wait for each reply.' }),
+  };
+
+  async run(): Promise<{ results: TunnelTestResultBody[] }> {
+    const { argv, flags } = await this.parse(TunnelsTest);
+    const timeoutMs = cliServices().readDuration(flags.wait);
+    if (timeoutMs === undefined) this.error(`--wait: ${flags.wait} is not a duration; write one such as 2s`);
+    const client = await this.connect(flags);
+    const names = argv.length > 0 ? (argv as string[]) : (await listTunnels(client)).map(({ name }) => name);
+    const results = await this.#test(client, names, { target: flags.target, count: flags.count, timeoutMs });
+    this.log(describe(results));
+    if (results.some(({ outcome }) => outcome !== 'passed')) process.exitCode = EXIT_FAILED;
+    return { results };
+  }
+
+  async #test(
+    client: ApiClient,
+    names: readonly string[],
+    request: TunnelTestRequestBody,
+  ): Promise<TunnelTestResultBody[]> {
+    const results: TunnelTestResultBody[] = [];
+    const progress = new Progress('tunnels tested', names.length);
+    try {
+      for (let at = 0; at < names.length; at += AT_A_TIME) {
+        const tunnels = names.slice(at, at + AT_A_TIME);
+        results.push(...(await testTunnels(client, { ...request, tunnels })));
+        progress.show(results.length);
+      }
+    } finally {
+      progress.end();
+    }
+    return results;
+  }
+}
+
+function describe(results: readonly TunnelTestResultBody[]): string {
+  const rows = results.map((result) => [
+    result.tunnel,
+    result.site,
+    result.target ?? '-',
+    paint(result.outcome === 'passed' ? 'green' : 'red', OUTCOMES[result.outcome]),
+    `${result.received}/${result.sent}`,
+    result.rttMs === null ? '-' : `${result.rttMs.average.toFixed(2)} ms`,
+  ]);
+  const remarks = results.flatMap(({ tunnel, reason, elsewhere }) => [
+    ...(reason === null ? [] : [`${tunnel}: ${reason}`]),
+    ...Object.entries(elsewhere).map(
+      ([port, count]) =>
+        `${tunnel}: ${count} of the replies came by ${port}: the other end answers by another way`,
+    ),
+  ]);
+  const head = ['TUNNEL', 'SITE', 'TARGET', 'RESULT', 'REPLIES', 'RTT'];
+  return [table([head, ...rows]), ...(remarks.length === 0 ? [] : [remarks.join('\n')])].join('\n\n');
+}

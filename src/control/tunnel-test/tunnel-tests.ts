@@ -1,0 +1,263 @@
+/**
+ * Tests of tunnels: echo requests of the gateway's own through each, and whether the replies come back by the same
+ * one. The data plane sends them and says by what port each reply came (`pipeline/tunnel-probes.ts`).
+ *
+ * Neighbours: `api/routes/tunnel-tests.ts`, `runtime/supervisor.ts`, `dataplane/probe-desk.ts`.
+ */
+import type { ProbeAnsweredMessage, StraysMessage } from '../../dataplane/messages.ts';
+import type { Config, TunnelConfig } from '../config/config.ts';
+import { RequestError } from '../request-error.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { Supervisor } from '../runtime/supervisor.ts';
+import { defaultTarget } from './default-target.ts';
+
+export interface TunnelTestRequest {
+  /** Names; all tunnels if there are none. */
+  readonly tunnels: readonly string[];
+  /** An address that answers ping; default: the other end, where the configuration tells it. */
+  readonly target: string | undefined;
+  /** Echo requests for each tunnel. */
+  readonly count: number;
+  /** How long to wait for each reply. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * - `passed`: every reply came by the same tunnel
+ * - `lossy`: some did, and none by another
+ * - `no_reply`: none came
+ * - `wrong_tunnel`: at least one came by another tunnel or an egress
+ * - `not_sent`: nothing could be sent; `reason` says why
+ */
+export type TunnelTestOutcome = 'passed' | 'lossy' | 'no_reply' | 'wrong_tunnel' | 'not_sent';
+
+export interface TunnelTestResult {
+  readonly tunnel: string;
+  readonly site: string;
+  readonly target: string | null;
+  readonly outcome: TunnelTestOutcome;
+  readonly reason: string | null;
+  readonly sent: number;
+  /** By this tunnel. */
+  readonly received: number;
+  /** By others: how many by which. */
+  readonly elsewhere: Readonly<Record<string, number>>;
+  readonly rttMs: { readonly min: number; readonly average: number; readonly max: number } | null;
+}
+
+export interface Mismatch {
+  /** ISO 8601, UTC. */
+  readonly time: string;
+  readonly kind: 'unexpected_reply' | 'foreign_tunnel';
+  /** By which it came; null: gone meanwhile. */
+  readonly tunnel: string | null;
+  /** By which the flow's packets come that it looks like. */
+  readonly expected: string | null;
+  readonly flow: number | null;
+  readonly protocol: number;
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly destination: string;
+  readonly destinationPort: number;
+}
+
+export interface Mismatches {
+  readonly unexpectedReplies: number;
+  readonly foreignTunnelPackets: number;
+  /** The last ones, oldest first. */
+  readonly mismatches: readonly Mismatch[];
+}
+
+export interface TunnelTestsOptions {
+  readonly config: () => Config;
+  readonly supervisor: Supervisor;
+  readonly logger: Logger;
+}
+
+/** Tunnels that are tested at a time: their probes all wait in the data plane. */
+const AT_A_TIME = 50;
+const BETWEEN_PROBES_MS = 50;
+const RUNNING_TESTS = 4;
+
+const REASONS: Readonly<Record<string, string>> = {
+  no_interface_address: 'the tunnel has no interface_address of that family: there is nothing to send from',
+  no_such_tunnel: 'the tunnel is not in the plan that runs',
+  port_down: 'the tunnel is down',
+  no_target: 'nothing tells the address of the other end: give one that answers ping as target',
+};
+
+export class TunnelTests {
+  readonly #options: TunnelTestsOptions;
+  readonly #waiting = new Map<number, (answer: ProbeAnsweredMessage | undefined) => void>();
+  #lastId = 0;
+  #running = 0;
+
+  constructor(options: TunnelTestsOptions) {
+    this.#options = options;
+    options.supervisor.on('probe', (answer) => this.#waiting.get(answer.id)?.(answer));
+  }
+
+  /**
+   * Tests tunnels, at most so many at a time, and answers for each, in the order asked for.
+   *
+   * @throws RequestError `no_such_tunnel`, `too_many_tests`; DataPlaneGoneError
+   */
+  async run(request: TunnelTestRequest): Promise<readonly TunnelTestResult[]> {
+    const tunnels = this.#tunnels(request.tunnels);
+    if (this.#running >= RUNNING_TESTS) {
+      throw new RequestError(
+        'unavailable',
+        'too_many_tests',
+        `${RUNNING_TESTS} tests run already; try again`,
+      );
+    }
+    this.#running++;
+    try {
+      const results: TunnelTestResult[] = [];
+      for (let at = 0; at < tunnels.length; at += AT_A_TIME) {
+        const some = tunnels.slice(at, at + AT_A_TIME);
+        results.push(...(await Promise.all(some.map((tunnel) => this.#test(tunnel, request)))));
+      }
+      return results;
+    } finally {
+      this.#running--;
+    }
+  }
+
+  /**
+   * Packets that came by a tunnel where nothing expects them.
+   *
+   * @throws DataPlaneGoneError
+   */
+  async mismatches(): Promise<Mismatches> {
+    const { unexpected, foreign, last } = await this.#options.supervisor.ask({ type: 'strays' }, 'strays');
+    return {
+      unexpectedReplies: unexpected,
+      foreignTunnelPackets: foreign,
+      mismatches: last.map(mismatchOf),
+    };
+  }
+
+  #tunnels(names: readonly string[]): TestedTunnel[] {
+    const all = this.#options
+      .config()
+      .sites.flatMap((site) => site.tunnels.map((config) => ({ site: site.name, config })));
+    if (names.length === 0) return all;
+    return names.map((name) => {
+      const found = all.find(({ config }) => config.name === name);
+      if (found === undefined) {
+        throw new RequestError('not_found', 'no_such_tunnel', `there is no tunnel ${name}`);
+      }
+      return found;
+    });
+  }
+
+  async #test({ site, config }: TestedTunnel, request: TunnelTestRequest): Promise<TunnelTestResult> {
+    const target = request.target ?? defaultTarget(config);
+    const tunnel = config.name;
+    if (target === undefined) return notSent(tunnel, site, null, 'no_target');
+    const probes: Promise<ProbeAnsweredMessage | undefined>[] = [];
+    let refusal = '';
+    for (let i = 0; i < request.count; i++) {
+      if (i > 0) await new Promise((resolve) => setTimeout(resolve, BETWEEN_PROBES_MS));
+      const { error, answer } = await this.#send(tunnel, target, request.timeoutMs);
+      if (error === '') probes.push(answer);
+      else refusal = error;
+    }
+    if (probes.length === 0) return notSent(tunnel, site, target, refusal);
+    const result = judge(tunnel, site, target, await Promise.all(probes));
+    if (result.outcome === 'wrong_tunnel') {
+      const { elsewhere } = result;
+      this.#options.logger.warn({ tunnel, target, elsewhere }, 'tunnel test: replies came by other ways');
+    }
+    return result;
+  }
+
+  async #send(
+    port: string,
+    target: string,
+    timeoutMs: number,
+  ): Promise<{ error: string; answer: Promise<ProbeAnsweredMessage | undefined> }> {
+    const id = ++this.#lastId;
+    const answer = new Promise<ProbeAnsweredMessage | undefined>((resolve) => {
+      const timer = setTimeout(() => settle(undefined), timeoutMs);
+      const settle = (answered: ProbeAnsweredMessage | undefined): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(id);
+        resolve(answered);
+      };
+      this.#waiting.set(id, settle);
+    });
+    const { error } = await this.#options.supervisor
+      .ask({ type: 'probe', id, port, target }, 'probe-sent')
+      .catch((failure: unknown) => {
+        this.#waiting.get(id)?.(undefined);
+        throw failure;
+      });
+    if (error !== '') this.#waiting.get(id)?.(undefined);
+    return { error, answer };
+  }
+}
+
+interface TestedTunnel {
+  readonly site: string;
+  readonly config: TunnelConfig;
+}
+
+function notSent(tunnel: string, site: string, target: string | null, why: string): TunnelTestResult {
+  return {
+    tunnel,
+    site,
+    target,
+    outcome: 'not_sent',
+    reason: REASONS[why] ?? `the packet was dropped: ${why}`,
+    sent: 0,
+    received: 0,
+    elsewhere: {},
+    rttMs: null,
+  };
+}
+
+function judge(
+  tunnel: string,
+  site: string,
+  target: string,
+  answers: readonly (ProbeAnsweredMessage | undefined)[],
+): TunnelTestResult {
+  const came = answers.filter((answer) => answer !== undefined);
+  const here = came.filter(({ port }) => port === tunnel);
+  const elsewhere: Record<string, number> = {};
+  for (const { port } of came) if (port !== tunnel) elsewhere[port] = (elsewhere[port] ?? 0) + 1;
+  const times = here.map(({ rttMs }) => rttMs);
+  let outcome: TunnelTestOutcome = 'lossy';
+  if (came.length > here.length) outcome = 'wrong_tunnel';
+  else if (here.length === answers.length) outcome = 'passed';
+  else if (here.length === 0) outcome = 'no_reply';
+  const sum = times.reduce((total, time) => total + time, 0);
+  return {
+    tunnel,
+    site,
+    target,
+    outcome,
+    reason: null,
+    sent: answers.length,
+    received: here.length,
+    elsewhere,
+    rttMs:
+      times.length === 0
+        ? null
+        : { min: Math.min(...times), average: sum / times.length, max: Math.max(...times) },
+  };
+}
+
+function mismatchOf(stray: StraysMessage['last'][number]): Mismatch {
+  const { kind, ageMs, port, expectedPort, flow, ...packet } = stray;
+  return {
+    time: new Date(Date.now() - ageMs).toISOString(),
+    kind,
+    tunnel: port,
+    expected: expectedPort,
+    flow: flow === 0 ? null : flow,
+    ...packet,
+  };
+}
