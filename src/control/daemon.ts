@@ -10,8 +10,10 @@
  * The API's server is given to {@link runDaemon}: it stands above this in the order of imports.
  */
 import { rmdirSync } from 'node:fs';
+import type { AuditReport } from './audit/audit.ts';
 import type { CaptureService } from './capture/capture-service.ts';
 import type { ControlEvents } from './events.ts';
+import type { FlowService } from './flows/flow-service.ts';
 import type { Gateway } from './gateway.ts';
 import type { GatewayStatus } from './gateway-status.ts';
 import { guardMark } from './host/guard.ts';
@@ -19,6 +21,7 @@ import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
 import { Overview } from './overview.ts';
 import { watchPorts } from './port-events.ts';
+import type { RouteService } from './routes/route-service.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
 import { acquireLock, type InstanceLock } from './runtime/lock.ts';
 import type { Logger } from './runtime/logger.ts';
@@ -40,6 +43,10 @@ export interface GatewayControl {
   /** What changes, as it happens. */
   readonly events: ControlEvents;
   readonly captures: CaptureService;
+  readonly flows: FlowService;
+  readonly routes: RouteService;
+  /** Which addresses several sites declare, and which in traffic nobody does. */
+  audit(): Promise<AuditReport>;
   /** Tunnels, sites and plugins one by one. */
   readonly overview: Overview;
   readonly tunnelTests: TunnelTests;
@@ -99,6 +106,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const api = await serveOrUndo(options, gateway, runtime, {
       captures: gateway.captures,
       events: gateway.events,
+      flows: gateway.inspection.flows,
+      routes: gateway.inspection.routes,
+      audit: () => gateway.inspection.audit(),
       overview: new Overview(gateway),
       tunnelTests: gateway.tunnelTests,
       configuration,

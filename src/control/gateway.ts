@@ -31,6 +31,7 @@ import { withSocketFilters } from './host/socket-filter.ts';
 import { HostWatch } from './host/watch-host.ts';
 import { HostReport } from './host-report.ts';
 import { Identities, IdentityError } from './identities.ts';
+import { Inspection } from './inspection.ts';
 import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
 import type { Logger } from './runtime/logger.ts';
@@ -54,6 +55,8 @@ export class Gateway {
   /** Packets for operators to look at. */
   readonly captures: CaptureService;
   readonly tunnelTests: TunnelTests;
+  /** Flows, routes and address plans to look into. */
+  readonly inspection: Inspection;
   /** Metrics and the flow log. */
   readonly telemetry: Telemetry;
   #config: Config;
@@ -104,6 +107,12 @@ export class Gateway {
       config: () => this.#config,
       supervisor: this.#supervisor,
       logger,
+    });
+    this.inspection = new Inspection({
+      flowMemoryPath: runtime.flowMemoryPath,
+      config: () => this.#config,
+      plan: () => this.#plan,
+      supervisor: this.#supervisor,
     });
     this.telemetry = new Telemetry({
       runtime,

@@ -1,8 +1,11 @@
 /** Every topic of the API: each file registers its own operations. */
 import type { Api } from '../operation.ts';
+import { auditRoutes } from './audit.ts';
 import { captureRoutes } from './captures.ts';
 import { configRoutes } from './config.ts';
 import { eventRoutes } from './events.ts';
+import { explainRoutes } from './explain.ts';
+import { flowRoutes } from './flows.ts';
 import { gatewayRoutes } from './gateway.ts';
 import { pluginRoutes } from './plugins.ts';
 import { siteRoutes } from './sites.ts';
@@ -15,6 +18,9 @@ export function registerRoutes(api: Api): void {
   tunnelTestRoutes(api);
   siteRoutes(api);
   pluginRoutes(api);
+  flowRoutes(api);
+  explainRoutes(api);
+  auditRoutes(api);
   captureRoutes(api);
   configRoutes(api);
   eventRoutes(api);

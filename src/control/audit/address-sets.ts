@@ -3,7 +3,6 @@
  * others. For the control path.
  */
 import {
-  addressBits,
   formatPrefix,
   type Prefix,
   prefixContainsPrefix,
@@ -31,7 +30,7 @@ export function canonicalSet(prefixes: readonly Prefix[]): Prefix[] {
   const all = [...kept.values()];
   return all
     .filter((prefix) => !all.some((other) => other !== prefix && prefixContainsPrefix(other, prefix)))
-    .sort(byAddress);
+    .sort(comparePrefixes);
 }
 
 /** How two canonical sets relate. */
@@ -64,6 +63,21 @@ export function divide(prefix: Prefix, borders: readonly Prefix[]): Prefix[] {
   return [lower, sibling(lower)].flatMap((half) => divide(half, inside));
 }
 
+/** Parts of `prefix` that no longer prefix in `borders` has; the first `most`. */
+export function uncovered(prefix: Prefix, borders: readonly Prefix[], most: number): Prefix[] {
+  const inside = borders.filter(
+    (border) => border.length > prefix.length && prefixContainsPrefix(prefix, border),
+  );
+  if (inside.length === 0) return most > 0 ? [prefix] : [];
+  const lower = prefixOf(prefix, prefix.length + 1);
+  const parts: Prefix[] = [];
+  for (const half of [lower, sibling(lower)]) {
+    const isCovered = inside.some((border) => prefixContainsPrefix(border, half));
+    if (!isCovered && parts.length < most) parts.push(...uncovered(half, inside, most - parts.length));
+  }
+  return parts;
+}
+
 /** The other half of the prefix that is one bit shorter. */
 function sibling(prefix: Prefix): Prefix {
   const words = Int32Array.from(prefix.words);
@@ -73,8 +87,9 @@ function sibling(prefix: Prefix): Prefix {
   return { family: prefix.family, words, length: prefix.length };
 }
 
-function byAddress(a: Prefix, b: Prefix): number {
-  if (a.family !== b.family) return addressBits(a.family) - addressBits(b.family);
+/** Order: IPv4 first, then by address, then the shorter one. */
+export function comparePrefixes(a: Prefix, b: Prefix): number {
+  if (a.family !== b.family) return a.family - b.family;
   for (let word = 0; word < 4; word++) {
     const difference = (swap32(a.words[word]!) >>> 0) - (swap32(b.words[word]!) >>> 0);
     if (difference !== 0) return difference;

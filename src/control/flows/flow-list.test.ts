@@ -72,6 +72,7 @@ class Bench {
       plan: () => gateway.plan,
       memory: new MappedFlowMemory(this.path),
       flush: async () => 0,
+      explain: async (question) => gateway.assembly.explain(question, gateway.nowMs) ?? null,
     });
   }
 
@@ -180,6 +181,7 @@ describe('flows listed from the mapped flow memory', () => {
       plan: () => gateway.plan,
       memory: new MappedFlowMemory(bench.path),
       flush: async (conditions) => gateway.assembly.flush(flowTest(conditions), gateway.nowMs),
+      explain: async () => null,
     });
     bench.fill();
     assert.equal(await service.flush({ site: 'lyon' }), 2);

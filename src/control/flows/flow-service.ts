@@ -1,19 +1,24 @@
 /**
- * Flows for operators: listed, shown, flushed.
+ * Flows for operators: listed, shown, flushed, explained.
  *
  * Listing reads the mapped flow memory and asks nobody; it works while the data plane is away, too. Flushing is
- * the data plane's, by the same conditions. Neighbours: `flow-list.ts`, `flow-view.ts`, `flow-query.ts`;
+ * the data plane's, by the same conditions, and so is explaining. Neighbours: `flow-list.ts`, `flow-view.ts`, `flow-query.ts`;
  * `gateway.ts` owns one.
  */
 import { uptime } from 'node:os';
 import { type FlowConditions, flowTest } from '../../flow/flow-conditions.ts';
 import type { FlowMemory } from '../../flow/flow-memory.ts';
+import type { Explanation, Question } from '../../pipeline/explain/explanation.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { RequestError } from '../request-error.ts';
+import { type ExplainQuery, packetQuestion } from './explain-query.ts';
 import { countFlows, type FlowOrder, type ListedRecords, listRecords } from './flow-list.ts';
 import { conditionsOf, type FlowQuery } from './flow-query.ts';
 import { type FlowView, FlowViewer } from './flow-view.ts';
 import type { MappedFlowMemory } from './mapped-flow-memory.ts';
+
+/** Flows that are named where several look alike. */
+const MAX_CANDIDATES = 8;
 
 export interface FlowListQuery extends FlowQuery {
   /** Most flows of a page. */
@@ -40,6 +45,8 @@ export interface FlowSource {
   readonly memory: MappedFlowMemory;
   /** Ends flows in the data plane; resolves to their number. Rejects if there is none. */
   flush(conditions: FlowConditions): Promise<number>;
+  /** Asks the data plane; null: there is no such flow or port. Rejects if there is none. */
+  explain(question: Question): Promise<Explanation | null>;
 }
 
 export class FlowService {
@@ -79,9 +86,7 @@ export class FlowService {
    */
   async show(id: number): Promise<FlowView> {
     const [flow] = (await this.list({ id, limit: 1 })).flows;
-    if (flow === undefined) {
-      throw new RequestError('not_found', 'no_such_flow', `there is no flow ${id}; it may have ended`);
-    }
+    if (flow === undefined) throw noSuchFlow(id);
     return flow;
   }
 
@@ -100,6 +105,60 @@ export class FlowService {
   async flush(query: FlowQuery): Promise<number> {
     const { plan, memory } = this.#ready();
     return this.#source.flush(conditionsOf(query, plan, memory.plugins ?? []));
+  }
+
+  /**
+   * What would become of a packet, or becomes of a flow, and why.
+   *
+   * @throws RequestError if the query makes no sense, or the flow is not there, or is several; DataPlaneGoneError
+   */
+  async explain(query: ExplainQuery): Promise<Explanation> {
+    const { plan } = this.#ready();
+    const question: Question =
+      query.fromTunnel === undefined
+        ? { kind: 'flow', flow: query.flow ?? (await this.#flowLike(query)) }
+        : packetQuestion(query, plan);
+    const explanation = await this.#source.explain(question);
+    if (explanation !== null) return explanation;
+    throw question.kind === 'flow'
+      ? noSuchFlow(question.flow)
+      : new RequestError('unavailable', 'plan_changing', 'the data plane has another plan now; try again');
+  }
+
+  /** The live flow that looks like this. */
+  async #flowLike(query: ExplainQuery): Promise<number> {
+    const { source, destination, site, protocol, sourcePort, destinationPort } = query;
+    if (source === undefined || destination === undefined) {
+      throw new RequestError(
+        'invalid',
+        'explain_what',
+        'give the id of a flow, its source and destination, or the tunnel that a packet would come in by',
+      );
+    }
+    const { flows } = await this.list({
+      source,
+      destination,
+      site,
+      protocol,
+      sourcePort,
+      destinationPort,
+      limit: MAX_CANDIDATES,
+    });
+    const [flow] = flows;
+    if (flow === undefined) {
+      throw new RequestError(
+        'not_found',
+        'no_such_flow',
+        'no flow looks like this; name the tunnel it would come in by, and a packet is explained',
+      );
+    }
+    if (flows.length === 1) return flow.id;
+    const ids = flows.map(({ id, site: owner }) => `${id} (${owner})`).join(', ');
+    throw new RequestError(
+      'conflict',
+      'several_flows',
+      `several flows look like this: ${ids}; give the id of one`,
+    );
   }
 
   /** The plan in force and the flow memory. */
@@ -127,6 +186,10 @@ export function flowClockMs(memory: FlowMemory): number {
   const ownMs = Math.floor(uptime() * 1000) | 0;
   const lastAliveMs = memory.lastAliveMs;
   return ((lastAliveMs - ownMs) | 0) > 0 ? lastAliveMs : ownMs;
+}
+
+function noSuchFlow(id: number): RequestError {
+  return new RequestError('not_found', 'no_such_flow', `there is no flow ${id}; it may have ended`);
 }
 
 function cursorRecord(cursor: string): number {
