@@ -16,6 +16,7 @@
  *    4  bytes of counters
  *    5  bytes of translation
  *    6  bytes of held tuples         64-   names of plugins: bytes of text, then the text
+ *    7  the plugin that is running (`plugin/running-plugin.ts`)
  * ```
  *
  * The data plane writes; the control process may map the same file read-only ({@link FlowMemory.open} writes
@@ -38,6 +39,8 @@ export const MAX_FLOWS = 1 << 23;
 const LAYOUT_VERSION = 1;
 const MAGIC = 0x4d465748; // "HWFM"
 const HEADER_BYTES = 4096;
+/** Bytes that {@link readFlowMemoryHeader} needs. */
+export const FLOW_MEMORY_HEADER_BYTES = HEADER_BYTES;
 const MAX_SECTION_BYTES = 0x7fffffc0;
 
 const HEADER_MAGIC = 0;
@@ -47,6 +50,7 @@ const HEADER_RECORD_BYTES = 3;
 const HEADER_COUNTERS_BYTES = 4;
 const HEADER_TRANSLATION_BYTES = 5;
 const HEADER_HELD_TUPLE_BYTES = 6;
+const HEADER_RUNNING_PLUGIN = 7;
 const HEADER_BOOT_ID = 8;
 const HEADER_HASH_SEED = 12;
 const HEADER_LAST_ALIVE = 14;
@@ -117,6 +121,8 @@ export class FlowMemory {
   /** Two words, random for each memory. */
   readonly hashSeed0: number;
   readonly hashSeed1: number;
+  /** One word: the plugin that is running, as in `plugin/running-plugin.ts`. */
+  readonly runningPlugin: Int32Array;
   private readonly header: Int32Array;
 
   private constructor(buffer: ArrayBuffer, header: Int32Array) {
@@ -135,6 +141,7 @@ export class FlowMemory {
     this.heldTuples = new Int32Array(buffer, heldTuplesAt, heldTupleBytes / 4);
     this.hashSeed0 = header[HEADER_HASH_SEED]!;
     this.hashSeed1 = header[HEADER_HASH_SEED + 1]!;
+    this.runningPlugin = header.subarray(HEADER_RUNNING_PLUGIN, HEADER_RUNNING_PLUGIN + 1);
     this.header = header;
   }
 
@@ -218,10 +225,7 @@ export class FlowMemory {
    * say, as while the records are being changed.
    */
   get plugins(): readonly string[] | undefined {
-    const lengthBytes = this.header[HEADER_PLUGINS]!;
-    if (lengthBytes <= 0 || lengthBytes > MAX_PLUGIN_TEXT_BYTES) return undefined;
-    const text = new Uint8Array(this.buffer, (HEADER_PLUGINS + 1) * 4, lengthBytes);
-    return new TextDecoder().decode(text).split('\n').slice(1);
+    return pluginNames(this.header);
   }
 
   set plugins(names: readonly string[] | undefined) {
@@ -242,6 +246,22 @@ export class FlowMemory {
   set newestFlowId(id: number) {
     this.header[HEADER_NEWEST_ID] = id;
   }
+}
+
+/** What a reader can tell from the first {@link FLOW_MEMORY_HEADER_BYTES} of a file; undefined if it is another's. */
+export function readFlowMemoryHeader(
+  buffer: ArrayBuffer,
+): { readonly runningPlugin: number; readonly plugins: readonly string[] | undefined } | undefined {
+  const header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
+  if (header[HEADER_MAGIC] !== MAGIC || header[HEADER_VERSION] !== LAYOUT_VERSION) return undefined;
+  return { runningPlugin: header[HEADER_RUNNING_PLUGIN]!, plugins: pluginNames(header) };
+}
+
+function pluginNames(header: Int32Array): readonly string[] | undefined {
+  const lengthBytes = header[HEADER_PLUGINS]!;
+  if (lengthBytes <= 0 || lengthBytes > MAX_PLUGIN_TEXT_BYTES) return undefined;
+  const text = new Uint8Array(header.buffer, header.byteOffset + (HEADER_PLUGINS + 1) * 4, lengthBytes);
+  return new TextDecoder().decode(text).split('\n').slice(1);
 }
 
 function refuse(refusal: FlowMemoryRefusal, text: string): FlowMemoryResult {

@@ -293,7 +293,11 @@ export class Assembly {
       planGeneration: plan.generation,
       ports: new PortTable(plan, down),
       routes: new RoutingTable(plan),
-      chain: new PluginChain(plugins, this.onPluginFailure, new PluginMeter(this.counters)),
+      chain: new PluginChain(
+        plugins,
+        this.onPluginFailure,
+        new PluginMeter(this.counters, this.flowMemory.runningPlugin),
+      ),
       gatewayAddresses: new GatewayAddresses(plan),
       portForwards: new PortForwards(plan),
       otherProtocols,

@@ -62,7 +62,11 @@ interface TestedChain {
 function chainOf(...plugins: LoadedPlugin[]): TestedChain {
   const failures: string[] = [];
   const counters = new Counters(new Float64Array(COUNTERS_BYTES / 8));
-  const chain = new PluginChain(plugins, (failed) => failures.push(failed.name), new PluginMeter(counters));
+  const chain = new PluginChain(
+    plugins,
+    (failed) => failures.push(failed.name),
+    new PluginMeter(counters, new Int32Array(1)),
+  );
   return { chain, failures, counters };
 }
 

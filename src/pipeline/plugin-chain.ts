@@ -22,6 +22,12 @@ import {
   VERDICT_REJECT,
 } from '../plugin/contract.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
+import {
+  HOOK_FLOW_END,
+  HOOK_FLOW_SETUP,
+  HOOK_INGRESS_CHANGED,
+  HOOK_PACKET,
+} from '../plugin/running-plugin.ts';
 import type { PacketView } from '../wire/packet.ts';
 import type { PluginMeter } from './plugin-meter.ts';
 
@@ -109,7 +115,7 @@ export class PluginChain {
       }
       flow.wantsPackets = false;
       let verdict: number;
-      this.meter.begin(i);
+      this.meter.begin(i, HOOK_FLOW_SETUP);
       try {
         verdict = plugin.half.flowSetup(view, flow);
       } catch (error) {
@@ -169,7 +175,7 @@ export class PluginChain {
       if ((wanted & (1 << i)) === 0) continue;
       const plugin = this.plugins[i];
       let answer: number;
-      this.meter.begin(i);
+      this.meter.begin(i, HOOK_PACKET);
       try {
         answer = plugin.half.packet!(view, flow);
         this.meter.end(i);
@@ -188,7 +194,7 @@ export class PluginChain {
     for (let i = 0; i < this.plugins.length; i++) {
       const { half } = this.plugins[i];
       if (half.ingressChanged === undefined) continue;
-      this.meter.begin(i);
+      this.meter.begin(i, HOOK_INGRESS_CHANGED);
       try {
         half.ingressChanged(flow);
         this.meter.end(i);
@@ -202,7 +208,7 @@ export class PluginChain {
     for (let i = 0; i < this.plugins.length; i++) {
       const { half } = this.plugins[i];
       if (half.flowEnd === undefined) continue;
-      this.meter.begin(i);
+      this.meter.begin(i, HOOK_FLOW_END);
       try {
         half.flowEnd(flow, statistics);
         this.meter.end(i);

@@ -1,9 +1,9 @@
 /**
- * What plugins cost: calls, failures and time by plugin, counted in the flow memory.
+ * What plugins cost: calls, failures and time by plugin, counted in the flow memory. And which one is running.
  *
  * Reading a clock twice costs more than many a hook, so one call in {@link PLUGIN_TIMED_CALLS} is timed and stands
  * for the others: over many calls the sum is right. Neighbours: `plugin-chain.ts` calls around every hook;
- * `flow/counters.ts`.
+ * `flow/counters.ts`, `plugin/running-plugin.ts`.
  */
 import {
   type Counters,
@@ -12,6 +12,7 @@ import {
   PLUGIN_TIME_MS,
   PLUGIN_TIMED_CALLS,
 } from '../flow/counters.ts';
+import { runningWord } from '../plugin/running-plugin.ts';
 
 export class PluginMeter {
   private readonly counters: Counters;
@@ -19,12 +20,18 @@ export class PluginMeter {
   private readonly beganMs = new Float64Array(1);
   private timing = false;
 
-  constructor(counters: Counters) {
+  private readonly running: Int32Array;
+
+  /** `running`: the word of the flow memory that says which plugin is running. */
+  constructor(counters: Counters, running: Int32Array) {
     this.counters = counters;
+    this.running = running;
+    running[0] = 0;
   }
 
-  /** A hook of the plugin at this place of the chain is about to be called. */
-  begin(plugin: number): void {
+  /** A hook (`HOOK_...`) of the plugin at this place of the chain is about to be called. */
+  begin(plugin: number, hook: number): void {
+    this.running[0] = runningWord(plugin, hook);
     const calls = this.counters.addPlugin(plugin, PLUGIN_CALLS, 1);
     this.timing = calls % PLUGIN_TIMED_CALLS === 0;
     if (this.timing) this.beganMs[0] = performance.now();
@@ -32,6 +39,7 @@ export class PluginMeter {
 
   /** It has returned or thrown. */
   end(plugin: number): void {
+    this.running[0] = 0;
     if (!this.timing) return;
     const tookMs = performance.now() - this.beganMs[0]!;
     this.counters.addPlugin(plugin, PLUGIN_TIME_MS, tookMs * PLUGIN_TIMED_CALLS);

@@ -43,6 +43,7 @@ import {
   spawnDataPlane,
   waitForEnd,
 } from './data-plane-process.ts';
+import { runningPlugin } from './running-plugin.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 
 /** From the start of the process until it listens and says `ready`: a second, and much more where all is slow. */
@@ -391,15 +392,23 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   #failed(link: DataPlaneLink, reason: string): void {
     if (this.#link !== link || this.#ending) return;
     const failed = this.#process;
-    this.#disconnect(reason);
+    const why = this.#withPlugin(reason);
+    this.#disconnect(why);
     this.#process = undefined;
     this.#failuresInARow = performance.now() - this.#startedAt >= STABLE_MS ? 0 : this.#failuresInARow + 1;
     this.#setState('waiting');
     void (async () => {
       if (failed !== undefined) await killProcess(failed);
-      this.#reportFailure(reason);
+      this.#reportFailure(why);
       this.#restartLater();
     })();
+  }
+
+  /** Adds the plugin in which it happened. One that has not taken its plan has not run any. */
+  #withPlugin(reason: string): string {
+    if (this.#state !== 'forwarding' && !this.#adopted) return reason;
+    const plugin = runningPlugin(this.#runtime.flowMemoryPath);
+    return plugin === undefined ? reason : `${reason}, in ${plugin}`;
   }
 
   #restartLater(): void {
