@@ -77,7 +77,8 @@ export class CaptureSummary {
       const taken = part.subarray(at, at + this.#wanted() - this.#kept.length);
       this.#kept = Buffer.concat([this.#kept, taken]);
       at += taken.length;
-      if (this.#kept.length < this.#wanted()) return;
+      // More may be wanted now that the head is known.
+      if (this.#kept.length < this.#wanted()) continue;
       const rest = this.#finishBlock();
       const skipped = Math.min(rest, part.length - at);
       at += skipped;

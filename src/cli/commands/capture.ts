@@ -1,10 +1,10 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { createWriteStream } from 'node:fs';
+import { pipeline } from 'node:stream/promises';
 import { Args, Flags } from '@oclif/core';
 import { type CaptureQuery, CaptureSummary, capturePackets } from '../../api/client/captures.ts';
 import { CONNECTION_FLAGS, EXIT_USAGE, HomewardCommand } from '../command.ts';
 import { cliServices } from '../services.ts';
 
-const STDOUT = 1;
 /** How often a terminal is told how far it is. */
 const PROGRESS_MS = 500;
 
@@ -113,24 +113,31 @@ forwarded packet is lost for that.`;
   ): Promise<CaptureOutcome> {
     const summary = new CaptureSummary();
     // Payloads are nobody else's to read.
-    const file = output === '-' ? STDOUT : openSync(output, 'w', 0o600);
+    const sink = output === '-' ? process.stdout : createWriteStream(output, { mode: 0o600 });
     const progress =
       process.stderr.isTTY && output !== '-' ? setInterval(() => tell(summary), PROGRESS_MS) : undefined;
     try {
-      for await (const part of parts) {
-        summary.add(part);
-        for (let at = 0; at < part.length; ) at += writeSync(file, part, at);
-      }
+      await pipeline(parts, counting(summary), sink, { end: output !== '-' });
     } catch (error) {
+      // Ctrl-C, or a reader that has seen enough.
       if (!interrupted.aborted && (error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
     } finally {
       clearInterval(progress);
       if (progress !== undefined) process.stderr.write('\r\u001b[K');
-      if (output !== '-') closeSync(file);
     }
     const ended = summary.ended !== '' ? summary.ended : 'interrupted';
     return { packets: summary.packets, lost: summary.lost, ended };
   }
+}
+
+/** Passes parts on, and counts what is in them. */
+function counting(summary: CaptureSummary): (parts: AsyncIterable<Buffer>) => AsyncGenerator<Buffer> {
+  return async function* (parts) {
+    for await (const part of parts) {
+      summary.add(part);
+      yield part;
+    }
+  };
 }
 
 function tell({ packets, lost }: CaptureSummary): void {
