@@ -55,6 +55,7 @@ export class FlowLog {
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
   #isOpen = true;
+  #closing: Promise<void> | undefined;
   #events = 0;
   #givenUp = 0;
   #fileProblem = '';
@@ -105,7 +106,18 @@ export class FlowLog {
   }
 
   /** Takes what is in the ring and ends. The ring stays for the next control process. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closing ??= this.#end();
+    return this.#closing;
+  }
+
+  /** As {@link close}, and the ring is removed: the data plane writes no events any more. */
+  async remove(): Promise<void> {
+    await this.close();
+    rmSync(this.#path, { force: true });
+  }
+
+  async #end(): Promise<void> {
     this.#isOpen = false;
     clearTimeout(this.#timer);
     await this.#round;
@@ -114,12 +126,6 @@ export class FlowLog {
     }
     await this.#file?.close();
     await this.#ipfix?.close();
-  }
-
-  /** As {@link close}, and the ring is removed: the data plane writes no events any more. */
-  async remove(): Promise<void> {
-    await this.close();
-    rmSync(this.#path, { force: true });
   }
 
   #schedule(delayMs: number): void {

@@ -14,11 +14,13 @@ import { swap32 } from '../../../wire/byte-order.ts';
 import { IPV4 } from '../../../wire/packet.ts';
 import type { EventTuple, FlowEvent } from '../flow-event.ts';
 import type { FlowLogNames } from '../names.ts';
-import { FIELDS, type FieldName, type Template, templateOf, VARIABLE } from './templates.ts';
+import { FIELDS, type Field, type FieldName, type Template, templateOf, VARIABLE } from './templates.ts';
 
 const FIREWALL_EVENTS = { start: 1, end: 2, refused: 3 } as const;
 /** By what a record's template says, IPv4 and IPv6. */
 const NAT_EVENTS = { start: [4, 1], end: [5, 2], refused: [0, 0] } as const;
+/** In front of an element's number: an enterprise number follows. */
+const ENTERPRISE = 0x8000;
 const REALM_INTERNAL = 1;
 const REALM_EXTERNAL = 2;
 const END_IDLE = 1;
@@ -59,12 +61,18 @@ export function nameRecord(template: Template, number: number, name: string): Da
 export function templateRecord(template: Template): Buffer {
   const { id, scopes, fields } = template;
   const head = scopes === 0 ? [id, fields.length] : [id, fields.length, scopes];
-  const words = [...head, ...fields.flatMap((name) => [FIELDS[name].element, FIELDS[name].bytes])];
+  const words = [...head, ...fields.flatMap((name) => specifier(FIELDS[name]))];
   const bytes = Buffer.allocUnsafe(words.length * 2);
   words.forEach((word, at) => {
     bytes.writeUInt16BE(word, at * 2);
   });
   return bytes;
+}
+
+/** Element and length; of another enterprise than IANA with its number behind (RFC 7011, 3.2). */
+function specifier({ element, bytes, enterprise }: Field): number[] {
+  if (enterprise === 0) return [element, bytes];
+  return [element | ENTERPRISE, bytes, enterprise >>> 16, enterprise & 0xffff];
 }
 
 function writeField(bytes: Buffer, at: number, name: FieldName, event: FlowEvent, names: FlowLogNames): void {
@@ -128,13 +136,13 @@ function fieldValue(name: FieldName, event: FlowEvent, names: FlowLogNames): num
       return translated(event).destinationPort;
     case 'flowEndReason':
       return endReason(event.reason);
-    case 'initiatorPackets':
+    case 'packetDeltaCount':
       return event.packetsOriginator;
-    case 'initiatorOctets':
+    case 'octetDeltaCount':
       return event.bytesOriginator;
-    case 'responderPackets':
+    case 'reversePacketDeltaCount':
       return event.packetsReply;
-    case 'responderOctets':
+    case 'reverseOctetDeltaCount':
       return event.bytesReply;
     default:
       return 0;

@@ -15,7 +15,8 @@
  * ```
  *
  * A port's number is `ingressInterface` or `egressInterface`, an address space's number a VRF id. Packets and
- * bytes are totals of the whole flow. An ICMP query's identifier stands in the source port (RFC 8158, 5.6).
+ * bytes of IP are reported once, at the end, and so are those of the whole flow; the reply's are the reverse elements
+ * of RFC 5103. An ICMP query's identifier stands in the source port (RFC 8158, 5.6).
  */
 
 /** One field of a template: element and length in bytes; {@link VARIABLE} for text. */
@@ -23,17 +24,28 @@ export interface Field {
   readonly name: string;
   readonly element: number;
   readonly bytes: number;
+  /** Private enterprise number; 0 for IANA's own elements. */
+  readonly enterprise: number;
 }
+
+/** Of the elements that say the same of a flow's other direction (RFC 5103, 6.1). */
+const REVERSE = 29305;
 
 /** Length of a field whose length stands in front of it. */
 export const VARIABLE = 65535;
 
 function field(name: string, element: number, bytes: number): Field {
-  return { name, element, bytes };
+  return { name, element, bytes, enterprise: 0 };
+}
+
+function reverse(name: string, element: number, bytes: number): Field {
+  return { name, element, bytes, enterprise: REVERSE };
 }
 
 /** Every element that is used, by its name in IANA's registry. */
 export const FIELDS = {
+  octetDeltaCount: field('octetDeltaCount', 1, 8),
+  packetDeltaCount: field('packetDeltaCount', 2, 8),
   protocolIdentifier: field('protocolIdentifier', 4, 1),
   sourceTransportPort: field('sourceTransportPort', 7, 2),
   sourceIPv4Address: field('sourceIPv4Address', 8, 4),
@@ -54,17 +66,15 @@ export const FIELDS = {
   postNAPTDestinationTransportPort: field('postNAPTDestinationTransportPort', 228, 2),
   natOriginatingAddressRealm: field('natOriginatingAddressRealm', 229, 1),
   natEvent: field('natEvent', 230, 1),
-  initiatorOctets: field('initiatorOctets', 231, 8),
-  responderOctets: field('responderOctets', 232, 8),
   firewallEvent: field('firewallEvent', 233, 1),
   ingressVRFID: field('ingressVRFID', 234, 4),
   egressVRFID: field('egressVRFID', 235, 4),
   VRFname: field('VRFname', 236, VARIABLE),
   postNATSourceIPv6Address: field('postNATSourceIPv6Address', 281, 16),
   postNATDestinationIPv6Address: field('postNATDestinationIPv6Address', 282, 16),
-  initiatorPackets: field('initiatorPackets', 298, 8),
-  responderPackets: field('responderPackets', 299, 8),
   observationTimeMilliseconds: field('observationTimeMilliseconds', 323, 8),
+  reverseOctetDeltaCount: reverse('reverseOctetDeltaCount', 1, 8),
+  reversePacketDeltaCount: reverse('reversePacketDeltaCount', 2, 8),
 } as const satisfies Readonly<Record<string, Field>>;
 
 export type FieldName = keyof typeof FIELDS;
@@ -87,10 +97,10 @@ const WHERE_TO: readonly FieldName[] = ['egressInterface', 'egressVRFID', 'flowI
 const ENDED: readonly FieldName[] = [
   'flowEndMilliseconds',
   'flowEndReason',
-  'initiatorPackets',
-  'initiatorOctets',
-  'responderPackets',
-  'responderOctets',
+  'packetDeltaCount',
+  'octetDeltaCount',
+  'reversePacketDeltaCount',
+  'reverseOctetDeltaCount',
 ];
 const PORTS: readonly FieldName[] = ['sourceTransportPort', 'destinationTransportPort'];
 const TRANSLATED: readonly FieldName[] = [
