@@ -4,6 +4,7 @@
  * ```
  *  SIGTERM                stop forwarding; guard, devices and flow memory stay (a service restart)
  *  SIGINT, POST /v1/down  take everything down
+ *  SIGHUP                 open the flow log's file anew
  *  killed                 the data plane goes on; the next start adopts it
  * ```
  *
@@ -52,6 +53,8 @@ export interface GatewayControl {
   readonly tunnelTests: TunnelTests;
   /** What runs, what ran, and changes of it. */
   readonly configuration: Configuration;
+  /** Counters and gauges as the text that Prometheus reads. */
+  metrics(): string;
 }
 
 export interface ApiHandle {
@@ -93,8 +96,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { promise: asked, resolve: ask } = Promise.withResolvers<'suspend' | 'down'>();
   const onTerminate = (): void => ask('suspend');
   const onInterrupt = (): void => ask('down');
+  let reopenFiles = (): void => {};
+  const onHangUp = (): void => reopenFiles();
   // From here on, so that a signal during the start does not leave half of it.
-  process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt);
+  process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt).on('SIGHUP', onHangUp);
   let stopWatching = (): void => {};
   try {
     const { gateway, configuration } = await startGateway(configPath, runtime, logger, {
@@ -102,6 +107,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       strict: options.strict,
       environment: options.environment,
     });
+    reopenFiles = () => gateway.telemetry.reopenFiles();
     const isDown = Promise.withResolvers<void>();
     const api = await serveOrUndo(options, gateway, runtime, {
       captures: gateway.captures,
@@ -112,6 +118,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       overview: new Overview(gateway),
       tunnelTests: gateway.tunnelTests,
       configuration,
+      metrics: () => gateway.telemetry.metrics(),
       status: async () => withConfiguration(await gateway.status(), configuration),
       down: () => {
         ask('down');
@@ -145,7 +152,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     throw error;
   } finally {
     stopWatching();
-    process.off('SIGTERM', onTerminate).off('SIGINT', onInterrupt);
+    process.off('SIGTERM', onTerminate).off('SIGINT', onInterrupt).off('SIGHUP', onHangUp);
   }
 }
 

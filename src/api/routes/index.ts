@@ -7,6 +7,7 @@ import { eventRoutes } from './events.ts';
 import { explainRoutes } from './explain.ts';
 import { flowRoutes } from './flows.ts';
 import { gatewayRoutes } from './gateway.ts';
+import { metricsRoutes } from './metrics.ts';
 import { pluginRoutes } from './plugins.ts';
 import { siteRoutes } from './sites.ts';
 import { tunnelTestRoutes } from './tunnel-tests.ts';
@@ -24,4 +25,5 @@ export function registerRoutes(api: Api): void {
   captureRoutes(api);
   configRoutes(api);
   eventRoutes(api);
+  metricsRoutes(api);
 }

@@ -195,12 +195,12 @@ interface DashboardPanel {
 
 /** Labels of the metrics in an expression. */
 function labelsIn(expression: string): Set<string> {
-  const names = expression.match(/\bhomeward_\w+/g) ?? [];
+  const names: readonly string[] = expression.match(/\bhomeward_\w+/g) ?? [];
   return new Set(ALL.filter(({ name }) => names.includes(name)).flatMap(({ labels }) => labels));
 }
 
 function checkExpression(expression: string): void {
-  const names = expression.match(/\bhomeward_\w+/g) ?? [];
+  const names: readonly string[] = expression.match(/\bhomeward_\w+/g) ?? [];
   assert.ok(names.length > 0, expression);
   for (const name of names) {
     const metric = ALL.find((one) => one.name === name);
