@@ -24,6 +24,7 @@ import { flowTest } from '../flow/flow-conditions.ts';
 import type { FlowEventWriter } from '../flow/flow-event-writer.ts';
 import type { FlowMemory } from '../flow/flow-memory.ts';
 import { Assembly } from '../pipeline/assembly.ts';
+import type { Pipeline } from '../pipeline/pipeline.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
 import { DROP_REASON_NAMES } from '../plugin/drop-reasons.ts';
 import { DESCRIPTOR_DEVICE, DESCRIPTOR_LENGTH, DESCRIPTOR_OFFSET, DESCRIPTOR_WORDS } from '../wire/frame.ts';
@@ -111,18 +112,21 @@ export class DataPlane {
       const nowMs = io.nowMs;
       const assembly = this.assembly;
       if (assembly !== undefined) {
-        if (this.captures.isActive) this.captures.beforeBurst();
         // Everything of the burst before was sent, also what housekeeping built.
         assembly.beginBurst();
         const pipeline = assembly.pipeline;
-        for (let i = 0; i < received; i++) {
-          const at = i * DESCRIPTOR_WORDS;
-          pipeline.receive(
-            words[at + DESCRIPTOR_OFFSET],
-            words[at + DESCRIPTOR_LENGTH],
-            words[at + DESCRIPTOR_DEVICE],
-            nowMs,
-          );
+        if (assembly.tap.active !== 0) {
+          this.receiveTapped(pipeline, received, nowMs);
+        } else {
+          for (let i = 0; i < received; i++) {
+            const at = i * DESCRIPTOR_WORDS;
+            pipeline.receive(
+              words[at + DESCRIPTOR_OFFSET],
+              words[at + DESCRIPTOR_LENGTH],
+              words[at + DESCRIPTOR_DEVICE],
+              nowMs,
+            );
+          }
         }
       }
       if (io.readyCount > 0) this.control.serve();
@@ -130,6 +134,21 @@ export class DataPlane {
     }
     io.burst(0);
     io.close();
+  }
+
+  /** A burst's frames, while somebody captures. */
+  private receiveTapped(pipeline: Pipeline, received: number, nowMs: number): void {
+    const words = this.io.rx.words;
+    this.captures.beforeBurst();
+    for (let i = 0; i < received; i++) {
+      const at = i * DESCRIPTOR_WORDS;
+      pipeline.receiveTapped(
+        words[at + DESCRIPTOR_OFFSET],
+        words[at + DESCRIPTOR_LENGTH],
+        words[at + DESCRIPTOR_DEVICE],
+        nowMs,
+      );
+    }
   }
 
   private tick(nowMs: number): void {

@@ -136,19 +136,15 @@ export class Pipeline {
     this.end.setEvents(events);
   }
 
-  /** Takes one received frame. Never throws for what it holds. */
+  /** Takes one received frame. Never throws for what it holds. While the tap is active: {@link receiveTapped}. */
   receive(frameOffset: number, frameBytes: number, device: number, nowMs: number): void {
-    if (this.tap.active !== 0) {
-      this.receiveTapped(frameOffset, frameBytes, device, nowMs);
-      return;
-    }
     const link = this.link;
     const port = link.receive(frameOffset, frameBytes, device, nowMs);
     if (port >= 0) this.take(port, decode(this.view, link.packetOffset, link.packetLength), nowMs);
   }
 
-  /** The same while somebody captures. */
-  private receiveTapped(frameOffset: number, frameBytes: number, device: number, nowMs: number): void {
+  /** The same while somebody captures. Asked for by the caller, once for a burst and not for every frame. */
+  receiveTapped(frameOffset: number, frameBytes: number, device: number, nowMs: number): void {
     const { link, tap, view } = this;
     tap.begin();
     const port = link.receive(frameOffset, frameBytes, device, nowMs);

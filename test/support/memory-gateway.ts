@@ -264,12 +264,12 @@ export class MemoryGateway {
       this.assembly.beginBurst();
       for (let i = 0; i < received; i++) {
         const at = i * DESCRIPTOR_WORDS;
-        this.assembly.pipeline.receive(
-          io.rx.words[at + DESCRIPTOR_OFFSET],
-          io.rx.words[at + DESCRIPTOR_LENGTH],
-          io.rx.words[at + DESCRIPTOR_DEVICE],
-          this.nowMs,
-        );
+        const { pipeline, tap } = this.assembly;
+        const offset = io.rx.words[at + DESCRIPTOR_OFFSET];
+        const lengthBytes = io.rx.words[at + DESCRIPTOR_LENGTH];
+        const device = io.rx.words[at + DESCRIPTOR_DEVICE];
+        if (tap.active !== 0) pipeline.receiveTapped(offset, lengthBytes, device, this.nowMs);
+        else pipeline.receive(offset, lengthBytes, device, this.nowMs);
       }
     } while (io.waiting > 0);
     io.burst(0);

@@ -1,6 +1,6 @@
 /**
  * The tap: where captures look at the pipeline. While there is none, {@link PacketTap.active} is 0, and that is all
- * a packet notices: one comparison where it comes in, one where it leaves.
+ * a packet notices: one comparison where it leaves. Whoever feeds the pipeline compares once for a burst.
  *
  * ```
  *  begin ─► link layer ─┬─ dropped there ──────────────────────► endAtLink
