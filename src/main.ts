@@ -4,6 +4,7 @@
  * the commands that need it.
  */
 import { join, resolve } from 'node:path';
+import type { AuditBody } from './api/schemas/audit.ts';
 import { runCli } from './cli/cli.ts';
 import type { CheckedConfig } from './cli/services.ts';
 import { readDuration, readSize } from './control/config/units.ts';
@@ -23,9 +24,10 @@ async function takeDownLeftovers(): Promise<boolean> {
 }
 
 async function checkConfig(path: string): Promise<CheckedConfig> {
-  const [{ loadConfig }, { formatProblem }] = await Promise.all([
+  const [{ loadConfig }, { formatProblem }, { auditConfig }] = await Promise.all([
     import('./control/config/load.ts'),
     import('./control/config/errors.ts'),
+    import('./control/audit/audit.ts'),
   ]);
   const config = loadConfig(path);
   return {
@@ -33,6 +35,7 @@ async function checkConfig(path: string): Promise<CheckedConfig> {
     sites: config.sites.length,
     tunnels: config.sites.reduce((sum, site) => sum + site.tunnels.length, 0),
     egresses: config.egress.length,
+    audit: auditConfig(config) as AuditBody,
   };
 }
 

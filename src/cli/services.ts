@@ -3,6 +3,8 @@
  * control process and `status` does not load it.
  */
 
+import type { AuditBody } from '../api/schemas/audit.ts';
+
 /** What `config check` found out. */
 export interface CheckedConfig {
   /** One line each: legal, but worth knowing. */
@@ -10,6 +12,8 @@ export interface CheckedConfig {
   readonly sites: number;
   readonly tunnels: number;
   readonly egresses: number;
+  /** Which addresses several sites declare, and what that means. */
+  readonly audit: AuditBody;
 }
 
 export interface CliServices {

@@ -3,6 +3,8 @@ import * as z from 'zod';
 import { FLOW_STATE_NAMES } from '../../flow/flow-state.ts';
 import { flag, nameParameter, wholeNumber } from './parameters.ts';
 
+/** What a flow may be doing. */
+export const FLOW_STATES = FLOW_STATE_NAMES;
 /** Most flows of a page. */
 export const MAX_PAGE_FLOWS = 10_000;
 const MAX_ID = 0xffffffff;

@@ -1,9 +1,16 @@
 /** Every command by its id: oclif's explicit discovery, the same for the sources and the build. */
+import Audit from './audit.ts';
 import Capture from './capture.ts';
 import ConfigCheck from './config/check.ts';
 import Down from './down.ts';
+import FlowsExplain from './flows/explain.ts';
+import FlowsFlush from './flows/flush.ts';
+import FlowsList from './flows/list.ts';
+import FlowsShow from './flows/show.ts';
 import PluginsList from './plugins/list.ts';
 import PluginsShow from './plugins/show.ts';
+import RoutesList from './routes/list.ts';
+import RoutesTest from './routes/test.ts';
 import Run from './run.ts';
 import SitesList from './sites/list.ts';
 import SitesShow from './sites/show.ts';
@@ -14,11 +21,18 @@ import TunnelsShow from './tunnels/show.ts';
 import TunnelsTest from './tunnels/test.ts';
 
 export default {
+  audit: Audit,
   capture: Capture,
   'config:check': ConfigCheck,
   down: Down,
+  'flows:explain': FlowsExplain,
+  'flows:flush': FlowsFlush,
+  'flows:list': FlowsList,
+  'flows:show': FlowsShow,
   'plugins:list': PluginsList,
   'plugins:show': PluginsShow,
+  'routes:list': RoutesList,
+  'routes:test': RoutesTest,
   run: Run,
   'sites:list': SitesList,
   'sites:show': SitesShow,
