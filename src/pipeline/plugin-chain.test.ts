@@ -23,6 +23,13 @@ import {
   VERDICT_REJECT,
 } from '../plugin/contract.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
+import {
+  HOOK_FLOW_END,
+  HOOK_FLOW_SETUP,
+  HOOK_INGRESS_CHANGED,
+  HOOK_PACKET,
+  runningWord,
+} from '../plugin/running-plugin.ts';
 import { FrameMemory } from '../wire/frame.ts';
 import { PacketView } from '../wire/packet.ts';
 import { FlowDraft, LiveFlow, type LoadedPlugin, PluginChain } from './plugin-chain.ts';
@@ -57,17 +64,20 @@ interface TestedChain {
   readonly chain: PluginChain;
   readonly failures: string[];
   readonly counters: Counters;
+  /** The word that says which plugin is running. */
+  readonly running: Int32Array;
 }
 
 function chainOf(...plugins: LoadedPlugin[]): TestedChain {
   const failures: string[] = [];
   const counters = new Counters(new Float64Array(COUNTERS_BYTES / 8));
+  const running = new Int32Array(1);
   const chain = new PluginChain(
     plugins,
     (failed) => failures.push(failed.name),
-    new PluginMeter(counters, new Int32Array(1)),
+    new PluginMeter(counters, running),
   );
-  return { chain, failures, counters };
+  return { chain, failures, counters, running };
 }
 
 const boom = (): never => {
@@ -93,6 +103,50 @@ describe('plugin chain', () => {
     assert.deepEqual(order, ['a', 'b']);
     assert.equal(draft.returnRouting, RETURN_PINNED);
     assert.equal(chain.decider, 2);
+  });
+
+  it('says which hook of which plugin is running, and nothing when it has returned or thrown', () => {
+    const seen: number[] = [];
+    const note = (): void => {
+      seen.push(tested.running[0]);
+    };
+    const second = plugin(
+      'b',
+      () => {
+        note();
+        return boom();
+      },
+      {
+        failOpen: true,
+        packet: () => {
+          note();
+          return PACKET_PASS;
+        },
+        ingressChanged: note,
+        flowEnd: () => {
+          note();
+          boom();
+        },
+      },
+    );
+    const tested = chainOf(routing, second);
+    const after: number[] = [];
+    const statistics = { packetsOriginator: 0, bytesOriginator: 0, packetsReply: 0, bytesReply: 0 };
+    for (const call of [
+      () => tested.chain.setUpFlow(view, new FlowDraft()),
+      () => tested.chain.inspect(view, new LiveFlow(), 2),
+      () => tested.chain.ingressChanged(new LiveFlow()),
+      () => tested.chain.flowEnd(new LiveFlow(), statistics),
+    ]) {
+      call();
+      after.push(tested.running[0]);
+    }
+    const hooks = [HOOK_FLOW_SETUP, HOOK_PACKET, HOOK_INGRESS_CHANGED, HOOK_FLOW_END];
+    assert.deepEqual(
+      seen,
+      hooks.map((hook) => runningWord(1, hook)),
+    );
+    assert.deepEqual(after, [0, 0, 0, 0]);
   });
 
   it('gives no flow without a decision on its replies', () => {

@@ -78,6 +78,8 @@ test('a device that uses up its share pushes out its own entries only, and none 
   assert.equal(table.evictable(0), entries[5]);
   table.state[entries[5] as number] = NEIGHBOR_INCOMPLETE;
   table.requests[entries[5] as number] = 1;
-  assert.equal(table.evictable(0), -1, 'was asked for just now');
+  assert.equal(table.evictable(0), entries[5], 'was asked for just now: better than none');
+  table.state[entries[6] as number] = NEIGHBOR_STALE;
+  assert.equal(table.evictable(0), entries[6], 'not the first to go');
   assert.equal(table.find(1, 0, 0, 0, 1), victim);
 });

@@ -201,19 +201,24 @@ export class NeighborTable {
 
   /**
    * An entry of this device that may go to make room for another, or -1. Neighbours that failed, that nobody
-   * has sent to lately, or that did not answer the first request go; those in use stay.
+   * has sent to lately, or that did not answer the first request go; if there is none of these, one that has just been
+   * asked for, or who asks for very many would leave others no room until they all have failed. Those in use stay.
    */
   evictable(device: number): number {
+    let asked = NONE;
     for (let step = 0; step < EVICTION_STEPS; step++) {
       const entry = this.oldestOf(device);
       if (entry === NONE) return NONE;
       const state = this.state[entry];
       if (state === NEIGHBOR_FAILED || state === NEIGHBOR_STALE) return entry;
-      if (state === NEIGHBOR_INCOMPLETE && this.requests[entry] > 1) return entry;
+      if (state === NEIGHBOR_INCOMPLETE) {
+        if (this.requests[entry] > 1) return entry;
+        if (asked === NONE) asked = entry;
+      }
       this.unlink(entry, device);
       this.link(entry, device);
     }
-    return NONE;
+    return asked;
   }
 
   private link(entry: number, device: number): void {
