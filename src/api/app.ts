@@ -3,7 +3,7 @@
  * requests and problem details for whatever goes wrong.
  *
  * ```
- *  request ─► authorize (TCP only) ─► params, query, body against their schemas ─► handle ─► answer
+ *  request ─► token, role (on TCP) ─► params, query, body against their schemas ─► handle ─► answer
  *                  │ 401, 403                      │ 400, 413, 415                   │ 4xx, 5xx
  *                  └───────────────────────────────┴─────────► problem details ◄─────┘
  * ```
@@ -29,7 +29,6 @@ import {
   OperationList,
   paramsSchema,
   querySchema,
-  type Role,
   roleOf,
 } from './operation.ts';
 import { ApiProblem, badRequest, problemOf } from './problems.ts';
@@ -41,12 +40,15 @@ const MAX_BODY_BYTES = 8 * 1024 * 1024;
 const STREAM_GRACE_MS = 1000;
 const PROBLEM_TYPE = 'application/problem+json';
 
-/** Who asks, or why not: throws {@link ApiProblem}. */
-export type Authorize = (request: FastifyRequest, role: Role) => Caller;
+/** Who asks; throws {@link ApiProblem} 401. */
+export type Authenticate = (request: FastifyRequest) => Caller;
+
+/** Who reaches the Unix socket. */
+const LOCAL_CALLER: Caller = { token: null, role: 'admin' };
 
 export interface AppOptions {
   /** Without it everybody who reaches the application may do everything. */
-  readonly authorize?: Authorize;
+  readonly authenticate?: Authenticate;
   /** Refuse answers (500) that are not as their schema says: for tests. */
   readonly checkAnswers?: boolean;
   /** Gets what an operation failed for, where it is not the asker's fault. */
@@ -84,23 +86,24 @@ export function makeApp(control: GatewayControl, options: AppOptions = {}): Fast
   });
   app.setSerializerCompiler(() => (answer) => `${JSON.stringify(answer)}\n`);
   app.setErrorHandler((error, request, reply) => {
-    const failure = request.is404 ? nothingThere(operations, request, reply) : error;
-    if (problemOf(failure).status >= 500)
-      options.onFailure?.(failure, request.routeOptions.url ?? request.url);
+    const failure = request.is404 && !(error instanceof ApiProblem) ? nothingThere(operations, request, reply) : error;
+    const { status } = problemOf(failure);
+    if (status === 401) reply.header('www-authenticate', 'Bearer realm="homeward"');
+    if (status >= 500) options.onFailure?.(failure, request.routeOptions.url ?? request.url);
     sendProblem(reply, failure);
   });
   app.setNotFoundHandler((request, reply) => sendProblem(reply, nothingThere(operations, request, reply)));
-  app.addHook('onRequest', async (_, reply) => {
+  const callers = new WeakMap<FastifyRequest, Caller>();
+  app.addHook('onRequest', async (request, reply) => {
     // One request a connection: the server's end waits for no idle ones.
     reply.raw.shouldKeepAlive = false;
     reply.header('cache-control', 'no-store');
+    // Before anything else, also of what is not there: strangers learn nothing, and nothing of theirs is read.
+    callers.set(request, options.authenticate?.(request) ?? LOCAL_CALLER);
   });
   const description = describeApi(operations);
-  app.get('/v1/openapi.json', async (request) => {
-    options.authorize?.(request, 'read');
-    return description;
-  });
-  for (const operation of operations) mount(app, operation, control, options);
+  app.get('/v1/openapi.json', async () => description);
+  for (const operation of operations) mount(app, operation, control, options, callers);
   return app;
 }
 
@@ -109,14 +112,15 @@ function mount(
   operation: AnyOperation,
   control: GatewayControl,
   options: AppOptions,
+  callers: WeakMap<FastifyRequest, Caller>,
 ): void {
-  const callers = new WeakMap<FastifyRequest, Caller>();
   app.route({
     method: operation.method,
     url: operation.path,
-    // Before the body is read: who may not ask has nothing read.
     onRequest: async (request) => {
-      callers.set(request, options.authorize?.(request, roleOf(operation)) ?? { token: null });
+      if (roleOf(operation) === 'admin' && callers.get(request)!.role !== 'admin') {
+        throw new ApiProblem(403, 'forbidden', `${operation.id} needs a token of the role admin`);
+      }
     },
     schema: {
       params: paramsSchema(operation),

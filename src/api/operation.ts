@@ -40,6 +40,7 @@ export type Role = 'read' | 'admin';
 export interface Caller {
   /** The name of the token; null on the Unix socket. */
   readonly token: string | null;
+  readonly role: Role;
 }
 
 export interface ApiRequest<Params extends Shape, Query extends Shape, Body extends z.ZodType> {

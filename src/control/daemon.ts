@@ -13,6 +13,7 @@
 import { rmdirSync } from 'node:fs';
 import type { AuditReport } from './audit/audit.ts';
 import type { CaptureService } from './capture/capture-service.ts';
+import type { ApiListenConfig } from './config/config.ts';
 import type { ControlEvents } from './events.ts';
 import type { FlowService } from './flows/flow-service.ts';
 import type { Gateway } from './gateway.ts';
@@ -60,10 +61,14 @@ export interface GatewayControl {
 export interface ApiHandle {
   /** Takes no more requests; resolves when the running ones are answered. */
   close(): Promise<void>;
+  /** Reads certificate and tokens anew. */
+  reload(): void;
 }
 
 export interface ApiServerOptions {
   readonly socketPath: string;
+  /** Where on the network; null: nowhere. */
+  readonly listen?: ApiListenConfig | null;
   /** Private to us; if the socket lies in it, the API's group is let through. */
   readonly runtimeDirectory?: string;
   readonly logger?: Logger;
@@ -203,6 +208,7 @@ async function serveOrUndo(
 ): Promise<ApiHandle> {
   try {
     return await serveApi(control, {
+      listen: gateway.config.api.listen,
       socketPath: gateway.config.api.socket ?? runtime.defaultApiSocketPath,
       runtimeDirectory: runtime.directory,
       logger,

@@ -50,6 +50,23 @@ export interface GatewayConfig {
 export interface ApiConfig {
   /** Absolute path of the API's Unix socket; null: `api.sock` in the instance's runtime directory. */
   readonly socket: string | null;
+  /** On the network: with TLS and tokens, or not at all. */
+  readonly listen: ApiListenConfig | null;
+}
+
+export interface ApiListenConfig extends SocketAddress {
+  /** Path of the certificate chain, PEM. */
+  readonly certificate: string;
+  /** Path of its private key, PEM. */
+  readonly key: string;
+  readonly tokens: readonly ApiTokenConfig[];
+}
+
+export interface ApiTokenConfig {
+  readonly name: string;
+  readonly role: 'read' | 'admin';
+  /** Path of the file that holds the token. */
+  readonly file: string;
 }
 
 /** An address as text (RFC 5952 for IPv6) and a port. */

@@ -80,7 +80,10 @@ test('an empty gateway gets every default', () => {
       otherProtocols: [],
     },
     plugins: [{ name: 'return-routing', options: {} }],
-    api: { socket: null },
+    api: { socket: null, listen: null },
+    metrics: { listen: null },
+    flowLog: null,
+    log: { level: 'info' },
   });
   assert.deepEqual(notices, []);
 });

@@ -41,7 +41,7 @@ export function toConfig(
       otherProtocols: document.flow_table.other_protocols,
     },
     plugins: [...plugins, { name: 'return-routing', options: {} }],
-    api: { socket: document.api.socket ?? null },
+    api: { socket: document.api.socket ?? null, listen: document.api.listen },
     metrics: document.metrics,
     flowLog: document.flow_log === undefined ? null : toFlowLog(document.flow_log),
     log: document.log,

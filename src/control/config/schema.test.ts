@@ -29,7 +29,15 @@ badConfigurations([
     'api.listen',
     'listen: null',
     'listen: 127.0.0.1:8080',
-    ['44:48: api.listen: listening on the network is not built yet; leave it out or write null'],
+    [
+      '44:48: api.listen: 127.0.0.1:8080 is not a map of network settings of the API; write a map with the keys address, port, certificate, key, tokens',
+    ],
+  ],
+  [
+    'api.listen without tokens',
+    'listen: null',
+    'listen: { address: 192.0.2.1, port: 9443, certificate: /c, key: /k, tokens: [] }',
+    ['44:116: api.listen.tokens: is empty; write at least one token, nobody could use the API without'],
   ],
   [
     'relative socket',

@@ -13,6 +13,7 @@ import {
   parseAddress,
   parseInterfaceAddress,
 } from '../../wire/address.ts';
+import { api } from './api-schema.ts';
 import type { InterfaceAddress, PortRange } from './config.ts';
 import {
   addressesOf,
@@ -354,16 +355,6 @@ const plugin = map('a plugin', {
   options: z
     .record(z.string(), z.unknown(), { error: ({ input }) => mismatch(input, { what: 'a map of options' }) })
     .default({}),
-});
-
-const api = map('API settings', {
-  socket: text({ what: 'an absolute path', write: 'one such as /run/homeward/api.sock' }, (value) => {
-    if (!value.startsWith('/') || value.endsWith('/')) return undefined;
-    // sun_path of sockaddr_un has room for 107 bytes and the final zero.
-    if (Buffer.byteLength(value) <= 107) return { value };
-    return { problem: `${show(value)} is too long for a Unix socket; write a path of at most 107 bytes` };
-  }).optional(),
-  listen: z.null(notBuilt('listening on the network is', 'leave it out or write null')).optional(),
 });
 
 const gateway = map('gateway settings', {

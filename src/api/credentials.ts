@@ -1,0 +1,100 @@
+/**
+ * Who may use the API over the network: bearer tokens (RFC 6750) of two roles, and the server's own certificate. All
+ * are read from files; none is ever printed, logged or returned.
+ *
+ * A token is compared by its hash and in constant time, with every one that there is: how long that takes says nothing
+ * about any of them.
+ */
+import { createHash, timingSafeEqual, X509Certificate } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import type { IncomingHttpHeaders } from 'node:http';
+import { createSecureContext } from 'node:tls';
+import type { ApiListenConfig } from '../control/config/config.ts';
+import type { Caller, Role } from './operation.ts';
+import { ApiProblem } from './problems.ts';
+
+/** Short tokens can be guessed. */
+const MIN_TOKEN_LENGTH = 32;
+
+/** The API cannot be served on the network: a file is missing, unreadable, unsafe or wrong. */
+export class ApiListenError extends Error {
+  override readonly name = 'ApiListenError';
+  readonly code = 'api_listen';
+}
+
+interface Token {
+  readonly name: string;
+  readonly role: Role;
+  readonly hash: Buffer;
+}
+
+export interface Credentials {
+  readonly tls: { readonly cert: Buffer; readonly key: Buffer };
+  /**
+   * Who asks.
+   *
+   * @throws ApiProblem 401
+   */
+  authenticate(headers: IncomingHttpHeaders): Caller;
+}
+
+/** @throws ApiListenError that names the file */
+export function readCredentials(config: ApiListenConfig): Credentials {
+  const cert = read(config.certificate, 'certificate');
+  const key = readSecret(config.key, 'key');
+  try {
+    new X509Certificate(cert);
+    createSecureContext({ cert, key });
+  } catch {
+    // What OpenSSL says may quote the file.
+    throw new ApiListenError(
+      `api.listen: ${config.certificate} and ${config.key} are not a certificate and its key, both as PEM`,
+    );
+  }
+  const tokens = config.tokens.map(({ name, role, file }): Token => {
+    const token = readSecret(file, `token ${name}`).toString('utf8').trim();
+    if (token.length < MIN_TOKEN_LENGTH || !/^[\x21-\x7e]+$/.test(token)) {
+      throw new ApiListenError(
+        `api.listen: ${file} holds no token of at least ${MIN_TOKEN_LENGTH} printable characters without spaces; write one with "openssl rand -hex 32 > ${file}"`,
+      );
+    }
+    return { name, role, hash: hashOf(token) };
+  });
+  const twice = tokens.find((token, at) => tokens.findIndex(({ hash }) => hash.equals(token.hash)) !== at);
+  if (twice !== undefined) {
+    throw new ApiListenError(`api.listen: token ${twice.name} is the same as another one`);
+  }
+  return { tls: { cert, key }, authenticate: (headers) => authenticate(tokens, headers) };
+}
+
+function authenticate(tokens: readonly Token[], { authorization = '' }: IncomingHttpHeaders): Caller {
+  const given = /^Bearer +([\x21-\x7e]+) *$/i.exec(authorization)?.[1];
+  const hash = hashOf(given ?? '');
+  let found: Token | undefined;
+  for (const token of tokens) if (timingSafeEqual(token.hash, hash)) found = token;
+  if (given === undefined || found === undefined) {
+    throw new ApiProblem(401, 'unauthorized', 'a valid token is needed: Authorization: Bearer TOKEN');
+  }
+  return { token: found.name, role: found.role };
+}
+
+function hashOf(token: string): Buffer {
+  return createHash('sha256').update(token, 'utf8').digest();
+}
+
+function read(path: string, what: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw new ApiListenError(`api.listen: the ${what} cannot be read: ${(error as Error).message}`);
+  }
+}
+
+/** A file that others than its owner and group may read is no secret. */
+function readSecret(path: string, what: string): Buffer {
+  const content = read(path, what);
+  if ((statSync(path).mode & 0o007) !== 0) {
+    throw new ApiListenError(`api.listen: everybody may use ${path}, the ${what}; do "chmod o= ${path}"`);
+  }
+  return content;
+}
