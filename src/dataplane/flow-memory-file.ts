@@ -17,7 +17,7 @@ import { mapFile } from '../device/native.ts';
 import { carryOver, roomyOptions } from '../flow/carry-over.ts';
 import { FlowMemory, type FlowMemoryOptions, flowMemoryBytes } from '../flow/flow-memory.ts';
 import { heldTupleWords } from '../flow/held-tuples.ts';
-import { CHUNK_PORTS, chunksOfRange, translationWords } from '../flow/translation-layout.ts';
+import { CHUNK_SLOTS, chunksOfRange, translationWords } from '../flow/translation-layout.ts';
 import type { Plan } from '../pipeline/plan.ts';
 
 /** Below this there is no header, and nothing to map. */
@@ -76,12 +76,12 @@ function hasSizes(memory: FlowMemory, options: FlowMemoryOptions): boolean {
 }
 
 /**
- * Sizes of a flow memory for a plan. Translation gets a slot for every flow, or what the plan's external ports
- * ask for if that is more; held tuples get an entry for every flow.
+ * Sizes of a flow memory for a plan. Translation gets a slot for three of four flows, or what the plan's external
+ * ports ask for if that is more; held tuples get room for the holds of every flow.
  */
 function flowMemoryOptions(plan: Plan): FlowMemoryOptions {
   const capacity = plan.flowTable.maxFlows;
-  let chunks = Math.ceil(capacity / CHUNK_PORTS / 3);
+  let chunks = Math.ceil((capacity * 3) / 4 / CHUNK_SLOTS);
   let asked = 0;
   for (const port of plan.ports) {
     if (port.role !== 'egress') continue;

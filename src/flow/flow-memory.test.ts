@@ -3,7 +3,9 @@ import { test } from 'node:test';
 import { COUNTERS_BYTES } from './counters.ts';
 import { FlowIndex } from './flow-index.ts';
 import { FlowMemory, type FlowMemoryOptions, flowMemoryBytes, MAX_FLOWS } from './flow-memory.ts';
+import { heldTupleWords } from './held-tuples.ts';
 import { RECORD_BYTES, RECORD_WORDS } from './layout.ts';
+import { CHUNK_SLOTS, translationWords } from './translation-layout.ts';
 
 const BOOT = '6e0f1c52-8a2b-4f0d-9c3e-7d5b1a2f4e60';
 const OPTIONS: FlowMemoryOptions = { capacity: 10, translationBytes: 100, heldTupleBytes: 64, bootId: BOOT };
@@ -125,8 +127,10 @@ test('options that cannot be are errors', () => {
 
 test('a million flows take at most 256 bytes each, all told', () => {
   const capacity = 1_000_000;
-  // What is left for the sections of translation (750 000 mappings of 32 bytes) and of held tuples.
-  const sections = { translationBytes: 24 * capacity, heldTupleBytes: 16 * capacity };
+  const sections = {
+    translationBytes: translationWords(Math.ceil((0.75 * capacity) / CHUNK_SLOTS)) * 4,
+    heldTupleBytes: heldTupleWords(capacity) * 4,
+  };
   const mapped = flowMemoryBytes({ capacity, ...sections, bootId: BOOT });
   const index = new FlowIndex(new Int32Array(0), capacity, 1, 1).size * 4;
   assert.equal(RECORD_BYTES, 192);
