@@ -7,18 +7,35 @@
  *                                                    └─ the reader's lease is not renewed (3 s) ─► ended
  * ```
  *
+ * The compiler makes no code for what never ran, and throws code away that turns out to leave something out: a first
+ * capture under load would make the whole pipeline slow for a third of a second (seen: single bursts of 50 ms), and
+ * packets would be lost. So the first packets of a data plane's life are captured, every other burst, into a ring that
+ * nobody reads: then both ways are known before either is compiled.
+ *
  * Neighbours: `pipeline/capture/` (the tap, the ring), `control/capture/` (makes the ring, reads it, asks).
  */
 import { statSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { mapFile } from '../device/native.ts';
-import { CaptureRingWriter, LEASE_MS } from '../pipeline/capture/capture-ring.ts';
+import {
+  CaptureRingReader,
+  CaptureRingWriter,
+  captureRingBytes,
+  formatCaptureRing,
+  LEASE_MS,
+} from '../pipeline/capture/capture-ring.ts';
 import { CaptureSession } from '../pipeline/capture/capture-session.ts';
+import { NO_FILTER } from '../pipeline/capture/filter-program.ts';
 import { MAX_CAPTURES, type PacketTap } from '../pipeline/capture/packet-tap.ts';
 import type { FrameMemory } from '../wire/frame.ts';
 import type { CaptureStartMessage } from './messages.ts';
 
 /** A wall clock that is further away from the monotonic one's count was set meanwhile. */
 const CLOCK_STEP_MS = 2;
+
+/** Packets of the warm-up. Most are received before the compiler is done. */
+const WARM_UP_PACKETS = 65_536;
+const WARM_UP_RING_BYTES = 1024 * 1024;
 
 interface RunningCapture {
   readonly id: number;
@@ -30,6 +47,30 @@ interface RunningCapture {
 export class CaptureHost {
   private running: RunningCapture[] = [];
   private tap: PacketTap | undefined;
+  private warmUpLeft = WARM_UP_PACKETS;
+  private warmUpRing: WarmUpRing | undefined;
+
+  constructor() {
+    // What was compiled in the warm-up is there when it is needed, be it in a year.
+    setFlagsFromString('--no-flush-bytecode');
+  }
+
+  /** Whether the warm-up is not over. */
+  get isCold(): boolean {
+    return this.warmUpLeft > 0;
+  }
+
+  /** Before the frames of a burst are processed: captures them, or does not, in turn. */
+  warmUp(tap: PacketTap, memory: FrameMemory, frames: number): void {
+    this.warmUpLeft -= frames;
+    // A capture that was asked for does the same.
+    if (this.isActive || frames === 0) return;
+    this.tap = tap;
+    this.warmUpRing ??= new WarmUpRing(memory);
+    this.warmUpRing.reader.skip();
+    tap.setSessions(this.isCold && tap.active === 0 ? [this.warmUpRing.session] : []);
+    if (!this.isCold) this.warmUpRing = undefined;
+  }
 
   /** Whether there is any capture. */
   get isActive(): boolean {
@@ -86,5 +127,26 @@ export class CaptureHost {
 
   private setSessions(): void {
     this.tap?.setSessions(this.running.map(({ session }) => session));
+  }
+}
+
+/** A ring in this process's own memory, and a session that writes everything into it. */
+class WarmUpRing {
+  readonly reader: CaptureRingReader;
+  readonly session: CaptureSession;
+
+  constructor(memory: FrameMemory) {
+    const buffer = new ArrayBuffer(captureRingBytes(WARM_UP_RING_BYTES));
+    formatCaptureRing(buffer);
+    this.reader = new CaptureRingReader(buffer);
+    const everything = {
+      ports: null,
+      dropped: null,
+      flow: 0,
+      filter: NO_FILTER,
+      snapBytes: 65_535,
+      exact: false,
+    };
+    this.session = new CaptureSession(memory, new CaptureRingWriter(buffer), everything);
   }
 }

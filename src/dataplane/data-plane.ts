@@ -115,6 +115,7 @@ export class DataPlane {
         // Everything of the burst before was sent, also what housekeeping built.
         assembly.beginBurst();
         const pipeline = assembly.pipeline;
+        if (this.captures.isCold) this.captures.warmUp(assembly.tap, io.memory, received);
         if (assembly.tap.active !== 0) {
           this.receiveTapped(pipeline, received, nowMs);
         } else {

@@ -246,6 +246,11 @@ export class CaptureRingReader {
     Atomics.add(this.words, LEASE, 1);
   }
 
+  /** Forgets all records. */
+  skip(): void {
+    Atomics.store(this.words, TAIL, Atomics.load(this.words, HEAD));
+  }
+
   /** The oldest record, which is then forgotten; undefined if there is none. */
   read(): CaptureRecord | undefined {
     const { words } = this;
