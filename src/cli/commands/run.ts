@@ -6,7 +6,7 @@ export default class Run extends HomewardCommand {
   static override summary = 'Run the gateway in the foreground.';
   static override description =
     `SIGTERM stops it and keeps the guard, the devices and the flows for the next start; SIGINT
-(Ctrl-C) and "homeward down" take everything down.
+(Ctrl-C) and "homeward down" take everything down. SIGHUP opens the flow log's file anew.
 
 What the host lacks keeps only the tunnels down that need it, and a broken file gives way to the last configuration that
 ran ("homeward config history"); the log and "homeward status" say so. With --strict neither starts.`;
