@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { DIRECTION_EGRESS, DIRECTION_WORDS, RECORD_WORDS } from '../../src/flow/layout.ts';
+import { DIRECTION_EGRESS, DIRECTION_WORDS, RECORD_WORDS, SHARED_ID } from '../../src/flow/layout.ts';
 import {
   CHUNK_SLOTS,
   firstSlotAt,
@@ -221,8 +221,8 @@ function newestPin(gateway: MemoryGateway): string | undefined {
   const { table } = gateway.assembly.state;
   let newest = -1;
   for (let record = table.next(-1); record >= 0; record = table.next(record)) {
-    const id = table.words[record * RECORD_WORDS + 33]!;
-    if (newest < 0 || id > table.words[newest * RECORD_WORDS + 33]!) newest = record;
+    const id = table.words[record * RECORD_WORDS + SHARED_ID]!;
+    if (newest < 0 || id > table.words[newest * RECORD_WORDS + SHARED_ID]!) newest = record;
   }
   const word = table.words[newest * RECORD_WORDS + DIRECTION_WORDS + DIRECTION_EGRESS]!;
   return nameOf(gateway, portIndex(word));
