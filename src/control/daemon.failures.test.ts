@@ -4,6 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { CONFIG, DaemonHost, isRunning } from '../../test/support/daemon-host.ts';
+import { eventually } from '../../test/support/network-namespace.ts';
 
 test('one instance a namespace; leftovers are taken down without a control process', async (t) => {
   const host = new DaemonHost(t);
@@ -12,20 +13,51 @@ test('one instance a namespace; leftovers are taken down without a control proce
   const { dataPlane } = await host.forwarding();
 
   for (const what of [['run', host.configPath], ['take-down']]) {
-    const { code, pid } = await host.run(...what);
-    assert.deepEqual([code, pid], ['already_running', first.pid]);
+    const { code, pid, message } = await host.run(...what);
+    assert.deepEqual([code, pid], ['already_running', first.pid], `${what[0]}: ${message}`);
   }
-  assert.ok(isRunning(dataPlane.pid!));
+  assert.ok(isRunning(dataPlane.pid!), 'the data plane is left alone');
 
   await host.end(first, 'SIGKILL');
   // Even one that does not listen any more.
   process.kill(dataPlane.pid!, 'SIGSTOP');
   assert.deepEqual(await host.run('take-down'), { found: true });
-  assert.deepEqual(await host.run('take-down'), { found: false });
-  assert.equal(isRunning(dataPlane.pid!), false);
-  assert.equal(host.picture(), before);
-  assert.deepEqual(host.files(), []);
-  assert.equal(existsSync(host.runtimeDirectory), false);
+  assert.deepEqual(host.processes(), [], 'processes are left');
+  assert.equal(host.picture(), before, 'the host is not as it was');
+  assert.deepEqual(host.files(), [], 'files are left');
+  assert.equal(existsSync(host.runtimeDirectory), false, 'the directory is left');
+  assert.deepEqual(await host.run('take-down'), { found: false }, 'something was left to take down');
+});
+
+test('one instance a namespace, also with two runtime directories, also while only a data plane is left', async (t) => {
+  const host = new DaemonHost(t);
+  const first = host.start();
+  const { dataPlane } = await host.forwarding();
+  const elsewhere = { HOMEWARD_RUNTIME_DIR: join(host.directory, 'elsewhere') };
+  const refused = async (pid: number | undefined): Promise<void> => {
+    for (const what of [['run', host.configPath], ['take-down']]) {
+      const answer = await host.runWith(elsewhere, ...what);
+      assert.deepEqual([answer.code, answer.pid], ['already_running', pid], JSON.stringify(answer));
+      assert.match(String(answer.message), new RegExp(`process ${pid} .*another HOMEWARD_RUNTIME_DIR`));
+    }
+  };
+  await refused(first.pid);
+  await host.end(first, 'SIGKILL');
+  await refused(dataPlane.pid!);
+  assert.ok(isRunning(dataPlane.pid!), 'the data plane goes on');
+  assert.deepEqual(await host.run('take-down'), { found: true });
+  assert.deepEqual(await host.runWith(elsewhere, 'take-down'), { found: false });
+});
+
+test('a control process that is killed leaves no subscription behind', async (t) => {
+  const host = new DaemonHost(t);
+  const daemon = host.start();
+  const { dataPlane } = await host.forwarding();
+  const watching = (): string[] => host.processes().filter((line) => line.includes('monitor'));
+  assert.equal(watching().length, 4, watching().join('\n'));
+  await host.end(daemon, 'SIGKILL');
+  await eventually('they are gone', () => watching().length === 0);
+  assert.ok(isRunning(dataPlane.pid!));
 });
 
 const FAILURES: readonly [what: string, code: string, prepare: (host: DaemonHost) => void][] = [

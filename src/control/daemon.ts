@@ -25,7 +25,8 @@ import { Overview } from './overview.ts';
 import { watchPorts } from './port-events.ts';
 import type { RouteService } from './routes/route-service.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
-import { acquireLock, type InstanceLock } from './runtime/lock.ts';
+import { acquireInstance } from './runtime/instance.ts';
+import type { InstanceLock } from './runtime/lock.ts';
 import type { Logger } from './runtime/logger.ts';
 import {
   clearRuntimeDirectory,
@@ -97,7 +98,7 @@ export interface DaemonOptions {
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { configPath, logger } = options;
   const runtime = openRuntimeDirectory(options.environment);
-  const lock = acquireLock(runtime.lockPath);
+  const lock = acquireInstance(runtime);
   const { promise: asked, resolve: ask } = Promise.withResolvers<'suspend' | 'down'>();
   const onTerminate = (): void => ask('suspend');
   const onInterrupt = (): void => ask('down');
@@ -170,7 +171,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
  * @throws CommandError if `ip` or `nft` fail.
  */
 export async function takeDown(runtime: RuntimeDirectory = openRuntimeDirectory()): Promise<boolean> {
-  const lock = acquireLock(runtime.lockPath);
+  const lock = acquireInstance(runtime);
   try {
     const orphan = findDataPlane(runtime);
     const found =

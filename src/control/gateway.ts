@@ -37,11 +37,13 @@ import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-pro
 import type { Logger } from './runtime/logger.ts';
 import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
 import { DataPlaneGoneError, Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
-import { TunnelTests } from './tunnel-test/tunnel-tests.ts';
 import { Telemetry } from './telemetry.ts';
+import { TunnelTests } from './tunnel-test/tunnel-tests.ts';
 
 /** A device that came or went under the hands of a command: how often the change is tried with the host as it is then. */
 const MAX_ATTEMPTS = 3;
+/** Until a change of the host that could not be followed is tried again, if nothing else happens. */
+const RETRY_MS = 5000;
 
 export interface GatewayOptions {
   readonly supervisor?: SupervisorOptions | undefined;
@@ -54,9 +56,9 @@ export class Gateway {
   readonly events = new ControlEvents();
   /** Packets for operators to look at. */
   readonly captures: CaptureService;
-  readonly tunnelTests: TunnelTests;
   /** Flows, routes and address plans to look into. */
   readonly inspection: Inspection;
+  readonly tunnelTests: TunnelTests;
   /** Metrics and the flow log. */
   readonly telemetry: Telemetry;
   #config: Config;
@@ -77,6 +79,9 @@ export class Gateway {
   /** Changes run one after the other. */
   #work: Promise<void> = Promise.resolve();
   #ended = false;
+  #retry: NodeJS.Timeout | undefined;
+  /** Whether a look at the host waits for its turn already: it will see whatever has changed until then. */
+  #followsSoon = false;
 
   private constructor(
     configPath: string,
@@ -103,16 +108,16 @@ export class Gateway {
       supervisor: this.#supervisor,
       events: this.events,
     });
-    this.tunnelTests = new TunnelTests({
-      config: () => this.#config,
-      supervisor: this.#supervisor,
-      logger,
-    });
     this.inspection = new Inspection({
       flowMemoryPath: runtime.flowMemoryPath,
       config: () => this.#config,
       plan: () => this.#plan,
       supervisor: this.#supervisor,
+    });
+    this.tunnelTests = new TunnelTests({
+      config: () => this.#config,
+      supervisor: this.#supervisor,
+      logger,
     });
     this.telemetry = new Telemetry({
       runtime,
@@ -269,7 +274,6 @@ export class Gateway {
   async #updateOnce(tolerate: Tolerance): Promise<void> {
     const queries = routeQueries(this.#config);
     let facts = await collectFacts(queries);
-    await this.#host.keepGuard(facts);
     let compilation = this.#compile(facts, tolerate);
     if (await this.#host.prepare(compilation.host, facts)) {
       // A device that was made or set up now has an index, addresses and routes.
@@ -322,10 +326,15 @@ export class Gateway {
 
   /**
    * The host has changed: ports go down and come up. What cannot be done at all now leaves the former plan, and is
-   * tried at the next change.
+   * tried again at the next change, or after a while.
    */
   async #followHost(): Promise<void> {
-    await this.#inTurn(() => this.#settle());
+    if (this.#followsSoon) return;
+    this.#followsSoon = true;
+    await this.#inTurn(() => {
+      this.#followsSoon = false;
+      return this.#settle();
+    });
   }
 
   async #settle(): Promise<void> {
@@ -336,6 +345,8 @@ export class Gateway {
       // It gets its plan when it is back.
       if (error instanceof DataPlaneGoneError) return;
       this.#report.failed(error instanceof Error ? error.message : String(error));
+      clearTimeout(this.#retry);
+      this.#retry = setTimeout(() => void this.#followHost(), RETRY_MS);
     }
   }
 
@@ -350,6 +361,7 @@ export class Gateway {
     this.#ended = true;
     await this.#watch.stop();
     await this.#work;
+    clearTimeout(this.#retry);
   }
 
   /** After a start that failed: the host as it was found. */

@@ -22,6 +22,7 @@ import type { Plan } from '../pipeline/plan.ts';
 
 /** Below this there is no header, and nothing to map. */
 const LEAST_BYTES = 4096;
+const UNUSABLE = 'the flow memory found cannot be used and is made anew';
 
 /**
  * The flow memory at `path`, for a plan.
@@ -54,7 +55,10 @@ export function openFlowMemory(
 function findFlowMemory(path: string, bootId: string, warn: (text: string) => void): FlowMemory | undefined {
   if (!existsSync(path)) return undefined;
   const { size } = statSync(path);
-  if (size < LEAST_BYTES) return undefined;
+  if (size < LEAST_BYTES) {
+    warn(`${UNUSABLE}: ${size} bytes hold no header`);
+    return undefined;
+  }
   const buffer = mapFile(path, size);
   let found = FlowMemory.open(buffer);
   if (found.usable) {
@@ -62,9 +66,27 @@ function findFlowMemory(path: string, bootId: string, warn: (text: string) => vo
     const sizes = { translationBytes: translation.byteLength, heldTupleBytes: heldTuples.byteLength };
     found = FlowMemory.open(buffer, { capacity, ...sizes, bootId });
   }
-  if (found.usable) return found.memory;
-  warn(`the flow memory found cannot be used and is made anew: ${found.text}`);
+  if (found.usable) {
+    const { counters } = found.memory;
+    const wrong = repairCounters(counters);
+    if (wrong > 0)
+      warn(`${wrong} of ${counters.length} counters in the flow memory were damaged and begin anew`);
+    return found.memory;
+  }
+  warn(`${UNUSABLE}: ${found.text}`);
   return undefined;
+}
+
+/** Sets what no counter can be to 0: those who read them expect numbers. Returns how many there were. */
+function repairCounters(counters: Float64Array): number {
+  let wrong = 0;
+  for (let at = 0; at < counters.length; at++) {
+    const value = counters[at]!;
+    if (Number.isSafeInteger(value) && value >= 0) continue;
+    counters[at] = 0;
+    wrong++;
+  }
+  return wrong;
 }
 
 function hasSizes(memory: FlowMemory, options: FlowMemoryOptions): boolean {

@@ -1,7 +1,13 @@
 /** The data plane process: started and supervised by control. See `data-plane.ts`. */
+import { lockNamespace, namespaceLockHolder } from '../device/native.ts';
 import { DataPlane } from './data-plane.ts';
 import { raiseInliningBudgets } from './inlining.ts';
-import { parseDataPlaneArguments } from './messages.ts';
+import { DATA_PLANE_LOCK, parseDataPlaneArguments } from './messages.ts';
 
+// Held until this process ends.
+if (lockNamespace(DATA_PLANE_LOCK) === null) {
+  const holder = namespaceLockHolder(DATA_PLANE_LOCK) ?? 'unknown';
+  throw new Error(`another data plane runs in this network namespace: process ${holder}`);
+}
 raiseInliningBudgets();
 new DataPlane(parseDataPlaneArguments(process.argv.slice(2))).run();

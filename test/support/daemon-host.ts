@@ -43,6 +43,8 @@ export class DaemonHost {
   };
   readonly api = new ApiClient(join(this.runtimeDirectory, 'api.sock'), 5000);
 
+  #daemon: { readonly process: ChildProcessWithoutNullStreams; output(): string } | undefined;
+
   /** Removed again when the test ends, however it ends. */
   constructor(t: TestContext) {
     t.after(() => this.#remove());
@@ -66,18 +68,39 @@ export class DaemonHost {
   }
 
   start(): ChildProcessWithoutNullStreams {
-    return this.namespace.spawn(process.execPath, [DAEMON_END, 'run', this.configPath], this.environment);
+    const daemon = this.namespace.spawn(
+      process.execPath,
+      [DAEMON_END, 'run', this.configPath],
+      this.environment,
+    );
+    let output = '';
+    for (const stream of [daemon.stdout, daemon.stderr]) {
+      stream.on('data', (data: Buffer) => {
+        output += data.toString();
+      });
+    }
+    this.#daemon = { process: daemon, output: () => output };
+    return daemon;
   }
 
   async status(): Promise<StatusBody> {
     return statusSchema.parse(await this.api.status());
   }
 
-  forwarding(): Promise<StatusBody> {
-    return eventually('the gateway forwards', async () => {
-      const status = await this.status().catch(() => undefined);
-      return status?.dataPlane.state === 'forwarding' ? status : undefined;
-    });
+  /** Throws, with its log, if the daemon that was started last ends instead. */
+  async forwarding(): Promise<StatusBody> {
+    let last = '';
+    try {
+      return await eventually('the gateway forwards', async () => {
+        if (this.#daemon?.process.exitCode != null) throw new Error('the daemon has ended');
+        const status = await this.status().catch((error: Error) => {
+          last = error.message;
+        });
+        return status?.dataPlane.state === 'forwarding' ? status : undefined;
+      });
+    } catch (error) {
+      throw new Error(`${(error as Error).message} (${last}):\n${this.#daemon?.output()}`);
+    }
   }
 
   /** Whatever homeward may change on a host, as text: one line a fact, so that a difference can be read. */

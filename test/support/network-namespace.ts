@@ -4,6 +4,7 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
+import { PATIENCE } from './patience.ts';
 
 /** A network namespace and the processes that a test has started in it. */
 export class NetworkNamespace {
@@ -85,7 +86,7 @@ export function linesOf(child: ChildProcessWithoutNullStreams): AsyncIterator<st
 export async function eventually<T>(
   what: string,
   check: () => T | Promise<T>,
-  timeoutMs = 8000,
+  timeoutMs = 20_000 * PATIENCE,
 ): Promise<NonNullable<T>> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

@@ -2,7 +2,7 @@
  * Runs the host's own tools (`ip`, `nft`) in this process's network namespace. One process for a whole batch,
  * never one for a packet, neighbour or event.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 
 /** A tool could not be started, or said no. */
 export class CommandError extends Error {
@@ -24,6 +24,16 @@ export interface CommandOptions {
   readonly mayFail?: boolean;
 }
 
+let heldByCommands: number | undefined;
+
+/**
+ * Every command from now on gets this descriptor, too, and with it holds the lock behind it: should this process be
+ * killed, what it was doing to the host comes to its end before anybody else begins.
+ */
+export function holdInCommands(descriptor: number | undefined): void {
+  heldByCommands = descriptor;
+}
+
 /**
  * Standard output of a command.
  *
@@ -38,9 +48,9 @@ export function runCommand(
     const child = spawn(command, args, {
       // In a group of its own: what is typed at the terminal ends the gateway, not half of what it was doing.
       detached: true,
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe', ...(heldByCommands === undefined ? [] : [heldByCommands])],
       env: { ...process.env, LC_ALL: 'C' },
-    });
+    }) as ChildProcessWithoutNullStreams;
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -46,16 +46,6 @@ export class HostSide {
   }
 
   /**
-   * The guard as it was made last, if it does not stand any more or a device was made anew. For when nothing is
-   * known yet of a new set-up, or there cannot be one.
-   *
-   * @throws CommandError
-   */
-  async keepGuard(facts: HostFacts): Promise<void> {
-    if (this.#setup.devices.length > 0) await this.#guard.apply(this.#setup, facts.links);
-  }
-
-  /**
    * Before the data plane gets a plan: guard and links for it, while what the former one had stays guarded.
    *
    * @returns whether a link was made or changed: the facts may have changed with it.

@@ -36,6 +36,7 @@ const linkSchema = z.object({
   ifname: z.string(),
   flags: z.array(z.string()),
   mtu: z.int(),
+  linkinfo: z.object({ info_kind: z.string().optional() }).optional(),
 });
 
 /**
@@ -43,6 +44,9 @@ const linkSchema = z.object({
  * `rp_filter` it drops whatever comes, be it for the host or to be forwarded.
  */
 const IPV4_SETTINGS: Readonly<Record<string, string>> = { forwarding: '0', rp_filter: '1' };
+
+/** For the end of whoever is attached to a TUN device. */
+const DELETE_TIMEOUT_MS = 3000;
 
 /** Interfaces and reserved ports of one network namespace. */
 export class Links {
@@ -66,8 +70,9 @@ export class Links {
    * @throws CommandError
    */
   async take(setup: HostSetup): Promise<boolean> {
-    const made = await this.#makeTuns(setup);
-    const taken = await this.#takeLinks(setup);
+    const present = await showLinks();
+    const made = await this.#makeTuns(setup, present);
+    const taken = await this.#takeLinks(setup, present);
     this.#reservePorts(reservedPorts(setup));
     return made || taken;
   }
@@ -87,8 +92,7 @@ export class Links {
     this.#reservePorts([]);
   }
 
-  async #makeTuns(setup: HostSetup): Promise<boolean> {
-    const present = await showLinks();
+  async #makeTuns(setup: HostSetup, present: ReadonlyMap<string, ShownLink>): Promise<boolean> {
     const wanted = setup.devices.filter((device) => device.role === 'tun' && device.present);
     const missing = wanted.filter(({ name }) => !present.has(name));
     this.#write({
@@ -110,9 +114,8 @@ export class Links {
     return changed.length > 0;
   }
 
-  async #takeLinks(setup: HostSetup): Promise<boolean> {
+  async #takeLinks(setup: HostSetup, present: ReadonlyMap<string, ShownLink>): Promise<boolean> {
     const wanted = setup.devices.filter((device) => device.role === 'exclusive' && device.present);
-    const present = await showLinks();
     const fresh = wanted.filter(({ name }) => {
       const link = present.get(name);
       return (
@@ -165,10 +168,7 @@ export class Links {
       if (disableIpv6 !== null) writeDisableIpv6(name, disableIpv6);
       writeIpv4Settings(name, ipv4);
     }
-    await ipBatch(
-      tuns.filter((name) => present.has(name)).map((name) => `tuntap del dev ${name} mode tun`),
-      { mayFail: true },
-    );
+    await deleteTuns(tuns);
     this.#write({
       ...this.#state,
       links: this.#state.links.filter((link) => !links.includes(link)),
@@ -240,6 +240,28 @@ async function ipBatch(
 ): Promise<void> {
   if (commands.length === 0) return;
   await runCommand('ip', ['-force', '-batch', '-'], { ...options, input: `${commands.join('\n')}\n` });
+}
+
+/**
+ * Deletes TUN devices, if they are there.
+ *
+ * @throws Error if something uses one and does not let go of it.
+ */
+async function deleteTuns(names: readonly string[]): Promise<void> {
+  const deadline = performance.now() + DELETE_TIMEOUT_MS;
+  for (;;) {
+    const present = names.length > 0 ? await showLinks() : undefined;
+    const left = names.filter((name) => present?.get(name)?.linkinfo?.info_kind === 'tun');
+    if (left.length === 0) return;
+    if (performance.now() > deadline) {
+      throw new Error(`${left.join(', ')} cannot be deleted: another program uses it`);
+    }
+    // One that is still attached to a data plane which has just ended is busy for a moment.
+    await ipBatch(
+      left.map((name) => `tuntap del dev ${name} mode tun`),
+      { mayFail: true },
+    );
+  }
 }
 
 function disableIpv6Path(name: string): string {

@@ -16,6 +16,12 @@ const RESTART_MS = 1000;
 /** A line of `nft monitor` about the guard: `delete table inet homeward`, `add rule netdev homeward ...`. */
 const NAMES_GUARD = new RegExp(`\\b(inet|netdev) ${GUARD_TABLE}\\b`);
 
+/**
+ * Runs a command until the standard input ends, which it does when control has ended, however that ends: a subscription
+ * that nobody reads would stay until something happens on the host, and keep its network namespace alive.
+ */
+const WHILE_READ = '"$@" & exec >&-; read -r _; kill "$!"; wait';
+
 export class HostWatch {
   readonly #onChange: () => void;
   readonly #children = new Set<ChildProcess>();
@@ -34,18 +40,33 @@ export class HostWatch {
     this.#follow('nft', ['monitor'], (line) => NAMES_GUARD.test(line));
   }
 
-  stop(): void {
+  /** Resolves when the children are gone. */
+  async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    for (const child of this.#children) child.kill();
+    await Promise.all(
+      [...this.#children].map((child) => {
+        const gone = new Promise((resolve) => child.once('close', resolve));
+        child.stdin?.end();
+        return gone;
+      }),
+    );
   }
 
   #follow(command: string, args: readonly string[], concernsUs: (line: string) => boolean): void {
-    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'ignore'] });
-    this.#children.add(child);
-    createInterface({ input: child.stdout }).on('line', (line) => {
-      if (concernsUs(line)) this.#report();
+    const child = spawn('sh', ['-c', WHILE_READ, 'sh', command, ...args], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      // In a session of its own: what is typed at the terminal must not end the shell before its child.
+      detached: true,
     });
+    this.#children.add(child);
+    child.stdin.on('error', () => {});
+    createInterface({ input: child.stdout })
+      .on('line', (line) => {
+        if (concernsUs(line)) this.#report();
+      })
+      // The subscription has ended by itself.
+      .on('close', () => child.stdin.end());
     child.on('error', () => {});
     child.on('close', () => {
       this.#children.delete(child);

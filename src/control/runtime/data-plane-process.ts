@@ -81,7 +81,7 @@ export function forgetProcess(runtime: RuntimeDirectory): void {
   rmSync(runtime.dataPlaneProcessPath, { force: true });
 }
 
-/** Whether this very process still runs. A zombie does not: it holds nothing any more. */
+/** Whether this very process, or a thread of it, still runs. */
 export function isAlive(identity: ProcessIdentity): boolean {
   return identify(identity.pid)?.startTime === identity.startTime;
 }
@@ -108,13 +108,19 @@ export async function waitForEnd(identity: ProcessIdentity, timeoutMs: number): 
   return true;
 }
 
-/** Identity of a running process; undefined if there is none, or a zombie. */
+/**
+ * Identity of a running process; undefined if there is none, or only a zombie is left, which holds nothing any more.
+ * One whose first thread has ended before the others is no such zombie: devices and files stay open until they are
+ * gone, too.
+ */
 export function identify(pid: number): ProcessIdentity | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     // The second field is the program's name in parentheses, which may contain anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : { pid, startTime: fields[19]! };
+    const [state, threads, startTime] = [fields[0], Number(fields[17]), fields[19]!];
+    const hasEnded = state === 'X' || (state === 'Z' && threads <= 1);
+    return hasEnded ? undefined : { pid, startTime };
   } catch {
     return undefined;
   }

@@ -13,8 +13,9 @@ export class LockHeldError extends Error {
   /** Its pid, if it has said so. */
   readonly pid: number | undefined;
 
-  constructor(path: string, pid: number | undefined) {
-    super(`homeward runs here already${pid === undefined ? '' : `: process ${pid}`} (${path})`);
+  /** @param what is locked: a path, or words */
+  constructor(what: string, pid: number | undefined) {
+    super(`homeward runs here already${pid === undefined ? '' : `: process ${pid}`} (${what})`);
     this.pid = pid;
   }
 }
