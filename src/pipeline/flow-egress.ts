@@ -6,17 +6,9 @@
  * off - may take another tunnel of its space when the one in the record is down. Neighbours: `pipeline.ts`
  * (which writes the other one down), `explain/`.
  */
-import {
-  DIRECTION_WORDS,
-  FLOW_ROUTED_REPLY,
-  KEY_DST3,
-  KEY_META,
-  KEY_PORTS,
-  KEY_SRC3,
-  RECORD_WORDS,
-  REPLY,
-} from '../flow/layout.ts';
+import { DIRECTION_WORDS, FLOW_ROUTED_REPLY, KEY_META, RECORD_WORDS, REPLY } from '../flow/layout.ts';
 import type { PortTable } from './port-table.ts';
+import { lineHash } from './tuple-hash.ts';
 
 /**
  * The port that takes the place of the one in the record, which is down; -1: none may, or none is up. Changes
@@ -32,7 +24,5 @@ export function otherEgress(
   if (direction === REPLY && (state & FLOW_ROUTED_REPLY) === 0) return -1;
   const line = record * RECORD_WORDS + direction * DIRECTION_WORDS;
   const otherLine = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
-  // Of the packets of this direction as they arrive.
-  const hash = words[line + KEY_SRC3] ^ words[line + KEY_DST3] ^ words[line + KEY_PORTS];
-  return ports.select(words[otherLine + KEY_META] >>> 16, hash);
+  return ports.select(words[otherLine + KEY_META] >>> 16, lineHash(words, line));
 }

@@ -34,6 +34,7 @@ import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowProposal } from './flow-proposal.ts';
 import type { PlanEgressPort } from './plan.ts';
 import type { PortForward } from './port-forwards.ts';
+import { tupleHash } from './tuple-hash.ts';
 
 export class FlowRouter {
   private readonly state: FlowState;
@@ -180,11 +181,6 @@ export function externalEgress(policy: FlowPolicy, view: PacketView): PlanEgress
   const index = gatewayAddresses.egressOf(view.family, view.dst0, view.dst1, view.dst2, view.dst3);
   const port = index < 0 ? undefined : ports.get(index);
   return port?.role === 'egress' ? port : undefined;
-}
-
-/** What one of several equal tunnels is chosen by. */
-export function tupleHash(view: PacketView): number {
-  return view.src3 ^ view.dst3 ^ Math.imul(view.ports, 0x9e3779b1);
 }
 
 function leadByForward(proposal: FlowProposal, forward: PortForward): void {

@@ -42,9 +42,10 @@ import { DROP } from '../plugin/drop-reasons.ts';
 import { type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowProposal } from './flow-proposal.ts';
-import { FlowRouter, tupleHash } from './flow-route.ts';
+import { FlowRouter } from './flow-route.ts';
 import { ReplyTuple } from './reply-tuple.ts';
 import { writeDeltas } from './translate.ts';
+import { tupleHash } from './tuple-hash.ts';
 
 /** Drop reasons by what a budget answers. */
 const BUDGET_REASONS = [0, DROP.tunnel_share, DROP.tunnel_rate, DROP.source_rate, DROP.site_share];

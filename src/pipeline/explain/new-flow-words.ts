@@ -13,9 +13,10 @@ import {
 import { DROP, DROP_REASON_TEXTS } from '../../plugin/drop-reasons.ts';
 import { formatAddressWords } from '../../wire/address.ts';
 import { IPV4, type PacketView } from '../../wire/packet.ts';
-import { externalEgress, tupleHash } from '../flow-route.ts';
+import { externalEgress } from '../flow-route.ts';
 import { FlowSetupStage } from '../flow-setup.ts';
 import type { PluginVerdict } from '../plugin-chain.ts';
+import { tupleHash } from '../tuple-hash.ts';
 import type { ExplainerParts } from './explain.ts';
 import type { Explanation } from './explanation.ts';
 import { choiceWords, portsOf, routeAnswer } from './route-words.ts';
