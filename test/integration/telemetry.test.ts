@@ -16,7 +16,7 @@ import { applyConfig } from '../../src/api/client/config.ts';
 import { DaemonHost, CONFIG as WITHOUT_ROUTES } from '../support/daemon-host.ts';
 import { type Family, parseExposition } from '../support/exposition-parser.ts';
 import { labOptions } from '../support/lab/lab-test.ts';
-import { eventually, linesOf, NetworkNamespace } from '../support/network-namespace.ts';
+import { linesOf, NetworkNamespace, eventually as within } from '../support/network-namespace.ts';
 
 const CONFIG = `${WITHOUT_ROUTES}routes: [{ prefix: 0.0.0.0/0, via: internet }]\n`;
 const METRICS_URL = 'http://127.0.0.1:9550/metrics';
@@ -45,6 +45,11 @@ const ASK = `
     socket.bind(Number(port), '${HOST}', send);
   }
 `;
+
+/** On a busy machine everything takes longer. */
+function eventually<T>(what: string, check: () => T | Promise<T>): Promise<NonNullable<T>> {
+  return within(what, check, 30_000);
+}
 
 interface LogLine {
   readonly event: 'start' | 'end';

@@ -9,12 +9,17 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { eventNames } from '../../../test/fixtures/flow-events.ts';
 import { MemoryGateway } from '../../../test/support/memory-gateway.ts';
-import { eventually } from '../../../test/support/network-namespace.ts';
+import { eventually as within } from '../../../test/support/network-namespace.ts';
 import { udp } from '../../../test/support/packets.ts';
 import { flowEventsPath, openFlowEvents } from '../../dataplane/flow-events-file.ts';
 import { RING_EVENTS } from '../../flow/flow-event-ring.ts';
 import type { FlowLogConfig, IpfixConfig } from '../config/config.ts';
 import { FlowLog } from './flow-log.ts';
+
+/** On a busy machine everything takes longer. */
+function eventually<T>(what: string, check: () => T | Promise<T>): Promise<NonNullable<T>> {
+  return within(what, check, 30_000);
+}
 
 interface Line {
   readonly event: string;
