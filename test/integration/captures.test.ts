@@ -2,7 +2,7 @@
  * Captures on the command line, of running traffic: judged by tshark and capinfos. And that they cost no packet.
  */
 import assert from 'node:assert/strict';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { assertComplete, labOptions, useNetwork } from '../support/lab/lab-test.ts';
@@ -124,12 +124,14 @@ describe('captures', labOptions(), () => {
 
   it('goes live into a pipe, and ends with its reader', async () => {
     const tshark = 'tshark -l -r - -c 6 -T fields -e frame.interface_name';
-    const live = pipe(['--egress', 'internet', '--exact'], tshark);
-    // Until it has seen enough.
-    const reader = live.then(() => 'ended' as const);
-    for (let round = 0; round < 20; round++) {
-      await runFlows(test.network, flows({ count: 2, firstPort: 22_100 + round, graceMs: 500 }));
-      if ((await Promise.race([reader, Promise.resolve('runs')])) === 'ended') break;
+    const live = pipe(['--egress', 'internet', '--exact', '--duration', '30s'], tshark);
+    let isOver = false;
+    void live.then(() => {
+      isOver = true;
+    });
+    // Until it has seen enough; its own start takes a while.
+    for (let round = 0; !isOver; round++) {
+      await runFlows(test.network, flows({ count: 2, firstPort: 23_000 + round, graceMs: 500 }));
     }
     const { stdout } = await live;
     assert.deepEqual(
@@ -176,13 +178,18 @@ describe('captures', labOptions(), () => {
   });
 
   it('loses captured packets when its reader is slow, and no forwarded ones', async () => {
-    const capture = pipe(['--duration', '6s'], `sleep 8; cat > ${file('slow.pcapng')}`);
+    const [begun, go, rest] = ['slow.begun', 'slow.go', 'slow.rest'].map(file) as [string, string, string];
+    const reader = `dd bs=1 count=28 of=${begun} status=none; until [ -e ${go} ]; do sleep 0.1; done; cat > ${rest}`;
+    const capture = pipe(['--bytes', '8MiB'], reader);
+    await eventually('the capture has begun', async () => existsSync(begun) && statSync(begun).size === 28);
     const outcomes = await runFlows(
       test.network,
       flows({ kinds: ['udp'], families: [4, 6], count: 2500, intervalMs: 1, size: 1400, firstPort: 22_300 }),
     );
     await assertComplete(test.network, outcomes);
+    writeFileSync(go, '');
     const { stderr } = await capture;
+    writeFileSync(file('slow.pcapng'), Buffer.concat([readFileSync(begun), readFileSync(rest)]));
     const [, captured, lost] = /^(\d+) packets captured, (\d+) lost to the capture: /m.exec(stderr) ?? [];
     assert.ok(Number(lost) > 1000, stderr);
     const rows = await read('slow.pcapng', ['frame.number']);

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -252,6 +252,21 @@ describe('where pcap does less', () => {
   it('both joints bind alike, as in pcap', () => {
     assert.deepEqual(chosen('ip or ip6 and dst host 10.0.0.2'), ['syn4']);
   });
+});
+
+it('the page about captures shows filters that are right', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../../docs/captures.md'), 'utf8');
+  const table = page.slice(page.indexOf('## Filters'), page.indexOf('Other than in pcap'));
+  const rows = [...table.matchAll(/^\| (`.*?) \| /gm)].map((row) => row[1]!);
+  const shown = rows.flatMap((row) =>
+    [...row.matchAll(/`([^`]+)`/g)].map((code) => code[1]!.replaceAll('\\|', '|')),
+  );
+  const words = ['src or dst', 'src and dst', 'and', 'or', 'not', '&&', '||', '!'];
+  const filters = shown
+    .filter((filter) => !words.includes(filter))
+    .map((filter) => filter.replace(/\bA$/, '10.0.0.1'));
+  assert.ok(filters.length > 25);
+  for (const filter of filters) assert.doesNotThrow(() => compileFilter(filter), filter);
 });
 
 describe('wrong filters', () => {
