@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export const NATIVE_PROGRAMS = ['tun-loop', 'packet-loop', 'gre-raw', 'udp-load'] as const;
+export const NATIVE_PROGRAMS = ['tun-loop', 'packet-loop', 'gre-raw', 'udp-load', 'udp-numbers'] as const;
 
 export type NativeProgram = (typeof NATIVE_PROGRAMS)[number];
 
