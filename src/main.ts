@@ -23,15 +23,16 @@ async function takeDownLeftovers(): Promise<boolean> {
   return takeDown();
 }
 
-async function checkConfig(path: string): Promise<CheckedConfig> {
-  const [{ loadConfig }, { formatProblem }, { auditConfig }] = await Promise.all([
+async function checkConfig(path: string, strict: boolean): Promise<CheckedConfig> {
+  const [{ loadConfig }, { formatProblem }, { auditConfig }, { checkHost }] = await Promise.all([
     import('./control/config/load.ts'),
     import('./control/config/errors.ts'),
     import('./control/audit/audit.ts'),
+    import('./control/check-host.ts'),
   ]);
   const config = loadConfig(path);
   return {
-    notices: config.notices.map(formatProblem),
+    notices: [...config.notices.map(formatProblem), ...(await checkHost(config, strict))],
     sites: config.sites.length,
     tunnels: config.sites.reduce((sum, site) => sum + site.tunnels.length, 0),
     egresses: config.egress.length,

@@ -54,7 +54,15 @@ test('config check: a good file', async () => {
   const { status, stdout } = await homeward('config', 'check', good);
   assert.equal(status, 0);
   assert.match(stdout, /^.*good\.yaml:19:16: sites\.lyon\.prefixes\[0\]: .* ambiguous .*\n/);
-  assert.match(stdout, /good\.yaml is right: 3 sites, 3 tunnels, 1 egresses\.\n$/);
+  assert.match(stdout, /good\.yaml is right: 3 sites, 3 tunnels, 1 egress\.\n$/);
+  // Wherever this test runs.
+  assert.match(stdout, /good\.yaml:25:46: sites\.datacenter\.tunnels\.dc-wg\.device: wg0 does not exist; /);
+});
+
+test('config check: what is missing on this host is wrong in a strict check', async () => {
+  const { status, stderr } = await homeward('config', 'check', '--strict', good);
+  assert.equal(status, 2);
+  assert.match(stderr, /good\.yaml:25:46: sites\.datacenter\.tunnels\.dc-wg\.device: wg0 does not exist; /);
 });
 
 test('config check: a bad file, as lines and as JSON', async () => {
@@ -90,7 +98,7 @@ DROPPED AT  REASON       PACKETS
 paris-gre   no_flow      3
 paris-gre   ttl_expired  1
 
-The host does not fit the configuration now; the former plan stays:
+What is not as the configuration has it:
 homeward.yaml:9:3: egress.internet: something that the host lacks
 
 Notices:

@@ -7,7 +7,7 @@ import type { AuditBody } from '../api/schemas/audit.ts';
 
 /** What `config check` found out. */
 export interface CheckedConfig {
-  /** One line each: legal, but worth knowing. */
+  /** One line each: legal but worth knowing, or missing on this host. */
   readonly notices: readonly string[];
   readonly sites: number;
   readonly tunnels: number;
@@ -21,8 +21,11 @@ export interface CliServices {
   runDaemon(configPath: string, strict: boolean): Promise<void>;
   /** Cleans up what an instance left that runs no longer. Resolves to false if there was nothing. */
   takeDownLeftovers(): Promise<boolean>;
-  /** @throws an error with code `config_invalid` and a `problems` list if the file is wrong */
-  checkConfig(path: string): Promise<CheckedConfig>;
+  /**
+   * @param strict whether what is missing on this host is wrong, too
+   * @throws an error with code `config_invalid` and a `problems` list if the file is wrong
+   */
+  checkConfig(path: string, strict: boolean): Promise<CheckedConfig>;
   /** The JSON Schema of the configuration file. */
   configSchema(): Promise<unknown>;
   /** Milliseconds of a duration such as `30s`; undefined for anything else. */

@@ -1,6 +1,7 @@
 /** What control knows of the gateway, as the API gives it (`api/schemas/gateway.ts` checks the same shape). */
 import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
+import type { Config } from './config/config.ts';
 import type { DataPlaneReport } from './runtime/supervisor.ts';
 
 /** Packets and bytes (of IP) since the flow memory was made. */
@@ -50,7 +51,7 @@ export interface GatewayStatus {
   readonly flows: { readonly current: number; readonly max: number; readonly created: number } | null;
   readonly devices: DataPlaneStatus['devices'];
   readonly plugins: DataPlaneStatus['plugins'];
-  /** Why the host does not fit the configuration now, one line each; until it does, the former plan stays. */
+  /** What is not as the configuration has it: mostly what the host lacks, and so why ports are down. One line each. */
   readonly problems: readonly string[];
   /** What is legal but worth knowing about configuration and host. */
   readonly notices: readonly string[];
@@ -65,13 +66,22 @@ const NO_COUNTERS: PortCounters = {
   drops: {},
 };
 
-/** The ports of the plan with what the data plane says of them. */
+/**
+ * The ports of the plan with what the data plane says of them. One that is down for what the host lacks has no device
+ * in the plan: it is named as the configuration does.
+ */
 export function portStatuses(
   plan: Plan,
   status: DataPlaneStatus | undefined,
+  config: Config,
 ): Pick<GatewayStatus, 'tunnels' | 'egresses'> {
   const known = new Map(status?.ports.map((port) => [`${port.index}.${port.generation}`, port]));
   const spaces = new Map(plan.spaces.map(({ id, name }) => [id, name]));
+  const configured = new Map(
+    [...config.sites.flatMap(({ tunnels }) => tunnels), ...config.egress].flatMap((entry) =>
+      'device' in entry ? [[entry.name, entry.device] as const] : [],
+    ),
+  );
   const devices = new Map(plan.devices.map(({ index, name }) => [index, name]));
   const common = (port: PlanPort) => {
     const reported = known.get(`${port.index}.${port.generation}`);
@@ -79,7 +89,7 @@ export function portStatuses(
       name: port.name,
       state: portState(port, reported),
       mtu: port.mtu,
-      device: devices.get(port.link.device) ?? '',
+      device: devices.get(port.link.device) ?? configured.get(port.name) ?? '',
       ...counters(reported),
     };
   };

@@ -173,7 +173,7 @@ export class Gateway {
       configPath: this.#configPath,
       planGeneration: plan?.generation ?? 0,
       dataPlane: this.#supervisor.report,
-      ...(plan === undefined ? { tunnels: [], egresses: [] } : portStatuses(plan, status)),
+      ...(plan === undefined ? { tunnels: [], egresses: [] } : portStatuses(plan, status, this.#config)),
       flows:
         status === undefined
           ? null

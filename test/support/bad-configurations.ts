@@ -8,7 +8,11 @@ import { EXAMPLE_CONFIG, EXAMPLE_FILE } from '../fixtures/example-gateway.ts';
 /** What it is about, the text to replace, what stands there instead, and the lines without the file's name. */
 export type BadConfiguration = readonly [name: string, from: string, to: string, lines: readonly string[]];
 
+/** Every case that was given to {@link badConfigurations} in this process: for tests of more than the lines. */
+export const ALL_BAD_CONFIGURATIONS: BadConfiguration[] = [];
+
 export function badConfigurations(cases: readonly BadConfiguration[]): void {
+  ALL_BAD_CONFIGURATIONS.push(...cases);
   for (const [name, from, to, lines] of cases) {
     test(name, () => {
       assert.ok(EXAMPLE_CONFIG.includes(from), 'the text to replace is there');

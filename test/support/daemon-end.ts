@@ -3,22 +3,44 @@
  *
  *   node daemon-end.ts run CONFIG [--strict]
  *                                      runs until it is ended; a failed start prints `{"code":...}` and exits with 1
+ *   node daemon-end.ts run-each CONFIG...
+ *                                      starts that fail, one after the other: `{"code":...}` of each, the next one at
+ *                                      the next line of the standard input
  *   node daemon-end.ts take-down       cleans up; prints `{"found":...}` or `{"code":...}`
  */
+import { createInterface } from 'node:readline';
 import { serveApi } from '../../src/api/server.ts';
 import { runDaemon, takeDown } from '../../src/control/daemon.ts';
 import { createLogger } from '../../src/control/runtime/logger.ts';
 
-const [what, configPath, strict] = process.argv.slice(2);
+const [what, ...rest] = process.argv.slice(2);
+const common = { logger: createLogger(), serveApi };
 try {
-  if (what === 'run') {
-    const options = { configPath: configPath!, logger: createLogger(), serveApi };
-    await runDaemon({ ...options, strict: strict === '--strict' });
-  } else {
-    process.stdout.write(`${JSON.stringify({ found: await takeDown() })}\n`);
-  }
+  if (what === 'run') await runDaemon({ ...common, configPath: rest[0]!, strict: rest[1] === '--strict' });
+  else if (what === 'run-each') await runEach(rest);
+  else say({ found: await takeDown() });
 } catch (error) {
-  const { code, message, pid } = error as Error & { code?: string; pid?: number };
-  process.stdout.write(`${JSON.stringify({ code, message, pid })}\n`);
+  say(told(error));
   process.exitCode = 1;
+}
+
+async function runEach(configPaths: readonly string[]): Promise<void> {
+  const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  for (const configPath of configPaths) {
+    await runDaemon({ ...common, configPath }).then(
+      () => say({ code: 'none' }),
+      (error) => say(told(error)),
+    );
+    await lines.next();
+  }
+  process.exit();
+}
+
+function told(error: unknown): Record<string, unknown> {
+  const { code, message, pid } = error as Error & { code?: string; pid?: number };
+  return { code, message, pid };
+}
+
+function say(answer: Record<string, unknown>): void {
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
 }

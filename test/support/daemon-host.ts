@@ -145,6 +145,11 @@ export class DaemonHost {
     return existsSync(this.runtimeDirectory) ? readdirSync(this.runtimeDirectory) : [];
   }
 
+  /** Of the network namespace: stands in the names of what an instance keeps outside its directory. */
+  get inode(): string {
+    return /\[(\d+)\]/.exec(this.namespace.exec('readlink', ['/proc/self/ns/net']))![1]!;
+  }
+
   sysctl(name: string): string {
     return this.namespace.exec('sysctl', ['-n', name]).trim();
   }

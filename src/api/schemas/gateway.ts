@@ -74,7 +74,7 @@ export const statusSchema = z
         counters: z.record(z.string(), z.number()),
       }),
     ),
-    /** Why the host does not fit the configuration now; until it does, the former plan stays. */
+    /** What is not as the configuration has it: mostly what the host lacks, and so why ports are down. One line each. */
     problems: z.array(z.string()),
     notices: z.array(z.string()),
   })

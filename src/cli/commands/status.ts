@@ -4,7 +4,7 @@ import { portCells } from '../port-cells.ts';
 import { table } from '../table.ts';
 import { paint, paintState } from '../terminal.ts';
 
-const UNFIT = 'The host does not fit the configuration now; the former plan stays:';
+const UNFIT = 'What is not as the configuration has it:';
 
 export default class Status extends HomewardCommand {
   static override summary = 'Show the state of the running gateway and its tunnels.';

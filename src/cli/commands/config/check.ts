@@ -1,26 +1,38 @@
-import { Args } from '@oclif/core';
+import { Args, Flags } from '@oclif/core';
 import { auditText, hasFindings } from '../../audit-text.ts';
 import { HomewardCommand } from '../../command.ts';
 import { type CheckedConfig, cliServices } from '../../services.ts';
+import { counted } from '../../table.ts';
 
 export default class ConfigCheck extends HomewardCommand {
   static override summary = 'Check a configuration file, without touching a running gateway.';
   static override description =
-    `Prints a line for everything that is wrong, with its place in the file, and exits with 2. Whether the
-interfaces and addresses exist on this host is found out by "homeward run". Says also which addresses several sites
+    `Prints a line for everything that is wrong, with its place in the file, and exits with 2. What is missing on this
+host (interfaces, addresses, routes) is told, too; with --strict it is wrong. Says also which addresses several sites
 declare, as "homeward audit" does of what runs.`;
-  static override examples = ['<%= config.bin %> config check /etc/homeward/homeward.yaml'];
+  static override examples = [
+    '<%= config.bin %> config check /etc/homeward/homeward.yaml',
+    '<%= config.bin %> config check --strict /etc/homeward/homeward.yaml',
+  ];
+  static override flags = {
+    strict: Flags.boolean({ summary: 'What is missing on this host is wrong, too.' }),
+  };
   static override args = {
     file: Args.string({ required: true, description: 'The configuration.' }),
   };
 
   async run(): Promise<{ ok: true } & CheckedConfig> {
-    const { args } = await this.parse(ConfigCheck);
-    const checked = await cliServices().checkConfig(args.file);
+    const { args, flags } = await this.parse(ConfigCheck);
+    const checked = await cliServices().checkConfig(args.file, flags.strict);
     for (const notice of checked.notices) this.log(notice);
     const { sites, tunnels, egresses, audit } = checked;
     if (hasFindings(audit)) this.log(`\n${auditText(audit)}\n`);
-    this.log(`${args.file} is right: ${sites} sites, ${tunnels} tunnels, ${egresses} egresses.`);
+    const found = [
+      counted(sites, 'site'),
+      counted(tunnels, 'tunnel'),
+      counted(egresses, 'egress', 'egresses'),
+    ];
+    this.log(`${args.file} is right: ${found.join(', ')}.`);
     return { ok: true, ...checked };
   }
 }
