@@ -59,6 +59,7 @@ export interface NativeBinding {
   unixAccept(fd: number): number;
   unixRead(fd: number, bytes: Uint8Array): number;
   unixWrite(fd: number, bytes: Uint8Array, offset: number, length: number): number;
+  unixSendDatagram(path: string, bytes: Uint8Array): number;
   closeFd(fd: number): number;
   networkNamespaceCookie(): bigint | number;
   lastStep(): string;
@@ -208,6 +209,14 @@ export function unixWrite(fd: number, bytes: Uint8Array, offset: number, length:
   if (result === -EAGAIN || result === -EINTR) return 0;
   if (result === -EPIPE || result === -ECONNRESET || result === -ENOTCONN) return -1;
   return checked(result, 'write a command socket');
+}
+
+/**
+ * Sends one datagram to a Unix socket; a path that begins with `@` is an abstract name. Does not wait. Throws
+ * {@link NativeError}: `ENOENT` or `ECONNREFUSED` if nobody listens there, `EAGAIN` if nobody reads.
+ */
+export function unixSendDatagram(path: string, bytes: Uint8Array): void {
+  checked(native().unixSendDatagram(path, bytes), `send to ${path}`);
 }
 
 /** Closes a descriptor that one of these functions gave. */

@@ -13,7 +13,7 @@
  *   gre-coalesce.c    joins GRE-encapsulated TCP segments of one receive batch
  *   checksum.c        Internet checksums
  *   host-file.c       mapped files, file locks
- *   unix-socket.c     stream sockets for commands
+ *   unix-socket.c     stream sockets for commands, datagrams to the service manager
  */
 #ifndef HOMEWARD_H
 #define HOMEWARD_H
@@ -218,5 +218,6 @@ int namespace_lock_holder(const char *name);
 /* unix-socket.c */
 int unix_listen(const char *path);
 int unix_accept(int fd);
+int unix_send_datagram(const char *path, const uint8_t *bytes, size_t length);
 
 #endif

@@ -365,6 +365,16 @@ static napi_value accept_unix(napi_env env, napi_callback_info info) {
   return arguments.failed ? NULL : number(env, unix_accept(fd));
 }
 
+/* unixSendDatagram(path, bytes: Uint8Array) */
+static napi_value send_datagram(napi_env env, napi_callback_info info) {
+  struct arguments arguments = read_arguments(env, info);
+  char path[MAX_PATH_BYTES];
+  size_t bytes;
+  text_at(&arguments, 0, path, sizeof path);
+  uint8_t *data = array_at(&arguments, 1, napi_uint8_array, &bytes);
+  return arguments.failed ? NULL : number(env, unix_send_datagram(path, data, bytes));
+}
+
 /* unixRead(fd, bytes: Uint8Array) */
 static napi_value read_unix(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
@@ -428,6 +438,7 @@ NAPI_MODULE_INIT() {
       {"setFilter", set_filter},  {"checkDevice", check_device},
       {"watch", watch},           {"unwatch", unwatch},       {"wake", wake},
       {"burst", burst},           {"unixListen", listen_unix}, {"unixAccept", accept_unix},
+      {"unixSendDatagram", send_datagram},
       {"unixRead", read_unix},    {"unixWrite", write_unix},  {"closeFd", close_fd},
       {"lastStep", step},         {"networkNamespaceCookie", namespace_cookie},
       {"lockNamespace", lock_namespace}, {"namespaceLockHolder", lock_holder},

@@ -1,6 +1,6 @@
 /*
  * Unix stream sockets, non-blocking: commands reach the data plane by these, which has no event loop for
- * Node's own.
+ * Node's own. And datagrams, which Node does not have at all: a service manager listens for those.
  */
 #include "homeward.h"
 
@@ -54,6 +54,30 @@ int unix_listen(const char *path) {
   }
   if (result < 0) close(fd);
   return result < 0 ? result : fd;
+}
+
+/* Sends one datagram. A path that begins with '@' is a name without a file (unix(7), abstract). */
+int unix_send_datagram(const char *path, const uint8_t *bytes, size_t length) {
+  struct sockaddr_un address;
+  memset(&address, 0, sizeof address);
+  address.sun_family = AF_UNIX;
+  size_t path_bytes = strlen(path);
+  last_step = "path";
+  if (path_bytes == 0 || path_bytes >= sizeof address.sun_path) return -ENAMETOOLONG;
+  memcpy(address.sun_path, path, path_bytes);
+  socklen_t address_bytes = sizeof address;
+  if (path[0] == '@') {
+    address.sun_path[0] = 0;
+    address_bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + path_bytes);
+  }
+  last_step = "socket";
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -errno;
+  last_step = "sendto";
+  ssize_t sent = sendto(fd, bytes, length, MSG_NOSIGNAL, (const struct sockaddr *)&address, address_bytes);
+  int result = sent < 0 ? -errno : 0;
+  close(fd);
+  return result;
 }
 
 int unix_accept(int fd) {
