@@ -254,8 +254,8 @@ export class Assembly {
     this.renamePlugins(nowMs);
     this.endOrphans(new Set(change.ended), nowMs);
     for (const { index, generation } of plan.ports) {
-      const former = before.get(index);
-      if (former !== undefined && former.generation !== generation) this.counters.clearPort(index);
+      // Whoever had the slot before, in whichever plan, another one has it now.
+      if (before.get(index)?.generation !== generation) this.counters.clearPort(index);
     }
     this.counters.add(COUNTER.plans_applied, 1);
   }

@@ -1,6 +1,7 @@
 /** What a new plan changes for flows that exist, and what it must not. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { PORT_PACKETS_IN } from '../../src/flow/counters.ts';
 import { FlowMemory } from '../../src/flow/flow-memory.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
 import { PACKET_DONE, PACKET_DROP, PACKET_PASS, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
@@ -64,6 +65,22 @@ describe('plugins of a flow, when the list of plugins changes', () => {
     gateway.assembly.apply(gateway.plan, [bystander('other'), returnRouting()], gateway.nowMs);
     assert.equal(gateway.send('paris', REQUEST).length, 1);
     assert.equal(watched.seen, 1);
+  });
+});
+
+describe('a slot that was free for a while', () => {
+  it('counts anew for the tunnel that gets it', () => {
+    const gateway = new MemoryGateway(lab);
+    gateway.send('paris', REQUEST);
+    const { counters } = gateway.assembly;
+    assert.equal(counters.port(1, PORT_PACKETS_IN), 1);
+    gateway.reconfigure(lab, (plan) => ({ ...plan, ports: plan.ports.filter(({ index }) => index !== 1) }));
+    assert.equal(counters.port(1, PORT_PACKETS_IN), 1, 'nobody else has it yet');
+    gateway.reconfigure(lab, (plan) => ({
+      ...plan,
+      ports: plan.ports.map((port) => (port.index === 1 ? { ...port, generation: 2 } : port)),
+    }));
+    assert.equal(counters.port(1, PORT_PACKETS_IN), 0);
   });
 });
 
