@@ -15,7 +15,7 @@ export function auditText(audit: AuditBody): string {
   const ambiguous = overlaps.filter(({ verdict }) => verdict !== 'routed').length;
   const parts = [
     paragraph('Shared addresses:', overlaps),
-    paragraph('Sites:', relations),
+    paragraph('Sites:', relations, audit.omittedRelations),
     paragraph('Declared twice:', redundant),
     paragraph('Led elsewhere by routes:', overridden),
     ...(undeclared === null ? [] : [undeclaredText(undeclared)]),
@@ -37,9 +37,11 @@ function undeclaredText({ flows, addresses, omittedFlows }: NonNullable<AuditBod
     : `${text}\n  ${counted(omittedFlows, 'flow')} more from further addresses.`;
 }
 
-function paragraph(title: string, findings: readonly { readonly text: string }[]): string {
+/** `omitted`: findings that not even the audit lists. */
+function paragraph(title: string, findings: readonly { readonly text: string }[], omitted = 0): string {
   if (findings.length === 0) return '';
   const lines = findings.slice(0, MAX_LINES).map(({ text }) => `  ${text}`);
   if (findings.length > MAX_LINES) lines.push(`  ${findings.length - MAX_LINES} more: --json has them all.`);
+  if (omitted > 0) lines.push(`  ${omitted} more, which are not listed.`);
   return [title, ...lines].join('\n');
 }

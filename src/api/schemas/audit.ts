@@ -39,6 +39,7 @@ export const auditSchema = z
         text: z.string(),
       }),
     ),
+    omittedRelations: z.int(),
     redundant: z.array(
       z.object({ site: z.string(), prefix: z.string(), within: z.string(), text: z.string() }),
     ),

@@ -49,6 +49,7 @@ describe('the overlap audit', () => {
       prefixes: 3,
       overlaps: [],
       relations: [],
+      omittedRelations: 0,
       redundant: [],
       overridden: [],
       undeclared: null,
@@ -182,6 +183,18 @@ const has = (prefixes: readonly Prefix[], host: number): boolean =>
     prefixContains(one, { family: 4, words: Int32Array.of(0, 0, 0, swap32(0x0a000000 | host)) }),
   );
 const hosts = Array.from({ length: 32 }, (_, host) => host);
+
+it('audits a thousand sites', () => {
+  const sites = Array.from({ length: 1000 }, (_, at) => ({
+    name: `s${at}`,
+    prefixes: ['192.168.0.0/24', `10.${at >> 7}.${(at & 127) * 2}.0/23`, `fd00:${at.toString(16)}::/32`],
+  }));
+  const report = auditConfig(config([...sites, { name: 'hq', prefixes: ['10.0.0.0/8', '192.168.0.0/16'] }]));
+  assert.deepEqual(
+    [report.overlaps.length, report.relations.length, report.omittedRelations],
+    [1001, 1000, (1000 * 999) / 2 + 1000 - 1000],
+  );
+});
 
 describe('sets of addresses', () => {
   it('agree with counting the addresses one by one', () => {

@@ -17,6 +17,8 @@ import { canonicalSet, divide, relationOf, sharedPrefixes } from './address-sets
 
 /** Parts of one answer that are named. */
 const MAX_PARTS = 8;
+/** Pairs of sites that are listed: every pair of thousands of sites may have one. */
+const MAX_RELATIONS = 1000;
 /** Names in a sentence. */
 const MAX_NAMES = 4;
 /** Stands for every sender that declares nothing of what is asked for. */
@@ -88,6 +90,8 @@ export interface OverlapReport {
   readonly prefixes: number;
   readonly overlaps: readonly Overlap[];
   readonly relations: readonly SiteRelation[];
+  /** Relations that are not listed, because there are too many. */
+  readonly omittedRelations: number;
   readonly redundant: readonly RedundantPrefix[];
   readonly overridden: readonly Overridden[];
 }
@@ -103,11 +107,13 @@ export function auditOverlaps(config: AuditedConfig): OverlapReport {
   const declarations = config.sites.flatMap(({ name, prefixes }) =>
     prefixes.map((text): Declaration => ({ site: name, prefix: knownPrefix(text), text })),
   );
+  const relations = relationsOf(config);
   return {
     sites: config.sites.length,
     prefixes: declarations.length,
     overlaps: overlapsOf(config, declarations),
-    relations: relationsOf(config),
+    relations: relations.listed,
+    omittedRelations: relations.omitted,
     redundant: redundantPrefixes(declarations),
     overridden: overriddenPrefixes(config, declarations),
   };
@@ -122,10 +128,11 @@ function overlapsOf(config: AuditedConfig, declarations: readonly Declaration[])
     ]),
   );
   const ask = routingOracle(config);
+  const lengths = lengthsOf(declarations.map(({ prefix }) => prefix));
   return [...byPrefix].flatMap(([text, [{ prefix }]]) => {
     const sites = new Map<string, Overlap['sites'][number]>();
     // The longest prefix first: of several that a site has, the one that is nearest.
-    for (let length = prefix.length; length >= 0; length--) {
+    for (const length of lengths.filter((candidate) => candidate <= prefix.length)) {
       for (const { site, text: declares } of byPrefix.get(formatPrefix(prefixOf(prefix, length))) ?? []) {
         const relation = length === prefix.length ? 'equal' : 'contains';
         if (!sites.has(site)) sites.set(site, { site, declares, relation, routedReplies: routed.get(site)! });
@@ -199,33 +206,59 @@ function towardsText({ to, route, parts }: Towards, verdict: Overlap['verdict'])
   return `New flows ${where} from elsewhere go to ${to}, by the route ${route}.`;
 }
 
-function relationsOf(config: AuditedConfig): SiteRelation[] {
+/** The relations that are listed, and how many there are beside them. */
+function relationsOf(config: AuditedConfig): { readonly listed: SiteRelation[]; readonly omitted: number } {
   const sets = config.sites
     .filter(({ prefixes }) => prefixes.length > 0)
     .map(({ name, prefixes }) => ({ name, set: canonicalSet(prefixes.map(knownPrefix)) }));
   // Sites with equal plans are one group: hundreds of branches may be.
   const groups = [...Map.groupBy(sets, ({ set }) => set.map(formatPrefix).join()).values()].map(
-    (members) => ({
-      sites: members.map(({ name }) => name),
-      set: members[0]!.set,
-    }),
+    (members): Group => ({ sites: members.map(({ name }) => name), set: members[0]!.set }),
   );
-  const relations: SiteRelation[] = groups.flatMap(({ sites, set }) =>
-    sites.length < 2 ? [] : [describeRelation('equal', sites, [], set)],
+  const equal = groups.filter(({ sites }) => sites.length > 1);
+  const pairs = overlappingPairs(groups);
+  const described = pairs.slice(0, MAX_RELATIONS).map(([first, second]) => {
+    const [one, other] = [groups[first]!, groups[second]!];
+    const relation = relationOf(one.set, other.set);
+    const shared = sharedPrefixes(one.set, other.set);
+    if (relation === 'contained') return describeRelation('contains', other.sites, one.sites, shared);
+    return describeRelation(relation === 'contains' ? relation : 'partial', one.sites, other.sites, shared);
+  });
+  return {
+    listed: [...equal.map(({ sites, set }) => describeRelation('equal', sites, [], set)), ...described],
+    omitted: pairs.length - described.length,
+  };
+}
+
+/** Sites with equal plans. */
+interface Group {
+  readonly sites: readonly string[];
+  readonly set: readonly Prefix[];
+}
+
+/** The pairs, by their places, that have addresses in common: found by the prefixes that hold others. */
+function overlappingPairs(groups: readonly Group[]): [number, number][] {
+  const lengths = lengthsOf(groups.flatMap(({ set }) => set));
+  const holding = Map.groupBy(
+    groups.flatMap(({ set }, at) => set.map((prefix) => ({ key: formatPrefix(prefix), at }))),
+    ({ key }) => key,
   );
-  groups.forEach((one, at) => {
-    for (const other of groups.slice(at + 1)) {
-      const relation = relationOf(one.set, other.set);
-      if (relation === 'disjoint' || relation === 'equal') continue;
-      const shared = sharedPrefixes(one.set, other.set);
-      relations.push(
-        relation === 'contained'
-          ? describeRelation('contains', other.sites, one.sites, shared)
-          : describeRelation(relation, one.sites, other.sites, shared),
-      );
+  const pairs = new Set<number>();
+  groups.forEach(({ set }, at) => {
+    for (const prefix of set) {
+      for (const length of lengths.filter((candidate) => candidate <= prefix.length)) {
+        for (const { at: other } of holding.get(formatPrefix(prefixOf(prefix, length))) ?? []) {
+          if (other !== at) pairs.add(Math.min(at, other) * groups.length + Math.max(at, other));
+        }
+      }
     }
   });
-  return relations;
+  return [...pairs].map((pair) => [Math.floor(pair / groups.length), pair % groups.length]);
+}
+
+/** The lengths that prefixes have, the longest first. */
+function lengthsOf(prefixes: readonly Prefix[]): number[] {
+  return [...new Set(prefixes.map(({ length }) => length))].sort((one, other) => other - one);
 }
 
 function describeRelation(
