@@ -18,6 +18,14 @@ async function runDaemon(configPath: string, strict: boolean): Promise<void> {
   await run({ configPath, strict, logger: createLogger(), serveApi });
 }
 
+async function setGuard(configPath: string): Promise<boolean> {
+  const [{ setBootGuard }, { createLogger }] = await Promise.all([
+    import('./control/boot-guard.ts'),
+    import('./control/runtime/logger.ts'),
+  ]);
+  return setBootGuard(configPath, createLogger());
+}
+
 async function takeDownLeftovers(): Promise<boolean> {
   const { takeDown } = await import('./control/daemon.ts');
   return takeDown();
@@ -57,6 +65,6 @@ async function apiSocketPath(configPath: string | undefined): Promise<string> {
 }
 
 await runCli(
-  { runDaemon, takeDownLeftovers, checkConfig, configSchema, apiSocketPath, readDuration, readSize },
+  { runDaemon, setGuard, takeDownLeftovers, checkConfig, configSchema, apiSocketPath, readDuration, readSize },
   process.argv.slice(2),
 );

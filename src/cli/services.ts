@@ -19,6 +19,8 @@ export interface CheckedConfig {
 export interface CliServices {
   /** Runs the gateway in the foreground until it is stopped; rejects if it cannot start. */
   runDaemon(configPath: string, strict: boolean): Promise<void>;
+  /** Sets the guard alone; resolves to false if a gateway runs, whose guard stands. */
+  setGuard(configPath: string): Promise<boolean>;
   /** Cleans up what an instance left that runs no longer. Resolves to false if there was nothing. */
   takeDownLeftovers(): Promise<boolean>;
   /**

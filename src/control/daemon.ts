@@ -10,7 +10,6 @@
  *
  * The API's server is given to {@link runDaemon}: it stands above this in the order of imports.
  */
-import { rmdirSync } from 'node:fs';
 import type { AuditReport } from './audit/audit.ts';
 import type { CaptureService } from './capture/capture-service.ts';
 import type { ApiListenConfig } from './config/config.ts';
@@ -21,18 +20,19 @@ import type { GatewayStatus } from './gateway-status.ts';
 import { guardMark } from './host/guard.ts';
 import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
+import { leaveInstance, removeInstance } from './instance-end.ts';
 import { Overview } from './overview.ts';
 import { watchPorts } from './port-events.ts';
 import type { RouteService } from './routes/route-service.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
 import { acquireInstance } from './runtime/instance.ts';
-import type { InstanceLock } from './runtime/lock.ts';
 import type { Logger } from './runtime/logger.ts';
 import {
   clearRuntimeDirectory,
   openRuntimeDirectory,
   type RuntimeDirectory,
 } from './runtime/runtime-directory.ts';
+import { ServiceNotifier } from './runtime/service-notifier.ts';
 import type { SupervisorOptions } from './runtime/supervisor.ts';
 import { startGateway } from './start.ts';
 import type { Configuration } from './store/configuration.ts';
@@ -107,6 +107,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   // From here on, so that a signal during the start does not leave half of it.
   process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt).on('SIGHUP', onHangUp);
   let stopWatching = (): void => {};
+  const service = new ServiceNotifier(options.environment ?? process.env, (error) => {
+    logger.warn({ problem: error.message }, 'the service manager is not told how this service stands');
+  });
   try {
     const { gateway, configuration } = await startGateway(configPath, runtime, logger, {
       supervisor: options.supervisor,
@@ -133,8 +136,11 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
     stopWatching = watchPorts(gateway.events, () => gateway.status());
     logger.info({ gateway: gateway.config.gateway.name, pid: process.pid }, 'homeward is up');
+    service.ready(`gateway ${gateway.config.gateway.name}`);
     const what = await asked;
-    logger.info(what === 'down' ? 'taking everything down' : 'stopping: guard, devices and flows stay');
+    const ending = what === 'down' ? 'taking everything down' : 'stopping: guard, devices and flows stay';
+    service.stopping(ending);
+    logger.info(ending);
     await configuration.close();
     if (what === 'suspend') {
       await gateway.suspend();
@@ -148,16 +154,11 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     }
     logger.info('homeward has ended');
   } catch (error) {
-    // What an earlier run has left stays; of this one, which left nothing, not even a directory.
-    if (readHostState(runtime.hostStatePath) === undefined) {
-      clearRuntimeDirectory(runtime);
-      removeInstance(runtime, lock);
-    } else {
-      lock.release();
-    }
+    leaveInstance(runtime, lock);
     throw error;
   } finally {
     stopWatching();
+    service.close();
     process.off('SIGTERM', onTerminate).off('SIGINT', onInterrupt).off('SIGHUP', onHangUp);
   }
 }
@@ -218,15 +219,5 @@ async function serveOrUndo(
     await control.configuration.close();
     await gateway.undo();
     throw error;
-  }
-}
-
-/** The last traces. The directory stays if somebody else keeps something there. */
-function removeInstance(runtime: RuntimeDirectory, lock: InstanceLock): void {
-  lock.remove();
-  try {
-    rmdirSync(runtime.directory);
-  } catch {
-    // Not empty.
   }
 }

@@ -6,10 +6,12 @@
  *   node daemon-end.ts run-each CONFIG...
  *                                      starts that fail, one after the other: `{"code":...}` of each, the next one at
  *                                      the next line of the standard input
+ *   node daemon-end.ts guard CONFIG    sets the guard alone; prints `{"guard":...}` or `{"code":...}`
  *   node daemon-end.ts take-down       cleans up; prints `{"found":...}` or `{"code":...}`
  */
 import { createInterface } from 'node:readline';
 import { serveApi } from '../../src/api/server.ts';
+import { setBootGuard } from '../../src/control/boot-guard.ts';
 import { runDaemon, takeDown } from '../../src/control/daemon.ts';
 import { createLogger } from '../../src/control/runtime/logger.ts';
 
@@ -18,6 +20,7 @@ const common = { logger: createLogger(), serveApi };
 try {
   if (what === 'run') await runDaemon({ ...common, configPath: rest[0]!, strict: rest[1] === '--strict' });
   else if (what === 'run-each') await runEach(rest);
+  else if (what === 'guard') say({ guard: await setBootGuard(rest[0]!, common.logger) });
   else say({ found: await takeDown() });
 } catch (error) {
   say(told(error));

@@ -7,6 +7,7 @@ import FlowsExplain from './flows/explain.ts';
 import FlowsFlush from './flows/flush.ts';
 import FlowsList from './flows/list.ts';
 import FlowsShow from './flows/show.ts';
+import Guard from './guard.ts';
 import PluginsList from './plugins/list.ts';
 import PluginsShow from './plugins/show.ts';
 import RoutesList from './routes/list.ts';
@@ -25,6 +26,7 @@ export default {
   capture: Capture,
   'config:check': ConfigCheck,
   down: Down,
+  guard: Guard,
   'flows:explain': FlowsExplain,
   'flows:flush': FlowsFlush,
   'flows:list': FlowsList,

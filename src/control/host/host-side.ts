@@ -46,6 +46,16 @@ export class HostSide {
   }
 
   /**
+   * Sets the guard and does nothing else: for the time before there is a data plane. The next start takes it over.
+   *
+   * @throws CommandError
+   */
+  async protect(setup: HostSetup, facts: HostFacts): Promise<void> {
+    writeHostState(this.#statePath, this.#links.state);
+    await this.#guard.apply(setup, facts.links);
+  }
+
+  /**
    * Before the data plane gets a plan: guard and links for it, while what the former one had stays guarded.
    *
    * @returns whether a link was made or changed: the facts may have changed with it.
