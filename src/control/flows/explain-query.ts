@@ -5,7 +5,17 @@
 import type { PacketQuestion } from '../../pipeline/explain/explanation.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { type Address, parseAddress } from '../../wire/address.ts';
-import { IPV4, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP, PROTOCOL_UDP } from '../../wire/packet.ts';
+import {
+  IPV4,
+  PROTOCOL_DESTINATION_OPTIONS,
+  PROTOCOL_FRAGMENT,
+  PROTOCOL_HOPOPTS,
+  PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
+  PROTOCOL_ROUTING,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from '../../wire/packet.ts';
 import { RequestError } from '../request-error.ts';
 import { knownProtocol, portNamed } from './flow-query.ts';
 
@@ -70,9 +80,22 @@ export function addressOf(text: string): Address {
   throw new RequestError('invalid', 'bad_address', `${text} is not an IPv4 or IPv6 address`);
 }
 
+/** Extension headers of IPv6, which no packet consists of. */
+const EXTENSIONS: readonly number[] = [
+  PROTOCOL_HOPOPTS,
+  PROTOCOL_ROUTING,
+  PROTOCOL_FRAGMENT,
+  PROTOCOL_DESTINATION_OPTIONS,
+];
+
 /** Who writes icmp of IPv6 means ICMPv6. */
 function ofFamily(protocol: number, family: number): number {
-  return protocol === PROTOCOL_ICMP && family !== IPV4 ? PROTOCOL_ICMPV6 : protocol;
+  if (family === IPV4) return protocol;
+  if (EXTENSIONS.includes(protocol)) {
+    const text = `protocol ${protocol} is an extension header of IPv6; name the protocol behind it`;
+    throw new RequestError('invalid', 'bad_protocol', text);
+  }
+  return protocol === PROTOCOL_ICMP ? PROTOCOL_ICMPV6 : protocol;
 }
 
 function defaultPorts(protocol: number): { readonly source: number; readonly destination: number } {

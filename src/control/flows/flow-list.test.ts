@@ -305,4 +305,37 @@ describe('flows listed from the mapped flow memory', () => {
       ['dc'],
     );
   });
+
+  it('explains by name, and says what is missing', async () => {
+    const bench = new Bench();
+    bench.fill();
+    const packet = { fromTunnel: 'lyon-a', source: '10.0.1.9', destination: '10.50.0.9' };
+    const { verdict, to, steps } = await bench.service.explain(packet);
+    assert.deepEqual([verdict, to], ['forward', 'dc']);
+    // What is not given: a client's port, and HTTPS.
+    assert.match(steps[0]!.text, /^TCP 10\.0\.1\.9:49152 to 10\.50\.0\.9:443, /);
+    const ping = await bench.service.explain({
+      fromTunnel: 'paris',
+      source: 'fd00:1::9',
+      destination: '2001:db8:9::9',
+      protocol: 'icmp',
+    });
+    assert.match(ping.steps[0]!.text, /^ICMPv6 /);
+    const tuple = { source: '10.0.1.2', destination: '198.51.100.7' };
+    assert.equal((await bench.service.explain({ ...tuple, site: 'lyon' })).from, 'lyon');
+    const refused: [query: Parameters<FlowService['explain']>[0], code: string][] = [
+      [tuple, 'several_flows'],
+      [{ ...tuple, sourcePort: 9 }, 'no_such_flow'],
+      [{ flow: 99 }, 'no_such_flow'],
+      [{}, 'explain_what'],
+      [{ fromTunnel: 'paris', source: '10.0.1.9' }, 'explain_what'],
+      [{ ...packet, fromTunnel: 'nice' }, 'unknown_name'],
+      [{ ...packet, source: '10.0.1' }, 'bad_address'],
+      [{ ...packet, source: 'fd00::1' }, 'bad_address'],
+      [{ fromTunnel: 'paris', source: 'fd00::1', destination: 'fd00::2', protocol: '44' }, 'bad_protocol'],
+    ];
+    for (const [query, code] of refused) {
+      await assert.rejects(bench.service.explain(query), { code }, JSON.stringify(query));
+    }
+  });
 });
