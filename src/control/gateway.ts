@@ -248,6 +248,8 @@ export class Gateway {
       await this.#update('lacks');
     } catch (error) {
       this.#config = former;
+      // The next one is being started already.
+      if (error instanceof DataPlaneGoneError) this.#supervisor.restartWith(formerPlan);
       // Numbers that no data plane has seen are free again; those of a plan that may have run are used up.
       if (this.#plan === formerPlan && !(error instanceof DataPlaneGoneError)) {
         this.#identities = formerIdentities;

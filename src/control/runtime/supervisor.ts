@@ -199,6 +199,11 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     return reply as Extract<DataPlaneMessage, { readonly type: Type }>;
   }
 
+  /** A restarted data plane gets this plan, not the one of an {@link apply} that it did not survive. */
+  restartWith(plan: Plan | undefined): void {
+    this.#plan = plan;
+  }
+
   /** @throws DataPlaneGoneError */
   async status(): Promise<DataPlaneStatus> {
     return (await this.ask({ type: 'status' }, 'status')).status;
