@@ -67,12 +67,11 @@ export class DaemonHost {
     this.namespace.exec('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
   }
 
-  start(): ChildProcessWithoutNullStreams {
-    const daemon = this.namespace.spawn(
-      process.execPath,
-      [DAEMON_END, 'run', this.configPath],
-      this.environment,
-    );
+  /** Starts the daemon; with arguments: by `setpriv`, which they are for. */
+  start(...privileges: readonly string[]): ChildProcessWithoutNullStreams {
+    const command = [process.execPath, DAEMON_END, 'run', this.configPath];
+    const [program, ...args] = privileges.length === 0 ? command : ['setpriv', ...privileges, ...command];
+    const daemon = this.namespace.spawn(program!, args, this.environment);
     let output = '';
     for (const stream of [daemon.stdout, daemon.stderr]) {
       stream.on('data', (data: Buffer) => {
