@@ -1,8 +1,8 @@
 /** A host that lacks what the configuration names: those ports are down, the others run, and they come up by themselves. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { DaemonHost } from '../../test/support/daemon-host.ts';
+import { CONFIG, DaemonHost } from '../../test/support/daemon-host.ts';
 import { eventually, NetworkNamespace } from '../../test/support/network-namespace.ts';
 
 async function states(host: DaemonHost): Promise<Record<string, string>> {
@@ -81,6 +81,15 @@ test('a start without a device, an address and a default route: what is there ru
   await untilDown(host);
   assert.equal(await host.end(daemon, 'SIGINT'), 0);
   assert.equal(host.picture().replaceAll(/^net.*\n/gm, ''), before.replaceAll(/^net.*\n/gm, ''));
+});
+
+test('a device may be named like something else, and be missing', async (t) => {
+  const host = new DaemonHost(t);
+  writeFileSync(host.configPath, CONFIG.replaceAll('ic0', 'constructor'));
+  const daemon = host.start();
+  await host.forwarding();
+  await untilDown(host, 'lyon-ic');
+  assert.equal(await host.end(daemon, 'SIGINT'), 0);
 });
 
 test('with strictness, what the host lacks refuses the start, and nothing is done', async (t) => {

@@ -14,6 +14,10 @@ import type { HostGreEndpoints, HostPortForward, HostSharedAddress } from './hos
 /** What a new TUN device carries unless the tunnel says otherwise. */
 const DEFAULT_TUN_MTU = 1500;
 
+/** What the guard can name, and nothing else by it: a `*` would match other interfaces, too. */
+export const GUARDED_NAME = /^[\w.+~@-]{1,15}$/;
+const GUARDED_CHARACTERS = 'letters, digits and . _ + ~ @ -';
+
 /** An Ethernet interface, known to exist. */
 export interface EthernetFacts extends LinkFacts {
   readonly mac: string;
@@ -104,6 +108,7 @@ export class DeviceDrafts {
   addTun(name: string, tunnel: string, mtu: number | null, path: ConfigPath): number {
     const there = linkByName(this.#facts, name);
     const tunMtu = mtu ?? DEFAULT_TUN_MTU;
+    if (!this.#canBeGuarded(name, path)) return tunMtu;
     if (there && there.kind !== 'tun') {
       this.#findings.mistake(
         path,
@@ -123,6 +128,13 @@ export class DeviceDrafts {
   addUnderlay(name: string, endpoints: HostGreEndpoints, path: ConfigPath): LinkFacts | undefined {
     const route = `${endpoints.remote} is reached by ${name}`;
     const link = linkByName(this.#facts, name);
+    if (!GUARDED_NAME.test(name)) {
+      this.#findings.lack(
+        path,
+        `${route}, whose name guard rules cannot hold; rename it (${GUARDED_CHARACTERS})`,
+      );
+      return undefined;
+    }
     if (!link || !mayBeUplink(link)) {
       this.#findings.lack(
         path,
@@ -221,7 +233,17 @@ export class DeviceDrafts {
     return link;
   }
 
+  #canBeGuarded(name: string, path: ConfigPath): boolean {
+    if (GUARDED_NAME.test(name)) return true;
+    this.#findings.mistake(
+      path,
+      `${name} is a name that guard rules cannot hold; rename the interface (${GUARDED_CHARACTERS})`,
+    );
+    return false;
+  }
+
   #existing(name: string, path: ConfigPath): LinkFacts | undefined {
+    if (!this.#canBeGuarded(name, path)) return undefined;
     const link = linkByName(this.#facts, name);
     if (link) return link;
     const names = Object.keys(this.#facts.links).filter((other) => other !== 'lo');

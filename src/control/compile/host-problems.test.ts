@@ -109,6 +109,14 @@ const MISTAKES: [name: string, facts: HostFacts, changes: Change[], lines: strin
     ],
   ],
   [
+    'a name that would match other interfaces, too',
+    EXAMPLE_FACTS,
+    [['device: wg0', 'device: wg*']],
+    [
+      '25:46: sites.datacenter.tunnels.dc-wg.device: wg* is a name that guard rules cannot hold; rename the interface (letters, digits and . _ + ~ @ -)',
+    ],
+  ],
+  [
     'a port of a bridge',
     withLink('eth1.20', { partOf: { kind: 'bridge', name: 'br0' } }),
     [],

@@ -18,6 +18,7 @@
  * Fields are matched raw (`@nh,72,8`): the same offsets and masks as in the socket's filter. TUN devices' far
  * end is ours; between their near end and the host's sockets packets pass untracked.
  */
+import { GUARDED_NAME } from '../compile/devices.ts';
 import type { HostSetup, SharedDevice } from '../compile/host-setup.ts';
 import type { PortRange } from '../config/config.ts';
 import { type Classification, classify } from './classifier.ts';
@@ -213,8 +214,8 @@ function fromOwnPorts(device: SharedDevice, verdict: 'reject' | 'drop'): string[
   });
 }
 
-/** An interface name in quotes. `*` at its end would match others, too. */
+/** An interface name in quotes. */
 function quoted(name: string): string {
-  if (!/^[\w.+~@-]{1,15}$/.test(name)) throw new Error(`the guard cannot name the interface ${name}`);
+  if (!GUARDED_NAME.test(name)) throw new Error(`the guard cannot name the interface ${name}`);
   return `"${name}"`;
 }

@@ -37,7 +37,7 @@ export class Guard {
    * @throws CommandError; the former guard stands then.
    */
   async apply(setup: HostSetup, links: HostFacts['links']): Promise<boolean> {
-    const present = setup.devices.filter(({ name }) => links[name] !== undefined).map(({ name }) => name);
+    const present = setup.devices.map(({ name }) => name).filter((name) => Object.hasOwn(links, name));
     const rules = guardRules(setup, new Set(present), this.#mark);
     // A device that was made anew has lost its hook: its index tells.
     const wanted = `${rules}\n${present.map((name) => `${name}=${links[name]!.ifindex}`).join(' ')}`;
