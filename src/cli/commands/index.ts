@@ -1,7 +1,14 @@
 /** Every command by its id: oclif's explicit discovery, the same for the sources and the build. */
 import Audit from './audit.ts';
 import Capture from './capture.ts';
+import ConfigApply from './config/apply.ts';
 import ConfigCheck from './config/check.ts';
+import ConfigConfirm from './config/confirm.ts';
+import ConfigDiff from './config/diff.ts';
+import ConfigHistory from './config/history.ts';
+import ConfigRollback from './config/rollback.ts';
+import ConfigSchema from './config/schema.ts';
+import ConfigShow from './config/show.ts';
 import Down from './down.ts';
 import FlowsExplain from './flows/explain.ts';
 import FlowsFlush from './flows/flush.ts';
@@ -24,7 +31,14 @@ import TunnelsTest from './tunnels/test.ts';
 export default {
   audit: Audit,
   capture: Capture,
+  'config:apply': ConfigApply,
   'config:check': ConfigCheck,
+  'config:confirm': ConfigConfirm,
+  'config:diff': ConfigDiff,
+  'config:history': ConfigHistory,
+  'config:rollback': ConfigRollback,
+  'config:schema': ConfigSchema,
+  'config:show': ConfigShow,
   down: Down,
   guard: Guard,
   'flows:explain': FlowsExplain,
