@@ -39,6 +39,7 @@ test('one instance a namespace, also with two runtime directories, also while on
       const answer = await host.runWith(elsewhere, ...what);
       assert.deepEqual([answer.code, answer.pid], ['already_running', pid], JSON.stringify(answer));
       assert.match(String(answer.message), new RegExp(`process ${pid} .*another HOMEWARD_RUNTIME_DIR`));
+      assert.equal(existsSync(elsewhere.HOMEWARD_RUNTIME_DIR), false, 'a directory is left');
     }
   };
   await refused(first.pid);

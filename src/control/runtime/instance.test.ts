@@ -1,8 +1,7 @@
 /** The locks of one instance, in a network namespace of this test's own. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { inOwnNamespace } from '../../../test/support/own-namespace.ts';
@@ -15,7 +14,8 @@ import { openRuntimeDirectory, type RuntimeDirectory } from './runtime-directory
 const NATIVE = new URL('../../device/native.ts', import.meta.url).href;
 
 function newDirectory(t: TestContext): RuntimeDirectory {
-  const base = mkdtempSync(join(tmpdir(), 'homeward-test-'));
+  // On a tmpfs: the flow memory's directory is the same.
+  const base = mkdtempSync('/dev/shm/homeward-test-');
   t.after(() => rmSync(base, { recursive: true }));
   return openRuntimeDirectory({ HOMEWARD_RUNTIME_DIR: join(base, 'run') });
 }
@@ -29,8 +29,10 @@ if (inOwnNamespace(import.meta.url)) {
       () => acquireInstance(other),
       (error) => error instanceof LockHeldError && error.pid === process.pid,
     );
+    assert.equal(existsSync(other.directory), false, 'what was made in vain is left');
+    assert.equal(existsSync(one.lockPath), true);
     lock.release();
-    const second = acquireInstance(other);
+    const second = acquireInstance(openRuntimeDirectory({ HOMEWARD_RUNTIME_DIR: other.directory }));
     second.remove();
     acquireInstance(one).release();
   });

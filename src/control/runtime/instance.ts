@@ -11,6 +11,8 @@
  * one has died and its data plane goes on.
  */
 
+import { readdirSync, rmdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { DATA_PLANE_LOCK } from '../../dataplane/messages.ts';
 import { closeFd, lockNamespace, namespaceLockHolder } from '../../device/native.ts';
 import { holdInCommands } from '../host/command.ts';
@@ -50,8 +52,27 @@ export function acquireInstance(runtime: RuntimeDirectory): InstanceLock {
       },
     };
   } catch (error) {
-    lock.release();
+    leave(runtime, lock);
     throw error;
+  }
+}
+
+/** Lets go of a directory that was opened in vain: if there is nothing else in it, it was made for this. */
+function leave(runtime: RuntimeDirectory, lock: InstanceLock): void {
+  const isEmpty = readdirSync(runtime.directory).every(
+    (name) => join(runtime.directory, name) === runtime.lockPath,
+  );
+  if (!isEmpty) {
+    lock.release();
+    return;
+  }
+  lock.remove();
+  for (const directory of [runtime.directory, runtime.flowMemoryDirectory]) {
+    try {
+      rmdirSync(directory);
+    } catch {
+      // Gone already, or somebody keeps something there.
+    }
   }
 }
 
