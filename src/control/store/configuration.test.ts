@@ -3,7 +3,7 @@
  * with a real one: test/integration/configuration.test.ts.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -26,9 +26,12 @@ class Gateway implements RunningGateway {
   readonly events = new ControlEvents();
   readonly ran: string[] = [];
   failure: Error | undefined;
+  /** What happens meanwhile. */
+  meanwhile: (name: string) => void = () => {};
 
   async apply({ gateway }: Config): Promise<PlanEffect> {
     if (this.failure !== undefined) throw this.failure;
+    this.meanwhile(gateway.name);
     this.ran.push(gateway.name);
     return NO_EFFECT;
   }
@@ -217,11 +220,72 @@ test('a going back that fails is tried again, and can be confirmed instead', asy
   await host.start();
   await host.apply(TWO, 1000);
   host.gateway.failure = new Error('no such device');
+  writeFileSync(host.path, THREE);
   await eventually('a problem', () => host.configuration.problems.length > 0);
   assert.match(host.configuration.problems[0]!, /going back fails: no such device/);
-  assert.equal(host.file, TWO);
+  assert.equal(host.file, THREE, 'what somebody writes meanwhile stays');
   await host.configuration.confirm();
   assert.deepEqual(host.configuration.problems, []);
+});
+
+test('a file that cannot be put in place keeps nothing from going back', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  host.gateway.meanwhile = () => {
+    // A directory in its place; a file that is mounted of its own cannot be replaced either.
+    rmSync(host.path, { recursive: true, force: true });
+    mkdirSync(host.path);
+  };
+  const { pending } = await host.apply(TWO, 1000);
+  assert.equal(pending!.previous, 1);
+  assert.match(
+    host.configuration.problems.join(),
+    /homeward\.yaml does not have the configuration that runs/,
+  );
+  assert.equal(host.configuration.show().text, TWO);
+  await eventually('it goes back', () => host.configuration.show().pending === null);
+  assert.deepEqual(host.gateway.ran, ['two', 'one']);
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 reverted']);
+  assert.deepEqual(readdirSync(host.directory).sort(), ['homeward.yaml', 'state'], 'nothing is left over');
+});
+
+test('the file goes back before the history says so', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO, 60_000);
+  mkdirSync(join(host.state, chosenDirectory(host), '3.yaml'));
+  const files: string[] = [];
+  host.gateway.meanwhile = () => files.push(host.file);
+  await assert.rejects(host.configuration.rollback(1, BY), { code: 'history_unwritable' });
+  assert.deepEqual(files, [TWO, ONE], 'seen when one ran, and when two ran again');
+  assert.deepEqual([host.file, host.configuration.show().pending?.revision], [TWO, 2]);
+});
+
+test('an unconfirmed text that a start cannot take out of the file does not run', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO, 1000);
+  await host.stop();
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  const inTheWay = `${host.path}.${process.pid}.tmp`;
+  mkdirSync(inTheWay);
+  for (const attempt of ['first', 'second']) {
+    assert.equal(await host.start(), 'one', attempt);
+    assert.match(host.configuration.problems[0]!, /not in the history/);
+    assert.deepEqual([host.file, host.revisions()], [TWO, ['1 found', '2 applied']]);
+  }
+  rmdirSync(inTheWay);
+  assert.equal(await host.start(), 'one');
+  assert.deepEqual([host.file, host.configuration.problems], [ONE, []]);
+});
+
+test('what was never confirmed is nothing to go back to', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO);
+  await host.apply(THREE, 60_000);
+  const { pending } = await host.configuration.rollback(1, { ...BY, confirmMs: 60_000 });
+  assert.equal(pending!.previous, 2);
 });
 
 test('a start with a broken file runs the last good revision, and says so', async (t) => {

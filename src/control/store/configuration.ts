@@ -10,13 +10,16 @@
  *  not confirmed in time: the same with the text of the revision before, again and again until it works
  * ```
  *
+ * What settles a wait puts the file in place before the history: after a crash in between, the file has another text
+ * than what waits, so that nobody takes the unconfirmed one for settled. A file that cannot be put in place in the end
+ * undoes nothing that runs; it is a problem that is told.
+ *
  * The file is what the next start reads, so it has the text that runs, comments and all. What somebody has written
  * into it but not applied is kept as `unapplied.yaml` beside the history before it is written over.
  *
  * Neighbours: `history.ts`, `starting-config.ts`, `../gateway.ts` (what runs), `api/routes/config.ts`.
  */
 import { join } from 'node:path';
-import { type ConfigChange, describeChange, diffConfigs } from '../config/diff.ts';
 import { ConfigError, formatProblem } from '../config/errors.ts';
 import { type LoadedConfig, readConfig } from '../config/load.ts';
 import { readConfigText } from '../config/source.ts';
@@ -24,30 +27,19 @@ import type { ControlEvents } from '../events.ts';
 import type { PlanEffect } from '../live-change.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
+import { type Difference, difference, summaryOf } from './difference.ts';
 import type { History, NewRevision, Revision } from './history.ts';
 import type { StartingConfig } from './starting-config.ts';
-import { stageFile, writeFileAtomic } from './state-directory.ts';
+import { type StagedFile, stageFile, writeFileAtomic } from './state-directory.ts';
 
 /** A reversion that fails is tried again. */
 const RETRY_MS = 10_000;
-/** Lines of a summary in the history. */
-const MAX_SUMMARY_LINES = 50;
 
 /** What runs the configuration: `Gateway`. */
 export interface RunningGateway {
   apply(config: LoadedConfig['config']): Promise<PlanEffect>;
   preview(config: LoadedConfig['config']): Promise<PlanEffect>;
   readonly events: ControlEvents;
-}
-
-export interface Difference {
-  readonly changes: readonly ConfigChange[];
-  /** The changes for people, one line each. */
-  readonly lines: readonly string[];
-  /** What they do to flows that live; null where the gateway does not run the former configuration. */
-  readonly effect: PlanEffect | null;
-  /** Why applying it would be refused; null: it would not, or nobody has asked the gateway. */
-  readonly refusal: string | null;
 }
 
 export interface PendingView {
@@ -113,7 +105,7 @@ export class Configuration {
     this.#history = starting.history;
     this.#running = starting.loaded;
     this.#startProblems = starting.problems;
-    if (starting.history !== undefined) this.#recordStart(starting.history, starting.from);
+    if (starting.history !== undefined) this.#noteStart(starting.history, starting.from);
     this.#arm();
   }
 
@@ -264,10 +256,13 @@ export class Configuration {
     }
     const unapplied = this.#keepUnapplied(history, next.text);
     const file = this.#stage(next.text);
+    const settles = history.pending !== null;
+    let fileProblem: string | undefined;
     let revision: Revision;
     let done: Difference;
     try {
       done = difference(former, next, await this.#gateway.apply(next.config));
+      if (settles) fileProblem = this.#put(file);
       revision = await this.#record(former, next.text, {
         cause,
         by: request.by,
@@ -277,11 +272,12 @@ export class Configuration {
       });
     } catch (error) {
       file.discard();
+      if (fileProblem === '') this.#restore(former.text);
       throw error;
     }
-    file.commit();
+    fileProblem ??= this.#put(file);
     this.#running = next;
-    this.#startProblems = history.damage === '' ? [] : [history.damage];
+    this.#startProblems = [history.damage, fileProblem].filter((problem) => problem !== '');
     this.#revertProblem = '';
     this.#arm();
     this.#logger.info(
@@ -291,7 +287,7 @@ export class Configuration {
     this.#gateway.events.publish({
       type: 'config_applied',
       revision: revision.number,
-      summary: done.lines.join('\n'),
+      summary: summaryOf(done).join('\n'),
     });
     return {
       revision,
@@ -320,6 +316,39 @@ export class Configuration {
     }
   }
 
+  /** What waits for its confirmation is what the next start reads, again. */
+  #restore(text: string): void {
+    try {
+      writeFileAtomic(this.#path, text, 0o600);
+    } catch (error) {
+      this.#logger.error(`${this.#path} cannot be written: ${(error as Error).message}`);
+    }
+  }
+
+  /** Puts a staged file in place. Returns what the user must know, or an empty string. */
+  #put(file: StagedFile): string {
+    try {
+      file.commit();
+      return '';
+    } catch (error) {
+      file.discard();
+      const problem = `${this.#path} does not have the configuration that runs, and the next start will read it: it cannot be written: ${(error as Error).message}`;
+      this.#logger.error(problem);
+      return problem;
+    }
+  }
+
+  /** What was started runs, whether that can be written down or not. */
+  #noteStart(history: History, from: StartingConfig['from']): void {
+    try {
+      this.#recordStart(history, from);
+    } catch (error) {
+      const problem = `what was started is not in the history: ${(error as Error).message}`;
+      this.#logger.error(problem);
+      this.#startProblems = [...this.#startProblems, problem];
+    }
+  }
+
   /** What a start has found is a revision, too, and an expired one is not in the file any more. */
   #recordStart(history: History, from: StartingConfig['from']): void {
     const { text } = this.#running;
@@ -332,13 +361,13 @@ export class Configuration {
       history.add(text, { cause: 'found', by: '', comment: 'found in the file at a start', summary });
       return;
     }
+    writeFileAtomic(this.#path, text, 0o600);
     history.add(text, {
       cause: 'reverted',
       by: '',
       comment: `revision ${pending?.revision} was not confirmed`,
       summary,
     });
-    writeFileAtomic(this.#path, text, 0o600);
     this.#logger.error(
       { revision: pending?.revision },
       'a configuration was not confirmed in time: the one before it runs again',
@@ -410,7 +439,7 @@ export class Configuration {
     return path;
   }
 
-  #stage(text: string): ReturnType<typeof stageFile> {
+  #stage(text: string): StagedFile {
     try {
       return stageFile(this.#path, text, 0o600);
     } catch (error) {
@@ -447,16 +476,6 @@ export class Configuration {
     this.#work = done.catch(() => {});
     return done;
   }
-}
-
-function difference(before: LoadedConfig, after: LoadedConfig, effect: PlanEffect | null): Difference {
-  const changes = diffConfigs(before, after);
-  return { changes, lines: changes.map(describeChange), effect, refusal: null };
-}
-
-function summaryOf({ lines }: Difference): string[] {
-  if (lines.length <= MAX_SUMMARY_LINES) return [...lines];
-  return [...lines.slice(0, MAX_SUMMARY_LINES), `... and ${lines.length - MAX_SUMMARY_LINES} more`];
 }
 
 /** A former text, which another version of homeward may have taken. */

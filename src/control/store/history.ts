@@ -149,7 +149,8 @@ export class History {
    * @returns the revision with its number.
    */
   add(text: string, revision: NewRevision, confirmMs?: number): Revision {
-    const { revisions, running } = this.#index;
+    const { revisions } = this.#index;
+    const { lastGood } = this;
     const added: Revision = {
       number: (revisions.at(-1)?.number ?? 0) + 1,
       time: new Date().toISOString(),
@@ -157,11 +158,11 @@ export class History {
     };
     writeFileAtomic(this.#textPath(added.number), text, 0o600);
     const pending: PendingConfirm | null =
-      confirmMs === undefined || running === null
+      confirmMs === undefined || lastGood === null
         ? null
         : {
             revision: added.number,
-            previous: running,
+            previous: lastGood,
             deadline: Date.now() + confirmMs,
             timeoutMs: confirmMs,
           };
