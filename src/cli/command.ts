@@ -25,15 +25,15 @@ export const CONNECTION_FLAGS = {
     default: '30s',
     parse: async (text) => {
       if (cliServices().readDuration(text)) return text;
-      throw Object.assign(
-        new Error(`--timeout: ${text} is not a duration above zero; write one such as 30s`),
-        {
-          exitStatus: EXIT_USAGE,
-        },
-      );
+      throw wrongUsage(`--timeout: ${text} is not a duration above zero; write one such as 30s`);
     },
   }),
 };
+
+/** An error of whoever typed the command. */
+export function wrongUsage(message: string): Error {
+  return Object.assign(new Error(message), { exitStatus: EXIT_USAGE });
+}
 
 interface ReportedError {
   readonly code: string;
@@ -55,12 +55,28 @@ export abstract class HomewardCommand extends Command {
   }
 
   protected override async catch(error: Error & { exitCode?: number }): Promise<void> {
-    // Errors of the argument parser: oclif prints them with the command's usage.
-    if ('parse' in error && !this.jsonEnabled()) return super.catch(error);
     process.exitCode = exitStatus(error);
-    if (this.jsonEnabled()) this.logJson({ error: reported(error) });
-    else process.stderr.write(`${plainMessage(error)}\n`);
+    const told = ofTheParser(error) ? this.#wrongUsage(error) : error;
+    if (this.jsonEnabled()) this.logJson({ error: reported(told) });
+    else process.stderr.write(`${plainMessage(told)}\n`);
   }
+
+  /** What oclif says of wrong arguments, as one line like all others, with the way to the right ones. */
+  #wrongUsage(error: Error): Error {
+    const text = error.message
+      .replace(/\n?See more help with --help$/, '')
+      .replace(/^The following errors? occurred:\s*/, '')
+      .replace(/^Parsing (--[\w-]+)\s+(?:--[\w-]+: )?/, '$1: ')
+      .replace(/:\n\s*/, ': ')
+      .replaceAll(/\s*\n\s*/g, '; ');
+    const command = (this.id ?? '').replaceAll(':', ' ');
+    return wrongUsage(`${text}; see "homeward ${command} --help"`);
+  }
+}
+
+/** Whether oclif's parser found the arguments wrong: by itself, or by what a flag made of its value. */
+function ofTheParser(error: Error): boolean {
+  return 'parse' in error || /^Parsing --/.test(error.message);
 }
 
 /** A wrong configuration is told in the same lines, whoever has found it. */
@@ -79,7 +95,7 @@ export function exitStatus(error: unknown): number {
   }
   const { code, exitStatus: explicit } = error as { code?: unknown; exitStatus?: unknown };
   if (typeof explicit === 'number') return explicit;
-  if (code === 'config_invalid' || 'parse' in (error as object)) return EXIT_USAGE;
+  if (code === 'config_invalid' || ofTheParser(error as Error)) return EXIT_USAGE;
   return EXIT_FAILED;
 }
 

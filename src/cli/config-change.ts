@@ -13,7 +13,7 @@ import {
   type PendingBody,
   type RevisionBody,
 } from '../api/schemas/config.ts';
-import { EXIT_USAGE } from './command.ts';
+import { wrongUsage } from './command.ts';
 import { cliServices } from './services.ts';
 
 /** Flags of commands that change the configuration. */
@@ -137,8 +137,4 @@ function userName(): string {
   } catch {
     return `uid ${process.getuid?.() ?? '?'}`;
   }
-}
-
-function wrongUsage(message: string): Error {
-  return Object.assign(new Error(message), { exitStatus: EXIT_USAGE });
 }

@@ -12,6 +12,10 @@ export interface Counted {
   readonly drops: Readonly<Record<string, number>>;
 }
 
+/** For `--help`: what the columns of {@link portCells} count. */
+export const COLUMNS_OF_COUNTERS = `FLOWS are live flows that came in there, not those that leave by it; IN, OUT and DROPPED are packets since the
+last boot or "homeward down". "flows list --tunnel NAME" lists the flows of both kinds.`;
+
 /** Dropped packets of all reasons. */
 export function dropped(port: Counted): number {
   return Object.values(port.drops).reduce((sum, count) => sum + count, 0);

@@ -2,8 +2,9 @@ import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { Args, Flags } from '@oclif/core';
 import { type CaptureQuery, CaptureSummary, capturePackets } from '../../api/client/captures.ts';
-import { CONNECTION_FLAGS, EXIT_USAGE, HomewardCommand } from '../command.ts';
+import { CONNECTION_FLAGS, HomewardCommand, wrongUsage } from '../command.ts';
 import { cliServices } from '../services.ts';
+import { counted } from '../table.ts';
 
 /** How often a terminal is told how far it is. */
 const PROGRESS_MS = 500;
@@ -62,11 +63,11 @@ forwarded packet is lost for that.`;
   async run(): Promise<CaptureOutcome> {
     const { args, flags } = await this.parse(Capture);
     if (args.reason !== undefined && !flags.dropped) {
-      throw usage(
+      throw wrongUsage(
         `"${args.reason}" stands alone; a drop reason stands behind --dropped, an expression behind --filter`,
       );
     }
-    if (flags.output === '-' && this.jsonEnabled()) throw usage('--json needs a file as --output');
+    if (flags.output === '-' && this.jsonEnabled()) throw wrongUsage('--json needs a file as --output');
     const query: CaptureQuery = {
       tunnels: flags.tunnel,
       egresses: flags.egress,
@@ -99,7 +100,7 @@ forwarded packet is lost for that.`;
       const parts = await capturePackets(client, query, interrupted.signal);
       const outcome = await this.#write(parts, flags.output, interrupted.signal);
       const lost = outcome.lost === 0 ? '' : `, ${outcome.lost} lost to the capture`;
-      process.stderr.write(`${outcome.packets} packets captured${lost}: ${outcome.ended}\n`);
+      process.stderr.write(`${counted(outcome.packets, 'packet')} captured${lost}: ${outcome.ended}\n`);
       return outcome;
     } finally {
       process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
@@ -116,16 +117,22 @@ forwarded packet is lost for that.`;
     const sink = output === '-' ? process.stdout : createWriteStream(output, { mode: 0o600 });
     const progress =
       process.stderr.isTTY && output !== '-' ? setInterval(() => tell(summary), PROGRESS_MS) : undefined;
+    let ended = 'interrupted';
     try {
       await pipeline(parts, counting(summary), sink, { end: output !== '-' });
+      // A file without an interface has no place to say why it ended.
+      ended = 'the capture has ended';
     } catch (error) {
       // Ctrl-C, or a reader that has seen enough.
-      if (!interrupted.aborted && (error as NodeJS.ErrnoException).code !== 'EPIPE') throw error;
+      const { code, path } = error as NodeJS.ErrnoException;
+      if (!interrupted.aborted && code !== 'EPIPE') {
+        throw path === output ? new Error(`${output} cannot be written: ${(error as Error).message}`) : error;
+      }
     } finally {
       clearInterval(progress);
       if (progress !== undefined) process.stderr.write('\r\u001b[K');
     }
-    const ended = summary.ended !== '' ? summary.ended : 'interrupted';
+    if (summary.ended !== '') ended = summary.ended;
     return { packets: summary.packets, lost: summary.lost, ended };
   }
 }
@@ -152,14 +159,10 @@ function amount(
 ): number | undefined {
   if (text === undefined) return undefined;
   const value = read(text);
-  if (value === undefined || value <= 0) throw usage(`--${flag}: ${text} is not ${wanted}`);
+  if (value === undefined || value <= 0) throw wrongUsage(`--${flag}: ${text} is not ${wanted}`);
   return value;
 }
 
 function inSeconds(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : Math.ceil(ms / 1000);
-}
-
-function usage(message: string): Error {
-  return Object.assign(new Error(message), { exitStatus: EXIT_USAGE });
 }

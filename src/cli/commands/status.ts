@@ -1,6 +1,6 @@
 import type { StatusBody } from '../../api/schemas/gateway.ts';
 import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
-import { portCells } from '../port-cells.ts';
+import { COLUMNS_OF_COUNTERS, portCells } from '../port-cells.ts';
 import { table } from '../table.ts';
 import { paint, paintState } from '../terminal.ts';
 
@@ -8,6 +8,7 @@ const UNFIT = 'What is not as the configuration has it:';
 
 export default class Status extends HomewardCommand {
   static override summary = 'Show the state of the running gateway and its tunnels.';
+  static override description = COLUMNS_OF_COUNTERS;
   static override examples = ['<%= config.bin %> status', '<%= config.bin %> status --json'];
   static override flags = CONNECTION_FLAGS;
 

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import { flushFlows } from '../../../api/client/flows.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS, HomewardCommand, wrongUsage } from '../../command.ts';
 import { FLOW_FLAGS, flowConditions } from '../../flow-flags.ts';
 import { counted } from '../../table.ts';
 
@@ -25,8 +25,11 @@ tuples of what ends stay held for a while, as after any end: no other site gets 
   async run(): Promise<{ flows: number; ended: boolean }> {
     const { flags } = await this.parse(FlowsFlush);
     const validateOnly = flags['dry-run'];
-    const client = await this.connect(flags);
     const conditions = { id: flags.id, ...flowConditions(flags) };
+    if (!flags.all && Object.values(conditions).every((condition) => condition === undefined)) {
+      throw wrongUsage('say which flows, such as by --tunnel, --site or --id; or --all for every flow');
+    }
+    const client = await this.connect(flags);
     const flows = await flushFlows(client, conditions, { all: flags.all, validateOnly });
     this.log(`${counted(flows, 'flow')} ${validateOnly ? 'would be ended' : 'ended'}.`);
     return { flows, ended: !validateOnly };

@@ -1,13 +1,14 @@
 import { listTunnels } from '../../../api/client/overview.ts';
 import type { TunnelBody } from '../../../api/schemas/gateway.ts';
 import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
-import { portCells } from '../../port-cells.ts';
+import { COLUMNS_OF_COUNTERS, portCells } from '../../port-cells.ts';
 import { table } from '../../table.ts';
 
 const HEADER = ['TUNNEL', 'SITE', 'TYPE', 'PRIORITY', 'DEVICE', 'MTU'];
 
 export default class TunnelsList extends HomewardCommand {
   static override summary = 'List the tunnels with their state and counters.';
+  static override description = COLUMNS_OF_COUNTERS;
   static override examples = ['<%= config.bin %> tunnels list', '<%= config.bin %> tunnels list --json'];
   static override flags = CONNECTION_FLAGS;
 

@@ -3,7 +3,7 @@ import { listTunnels } from '../../../api/client/overview.ts';
 import { testTunnels } from '../../../api/client/tunnel-tests.ts';
 import type { ApiClient } from '../../../api/client.ts';
 import type { TunnelTestRequestBody, TunnelTestResultBody } from '../../../api/schemas/tunnel-tests.ts';
-import { CONNECTION_FLAGS, EXIT_FAILED, HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS, EXIT_FAILED, HomewardCommand, wrongUsage } from '../../command.ts';
 import { Progress } from '../../progress.ts';
 import { cliServices } from '../../services.ts';
 import { table } from '../../table.ts';
@@ -26,7 +26,7 @@ export default class TunnelsTest extends HomewardCommand {
   static override description =
     `Sends echo requests from the tunnel's interface_address to the other end: the next hop, the other address of a
 /30, /31, /126 or /127, or --target. A tunnel passes when every reply comes by itself. The exit status is 1 if one
-does not pass.`;
+does not pass, or cannot be tested.`;
   static override examples = [
     '<%= config.bin %> tunnels test',
     '<%= config.bin %> tunnels test paris-gre --target 10.0.1.7 --count 10',
@@ -37,7 +37,13 @@ does not pass.`;
   };
   static override flags = {
     ...CONNECTION_FLAGS,
-    count: Flags.integer({ default: 3, min: 1, max: 20, summary: 'Echo requests for each tunnel.' }),
+    count: Flags.integer({
+      helpValue: 'N',
+      default: 3,
+      min: 1,
+      max: 20,
+      summary: 'Echo requests for each tunnel, at most 20.',
+    }),
     target: Flags.string({ helpValue: 'ADDRESS', summary: 'An address in the site that answers ping.' }),
     wait: Flags.string({ helpValue: 'DURATION', default: '2s', summary: 'How long to wait for each reply.' }),
   };
@@ -45,7 +51,9 @@ does not pass.`;
   async run(): Promise<{ results: TunnelTestResultBody[] }> {
     const { argv, flags } = await this.parse(TunnelsTest);
     const timeoutMs = cliServices().readDuration(flags.wait);
-    if (timeoutMs === undefined) this.error(`--wait: ${flags.wait} is not a duration; write one such as 2s`);
+    if (timeoutMs === undefined) {
+      throw wrongUsage(`--wait: ${flags.wait} is not a duration above zero; write one such as 2s`);
+    }
     const client = await this.connect(flags);
     const names = argv.length > 0 ? (argv as string[]) : (await listTunnels(client)).map(({ name }) => name);
     const results = await this.#test(client, names, { target: flags.target, count: flags.count, timeoutMs });
