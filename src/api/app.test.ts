@@ -8,6 +8,7 @@ import type { GatewayControl } from '../control/daemon.ts';
 import { ControlEvents } from '../control/events.ts';
 import { RequestError } from '../control/request-error.ts';
 import { allOperations, makeApp } from './app.ts';
+import { EventStream } from './routes/events.ts';
 import { eventSchema } from './schemas/events.ts';
 import { type ProblemBody, problemSchema } from './schemas/problem.ts';
 
@@ -149,5 +150,23 @@ test('events: news as they happen, what was missed, one type only, and an end', 
     { id: 4, type: 'port_state', port: 'a', role: 'tunnel', former: 'up', state: null },
   ]);
   assert.deepEqual(await told(some), [{ id: 3, type: 'problems', problems: ['no route'] }]);
+  assert.equal(events.watched, false);
+});
+
+test('who comes back gets all that was missed, however much; who does not read is cut off', async () => {
+  const events = new ControlEvents();
+  const problems = ['x'.repeat(20_000)];
+  for (let i = 0; i < 40; i++) events.publish({ type: 'problems', problems });
+  const ending = new AbortController();
+  const api = makeApp(stubControl({ events }), { ending: ending.signal });
+  const missed = Promise.resolve(api.inject('/v1/events?after=0'));
+  while (!events.watched) await new Promise(setImmediate);
+  ending.abort();
+  assert.equal((await missed).body.match(/^data: /gm)?.length, 40);
+
+  const stream = new EventStream(events, 0, undefined);
+  const cutOff = new Promise((resolve) => stream.once('close', resolve));
+  for (let i = 0; i < 40; i++) events.publish({ type: 'problems', problems });
+  await cutOff;
   assert.equal(events.watched, false);
 });

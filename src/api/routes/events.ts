@@ -10,7 +10,7 @@
  * ```
  *
  * A client that does not read is cut off before it costs memory; with `Last-Event-ID` (here: `after`) it gets what
- * it missed, as far as it is kept.
+ * it missed, as far as it is kept: that waits for it, however much it is.
  */
 import { Readable } from 'node:stream';
 import * as z from 'zod';
@@ -59,35 +59,49 @@ export function eventRoutes(api: Api): void {
   });
 }
 
-class EventStream extends Readable {
+/** The events of one client; exported for tests. */
+export class EventStream extends Readable {
   readonly #type: string | undefined;
   readonly #unsubscribe: () => void;
   readonly #heartbeat: NodeJS.Timeout;
+  /** What the client has no room for yet. */
+  #waiting: string[] = [];
+  #waitingBytes = 0;
+  /** What may wait at most: more than usual as long as what was missed does. */
+  #mostBytes = Number.POSITIVE_INFINITY;
+  #isWanted = false;
 
   constructor(events: ControlEvents, after: number | undefined, type: string | undefined) {
-    super({ highWaterMark: MAX_WAITING_BYTES });
+    super();
     this.#type = type;
     this.#heartbeat = setInterval(() => this.#put(': heartbeat\n\n'), HEARTBEAT_MS);
     // The answer's head is sent with this, before anything happens.
     this.#put(': homeward\n\n');
     if (after !== undefined) for (const event of events.since(after)) this.#tell(event);
+    this.#mostBytes = this.#waitingBytes + MAX_WAITING_BYTES;
     this.#unsubscribe = events.subscribe((event) => this.#tell(event));
   }
 
   override _read(): void {
-    // Events come when they come.
+    this.#isWanted = true;
+    this.#pass();
+    this.#mostBytes = Math.min(this.#mostBytes, this.#waitingBytes + MAX_WAITING_BYTES);
   }
 
   override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
     clearInterval(this.#heartbeat);
     this.#unsubscribe();
+    this.#waiting = [];
     callback(error);
   }
 
   finish(): void {
-    if (!this.destroyed) this.push(null);
     clearInterval(this.#heartbeat);
     this.#unsubscribe();
+    if (this.destroyed) return;
+    for (const text of this.#waiting) this.push(text);
+    this.#waiting = [];
+    this.push(null);
   }
 
   #tell(event: ControlEvent): void {
@@ -97,6 +111,18 @@ class EventStream extends Readable {
 
   #put(text: string): void {
     if (this.destroyed) return;
-    if (!this.push(text)) this.destroy();
+    this.#waiting.push(text);
+    this.#waitingBytes += Buffer.byteLength(text);
+    this.#pass();
+    if (this.#waitingBytes > this.#mostBytes) this.destroy();
+  }
+
+  /** Hands on as much as the client has room for. */
+  #pass(): void {
+    while (this.#isWanted && this.#waiting.length > 0) {
+      const text = this.#waiting.shift()!;
+      this.#waitingBytes -= Buffer.byteLength(text);
+      this.#isWanted = this.push(text);
+    }
   }
 }
