@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, it } from 'node:test';
 import { memoryPlan } from '../../test/support/memory-gateway.ts';
+import { COUNTER, Counters, PLUGIN_TIME_MS } from '../flow/counters.ts';
 import { RECORD_WORDS } from '../flow/layout.ts';
 import type { Plan } from '../pipeline/plan.ts';
 import { openFlowMemory } from './flow-memory-file.ts';
@@ -21,10 +22,24 @@ it('counters that cannot be are set to 0', () => {
   const warnings: string[] = [];
   const open = () => openFlowMemory(path, plan(1024, 1), 1000, (text) => warnings.push(text));
   rmSync(path, { force: true });
-  const wrong = [Number.NaN, Number.POSITIVE_INFINITY, -1, 0.5, 2 ** 53];
+  const wrong = [Number.NaN, Number.POSITIVE_INFINITY, -1, 2 ** 53];
   open().counters.set([...wrong, 7], 1);
-  assert.deepEqual([...open().counters.subarray(0, 8)], [0, 0, 0, 0, 0, 0, 7, 0]);
-  assert.match(warnings.join(), /^5 of \d+ counters in the flow memory were damaged and begin anew$/);
+  assert.deepEqual([...open().counters.subarray(0, 7)], [0, 0, 0, 0, 0, 7, 0]);
+  assert.match(warnings.join(), /^4 of \d+ counters in the flow memory were damaged and begin anew$/);
+  rmSync(path);
+});
+
+it('times in the counters, which are fractions, outlive the data plane', () => {
+  const warnings: string[] = [];
+  const open = () => openFlowMemory(path, plan(1024, 1), 1000, (text) => warnings.push(text));
+  const counters = new Counters(open().counters);
+  counters.add(COUNTER.busy_ms, 12.345);
+  counters.addPlugin(0, PLUGIN_TIME_MS, 0.032);
+  const found = new Counters(open().counters);
+  assert.deepEqual(
+    [found.global(COUNTER.busy_ms), found.plugin(0, PLUGIN_TIME_MS), warnings],
+    [12.345, 0.032, []],
+  );
   rmSync(path);
 });
 

@@ -77,12 +77,15 @@ function findFlowMemory(path: string, bootId: string, warn: (text: string) => vo
   return undefined;
 }
 
-/** Sets what no counter can be to 0: those who read them expect numbers. Returns how many there were. */
+/**
+ * Sets what no counter can be to 0: those who read them expect numbers. Times are counted in fractions of a
+ * millisecond. Returns how many there were.
+ */
 function repairCounters(counters: Float64Array): number {
   let wrong = 0;
   for (let at = 0; at < counters.length; at++) {
     const value = counters[at]!;
-    if (Number.isSafeInteger(value) && value >= 0) continue;
+    if (value >= 0 && value <= Number.MAX_SAFE_INTEGER) continue;
     counters[at] = 0;
     wrong++;
   }
