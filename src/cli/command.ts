@@ -68,7 +68,8 @@ export abstract class HomewardCommand extends Command {
       .replace(/^The following errors? occurred:\s*/, '')
       .replace(/^Parsing (--[\w-]+)\s+(?:--[\w-]+: )?/, '$1: ')
       .replace(/:\n\s*/, ': ')
-      .replaceAll(/\s*\n\s*/g, '; ');
+      .replaceAll(/\s*\n\s*/g, '; ')
+      .replaceAll('<%= config.bin %>', 'homeward');
     const command = (this.id ?? '').replaceAll(':', ' ');
     return wrongUsage(`${text}; see "homeward ${command} --help"`);
   }
