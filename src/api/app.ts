@@ -86,7 +86,8 @@ export function makeApp(control: GatewayControl, options: AppOptions = {}): Fast
   });
   app.setSerializerCompiler(() => (answer) => `${JSON.stringify(answer)}\n`);
   app.setErrorHandler((error, request, reply) => {
-    const failure = request.is404 && !(error instanceof ApiProblem) ? nothingThere(operations, request, reply) : error;
+    const failure =
+      request.is404 && !(error instanceof ApiProblem) ? nothingThere(operations, request, reply) : error;
     const { status } = problemOf(failure);
     if (status === 401) reply.header('www-authenticate', 'Bearer realm="homeward"');
     if (status >= 500) options.onFailure?.(failure, request.routeOptions.url ?? request.url);

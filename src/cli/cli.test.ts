@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { EXAMPLE_CONFIG } from '../../test/fixtures/example-gateway.ts';
 import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
+import { homeward, TerminalSession } from '../../test/support/command-line.ts';
 import { stubControl } from '../../test/support/stub-control.ts';
 import { serveApi } from '../api/server.ts';
 import type { ApiHandle } from '../control/daemon.ts';
+import commands from './commands/index.ts';
 
-const MAIN = resolve(import.meta.dirname, '../main.ts');
 const directory = mkdtempSync(join(tmpdir(), 'homeward-cli-'));
 const socket = join(directory, 'api.sock');
 const good = join(directory, 'good.yaml');
@@ -34,24 +34,8 @@ after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-interface Outcome {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** Runs the executable; its runtime directory is the test's own. */
-function homeward(...args: string[]): Promise<Outcome> {
-  const env = { ...process.env, HOMEWARD_RUNTIME_DIR: directory, NO_COLOR: '1', FORCE_COLOR: undefined };
-  return new Promise((done) => {
-    execFile(process.execPath, [MAIN, ...args], { env }, (error, stdout, stderr) => {
-      done({ status: error ? Number(error.code) : 0, stdout, stderr });
-    });
-  });
-}
-
 test('config check: a good file', async () => {
-  const { status, stdout } = await homeward('config', 'check', good);
+  const { status, stdout } = await homeward(directory, 'config', 'check', good);
   assert.equal(status, 0);
   assert.match(stdout, /^.*good\.yaml:19:16: sites\.lyon\.prefixes\[0\]: .* ambiguous .*\n/);
   assert.match(stdout, /good\.yaml is right: 3 sites, 3 tunnels, 1 egress\.\n$/);
@@ -60,7 +44,7 @@ test('config check: a good file', async () => {
 });
 
 test('config check: what is missing on this host is wrong in a strict check', async () => {
-  const { status, stderr } = await homeward('config', 'check', '--strict', good);
+  const { status, stderr } = await homeward(directory, 'config', 'check', '--strict', good);
   assert.equal(status, 2);
   assert.match(stderr, /good\.yaml:25:46: sites\.datacenter\.tunnels\.dc-wg\.device: wg0 does not exist; /);
 });
@@ -71,9 +55,9 @@ test('config check: a bad file, as lines and as JSON', async () => {
     `${bad}:25:9: sites.datacenter.tunnels.dc-wg.device: is missing; write a name as \`ip link\` shows it, such as eth0`,
     `${bad}:25:38: sites.datacenter.tunnels.dc-wg: devise is not a known key; did you mean device?`,
   ];
-  const plain = await homeward('config', 'check', bad);
+  const plain = await homeward(directory, 'config', 'check', bad);
   assert.deepEqual(plain, { status: 2, stdout: '', stderr: `${lines.join('\n')}\n` });
-  const json = await homeward('config', 'check', bad, '--json');
+  const json = await homeward(directory, 'config', 'check', bad, '--json');
   assert.equal(json.status, 2);
   const { error } = JSON.parse(json.stdout);
   assert.equal(error.code, 'config_invalid');
@@ -82,7 +66,7 @@ test('config check: a bad file, as lines and as JSON', async () => {
 });
 
 test('status: for people, and as JSON', async () => {
-  const plain = await homeward('status');
+  const plain = await homeward(directory, 'status');
   assert.deepEqual(plain, {
     status: 0,
     stderr: '',
@@ -105,29 +89,29 @@ Notices:
 homeward.yaml:7:3: sites.a: something worth knowing
 `,
   });
-  const json = await homeward('status', '--json', '--config', good);
+  const json = await homeward(directory, 'status', '--json', '--config', good);
   assert.equal(json.status, 0);
   assert.deepEqual(JSON.parse(json.stdout), EXAMPLE_STATUS);
 });
 
 test('status: nobody there', async () => {
-  const { status, stderr } = await homeward('status', '--socket', join(directory, 'nobody.sock'));
+  const { status, stderr } = await homeward(directory, 'status', '--socket', join(directory, 'nobody.sock'));
   assert.equal(status, 1);
   assert.match(stderr, /^no gateway listens on .*nobody\.sock; .*homeward run.*\n$/);
-  const json = await homeward('status', '--json', '--socket', join(directory, 'nobody.sock'));
+  const json = await homeward(directory, 'status', '--json', '--socket', join(directory, 'nobody.sock'));
   assert.equal(json.status, 1);
   assert.equal(JSON.parse(json.stdout).error.code, 'not_running');
 });
 
 test('down: asks the running gateway', async () => {
-  const { status, stdout } = await homeward('down', '--json');
+  const { status, stdout } = await homeward(directory, 'down', '--json');
   assert.equal(status, 0);
   assert.deepEqual(JSON.parse(stdout), { taken_down: 'running' });
   assert.equal(downs, 1);
 });
 
 test('run: a wrong configuration is told before anything is done', async () => {
-  const { status, stderr } = await homeward('run', '--config', bad);
+  const { status, stderr } = await homeward(directory, 'run', '--config', bad);
   assert.equal(status, 2);
   assert.match(stderr, /bad\.yaml:23:16: sites\.datacenter\.prefixes\[0\]: 10\.50\.1\.0\/16 has bits set/);
 });
@@ -140,21 +124,44 @@ test('wrong usage ends with 2', async () => {
     ['down', 'now'],
     ['status', '--timeout', '3'],
   ];
-  const outcomes = await Promise.all(wrong.map((args) => homeward(...args)));
+  const outcomes = await Promise.all(wrong.map((args) => homeward(directory, ...args)));
   outcomes.forEach(({ status, stdout }, at) => {
     assert.deepEqual([status, stdout], [2, ''], wrong[at]!.join(' '));
   });
   assert.equal(outcomes[0]!.stderr.trim(), 'bogus is not a command; "homeward --help" lists them');
-  const json = await homeward('status', '--json', '--bogus');
+  const json = await homeward(directory, 'status', '--json', '--bogus');
   assert.equal(json.status, 2);
   assert.equal(JSON.parse(json.stdout).error.code, 'wrong_usage');
 });
 
 test('every command has help with an example', async () => {
-  for (const command of [['run'], ['down'], ['status'], ['config', 'check']]) {
-    const { status, stdout } = await homeward(...command, '--help');
+  for (const [id, command] of Object.entries(commands)) {
+    assert.ok(command.summary, id);
+    const examples = (command.examples ?? []) as string[];
+    const call = `<%= config.bin %> ${id.replaceAll(':', ' ')}`;
+    assert.ok(
+      examples.some((example) => example.includes(call)),
+      `${id} has no example`,
+    );
+  }
+  for (const args of [
+    ['tunnels', 'add', '--help'],
+    ['help', 'tunnels', 'add'],
+  ]) {
+    const { status, stdout } = await homeward(directory, ...args);
     assert.equal(status, 0);
-    assert.match(stdout, new RegExp(`EXAMPLES\\n  \\$ homeward ${command.join(' ')}`));
+    assert.match(stdout, /EXAMPLES\n {2}\$ homeward tunnels add/);
     assert.match(stdout, /--json/);
+  }
+});
+
+test('colours are for terminals, unless NO_COLOR is set', async () => {
+  for (const [extra, isColoured] of [
+    [{}, true],
+    [{ NO_COLOR: '1' }, false],
+  ] as const) {
+    const terminal = new TerminalSession(directory, ['status'], extra);
+    assert.equal(await terminal.end(), 0, terminal.shown);
+    assert.equal(terminal.shown.includes('\u001b[32mforwarding\u001b[39m'), isColoured);
   }
 });

@@ -37,7 +37,7 @@ export async function runCli(services: CliServices, args: readonly string[]): Pr
     },
   };
   try {
-    await run([...args], { root, pjson: pjson as never, userPlugins: false });
+    await run(helpFlag(args), { root, pjson: pjson as never, userPlugins: false });
     flush();
   } catch (error) {
     const unknown = /^command (.+) not found$/.exec((error as Error).message)?.[1];
@@ -51,6 +51,11 @@ export async function runCli(services: CliServices, args: readonly string[]): Pr
     // oclif's own errors say with what status they end: 2 for wrong usage.
     await handle(Object.assign(error as Error, { oclif: { exit: exitStatus(error), ...oclifOf(error) } }));
   }
+}
+
+/** `homeward help tunnels add` is `homeward tunnels add --help`. */
+function helpFlag(args: readonly string[]): string[] {
+  return args[0] === 'help' ? [...args.slice(1), '--help'] : [...args];
 }
 
 function oclifOf(error: unknown): { exit?: number } {

@@ -1,6 +1,7 @@
 /** The configuration: shown, compared, applied, confirmed, rolled back. */
 import { ConfigError } from '../../control/config/errors.ts';
-import type { Api, Caller } from '../operation.ts';
+import { claimedBy } from '../claimed-by.ts';
+import type { Api } from '../operation.ts';
 import {
   appliedSchema,
   applyBodySchema,
@@ -97,12 +98,6 @@ export function configRoutes(api: Api): void {
     answer: revisionTextSchema,
     handle: async ({ params }, control) => control.configuration.revision(params.number),
   });
-}
-
-/** A token is known; a name on the Unix socket is what the client says. */
-function claimedBy(by: string, { token }: Caller): string {
-  if (token === null) return by;
-  return by === '' ? `token ${token}` : `token ${token} (${by})`;
 }
 
 /** Problems with the name that the client knows the text by. */

@@ -10,12 +10,14 @@ import { gatewayRoutes } from './gateway.ts';
 import { metricsRoutes } from './metrics.ts';
 import { pluginRoutes } from './plugins.ts';
 import { siteRoutes } from './sites.ts';
+import { tunnelChangeRoutes } from './tunnel-changes.ts';
 import { tunnelTestRoutes } from './tunnel-tests.ts';
 import { tunnelRoutes } from './tunnels.ts';
 
 export function registerRoutes(api: Api): void {
   gatewayRoutes(api);
   tunnelRoutes(api);
+  tunnelChangeRoutes(api);
   tunnelTestRoutes(api);
   siteRoutes(api);
   pluginRoutes(api);

@@ -108,28 +108,26 @@ const fileMember = z.string().max(4096).optional().describe('What messages call 
 const numberMember = z.int().min(1).max(Number.MAX_SAFE_INTEGER);
 
 /** Members of every request that changes the configuration. */
-const whoShape = {
+export const changeShape = {
   by: z.string().max(200).default('').describe('Who asks, for the history.'),
   comment: z.string().max(1000).default(''),
+  confirmMs: z
+    .int()
+    .min(MIN_CONFIRM_MS)
+    .max(MAX_CONFIRM_MS)
+    .optional()
+    .describe('Go back after so many milliseconds unless it is confirmed.'),
 };
-const confirmMember = z
-  .int()
-  .min(MIN_CONFIRM_MS)
-  .max(MAX_CONFIRM_MS)
-  .optional()
-  .describe('Go back after so many milliseconds unless it is confirmed.');
 
 export const applyBodySchema = z.strictObject({
   text: textMember,
   file: fileMember,
-  ...whoShape,
-  confirmMs: confirmMember,
+  ...changeShape,
 });
 
 export const rollbackBodySchema = z.strictObject({
   revision: numberMember,
-  ...whoShape,
-  confirmMs: confirmMember,
+  ...changeShape,
 });
 
 export const diffBodySchema = z

@@ -1,6 +1,8 @@
 /** Every command by its id: oclif's explicit discovery, the same for the sources and the build. */
 import Audit from './audit.ts';
 import Capture from './capture.ts';
+import CompletionNames from './completion/names.ts';
+import Completion from './completion.ts';
 import ConfigApply from './config/apply.ts';
 import ConfigCheck from './config/check.ts';
 import ConfigConfirm from './config/confirm.ts';
@@ -23,14 +25,21 @@ import Run from './run.ts';
 import SitesList from './sites/list.ts';
 import SitesShow from './sites/show.ts';
 import Status from './status.ts';
+import Top from './top.ts';
+import TunnelsAdd from './tunnels/add.ts';
+import TunnelsDisable from './tunnels/disable.ts';
+import TunnelsEnable from './tunnels/enable.ts';
 import TunnelsList from './tunnels/list.ts';
 import TunnelsMismatches from './tunnels/mismatches.ts';
+import TunnelsRemove from './tunnels/remove.ts';
 import TunnelsShow from './tunnels/show.ts';
 import TunnelsTest from './tunnels/test.ts';
 
 export default {
   audit: Audit,
   capture: Capture,
+  completion: Completion,
+  'completion:names': CompletionNames,
   'config:apply': ConfigApply,
   'config:check': ConfigCheck,
   'config:confirm': ConfigConfirm,
@@ -53,8 +62,13 @@ export default {
   'sites:list': SitesList,
   'sites:show': SitesShow,
   status: Status,
+  top: Top,
+  'tunnels:add': TunnelsAdd,
+  'tunnels:disable': TunnelsDisable,
+  'tunnels:enable': TunnelsEnable,
   'tunnels:list': TunnelsList,
   'tunnels:mismatches': TunnelsMismatches,
+  'tunnels:remove': TunnelsRemove,
   'tunnels:show': TunnelsShow,
   'tunnels:test': TunnelsTest,
 };

@@ -1,0 +1,39 @@
+/** Changes of single tunnels. With `validateOnly` nothing changes. All throw ApiError. */
+import type { ApiClient } from '../client.ts';
+import { type AppliedBody, appliedSchema } from '../schemas/config.ts';
+import type { AddTunnelRequest, ChangeMembers } from '../schemas/tunnel-changes.ts';
+
+export function addTunnel(
+  client: ApiClient,
+  body: AddTunnelRequest,
+  validateOnly: boolean,
+): Promise<AppliedBody> {
+  return client.request(appliedSchema, 'POST', '/v1/tunnels', { body, query: dry(validateOnly) });
+}
+
+/** @param removeSite if the site has no other tunnel, remove it too */
+export function removeTunnel(
+  client: ApiClient,
+  name: string,
+  removeSite: boolean,
+  { by, comment, confirmMs }: ChangeMembers,
+  validateOnly: boolean,
+): Promise<AppliedBody> {
+  const query = { by, comment, confirm_ms: confirmMs, remove_site: removeSite, ...dry(validateOnly) };
+  return client.request(appliedSchema, 'DELETE', `/v1/tunnels/${encodeURIComponent(name)}`, { query });
+}
+
+export function switchTunnel(
+  client: ApiClient,
+  name: string,
+  verb: 'enable' | 'disable',
+  body: ChangeMembers,
+  validateOnly: boolean,
+): Promise<AppliedBody> {
+  const path = `/v1/tunnels/${encodeURIComponent(name)}/${verb}`;
+  return client.request(appliedSchema, 'POST', path, { body, query: dry(validateOnly) });
+}
+
+function dry(validateOnly: boolean): { readonly validate_only?: true } {
+  return validateOnly ? { validate_only: true } : {};
+}
