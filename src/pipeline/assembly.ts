@@ -253,6 +253,7 @@ export class Assembly {
     this.tap.setPorts(policy.ports);
     this.renamePlugins(nowMs);
     this.endOrphans(new Set(change.ended), nowMs);
+    this.forgetFragments(before);
     for (const { index, generation } of plan.ports) {
       // Whoever had the slot before, in whichever plan, another one has it now.
       if (before.get(index)?.generation !== generation) this.counters.clearPort(index);
@@ -379,6 +380,15 @@ export class Assembly {
         !spaces.has(words[base + DIRECTION_WORDS + KEY_META] >>> 16) ||
         (egresses.has(words[base + KEY_META] >>> 16) && !this.isForwarded(record));
       if (orphaned) this.end.flush(record, END.reconfigured, nowMs);
+    }
+  }
+
+  /** What waits for the rest of a datagram may have come by a tunnel that another one has replaced in its site. */
+  private forgetFragments(before: PortTable): void {
+    for (const { index, generation, space, link } of before.all()) {
+      if (this.policy.ports.get(index)?.generation === generation) continue;
+      this.reassembler.forget(space);
+      if (link.kind === 'gre') this.reassembler.forget(OUTER_SPACE + link.device);
     }
   }
 

@@ -226,6 +226,17 @@ export class Reassembler {
     }
   }
 
+  /** Drops what has come from this space so far: what stands for it now is not what it came from. */
+  forget(space: number): void {
+    const { store } = this;
+    for (let slot = 0; slot < store.spaceSlotEnd; slot++) {
+      for (let record = store.oldest(slot); record >= 0; record = store.oldest(slot)) {
+        if (store.records[record * RECORD_STRIDE + FRAGMENT_SPACE] !== space) break;
+        this.expire(record);
+      }
+    }
+  }
+
   private expire(record: number): void {
     this.report(record, TIMEOUT);
     this.store.free(record);

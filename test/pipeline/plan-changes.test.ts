@@ -5,6 +5,7 @@ import { PORT_PACKETS_IN } from '../../src/flow/counters.ts';
 import { FlowMemory } from '../../src/flow/flow-memory.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
 import { PACKET_DONE, PACKET_DROP, PACKET_PASS, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
+import { buildPacket } from '../../src/wire/build.ts';
 import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';
 import { udp } from '../support/packets.ts';
 
@@ -125,5 +126,36 @@ describe('a plugin that is done with a flow', () => {
     for (let i = 0; i < 3; i++) gateway.send('paris', REQUEST);
     assert.equal(dropping.seen, 2);
     assert.equal(done.seen, 1);
+  });
+});
+
+describe('fragments that wait, when another tunnel takes the place of theirs', () => {
+  it('complete no datagram of the tunnel that stands there now', () => {
+    const gateway = new MemoryGateway(lab);
+    const payload = new Uint8Array(64).fill(0x41);
+    const fragment = (offset: number, more: boolean): Uint8Array => {
+      const whole = buildPacket(udp('10.0.1.10 1', '10.50.0.10 53', payload));
+      const header = whole.slice(0, 20);
+      const part = whole.slice(20 + offset, more ? 20 + offset + 32 : undefined);
+      const packet = Uint8Array.from([...header, ...part]);
+      const view = new DataView(packet.buffer);
+      view.setUint16(2, packet.length);
+      view.setUint16(4, 0x1234);
+      view.setUint16(6, (more ? 0x2000 : 0) | (offset >> 3));
+      view.setUint16(10, 0);
+      let sum = 0;
+      for (let at = 0; at < 20; at += 2) sum += view.getUint16(at);
+      view.setUint16(10, ~((sum & 0xffff) + (sum >>> 16)));
+      return packet;
+    };
+    assert.equal(gateway.sendBytes('paris', fragment(0, true)).length, 0);
+    gateway.reconfigure(lab);
+    assert.equal(gateway.sendBytes('paris', fragment(32, false)).length, 2, 'cut again');
+    assert.equal(gateway.sendBytes('paris', fragment(0, true)).length, 0);
+    gateway.reconfigure(lab, (plan) => ({
+      ...plan,
+      ports: plan.ports.map((port) => (port.name === 'paris' ? { ...port, generation: 2 } : port)),
+    }));
+    assert.equal(gateway.sendBytes('paris', fragment(32, false)).length, 0);
   });
 });
