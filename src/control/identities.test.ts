@@ -18,7 +18,7 @@ function ports(identities: Identities, ...names: (string | [name: string, finger
 }
 
 function spaces(identities: Identities, ...names: string[]) {
-  const request = names.map((name) => ({ kind: 'site' as const, name }));
+  const request = names.map((name) => ({ kind: 'site' as const, name, members: [] }));
   return identities.assign({ spaces: request, ports: [], devices: [] }).spaces;
 }
 
@@ -77,7 +77,11 @@ test('the id of a space is never given to another site', () => {
   assert.deepEqual(spaces(identities, 'paris', 'lyon'), [1, 2]);
   assert.deepEqual(spaces(identities, 'lyon'), [2]);
   assert.deepEqual(spaces(identities, 'nice', 'paris'), [3, 1]);
-  const egress = identities.assign({ spaces: [{ kind: 'egress', name: 'lyon' }], ports: [], devices: [] });
+  const egress = identities.assign({
+    spaces: [{ kind: 'egress', name: 'lyon', members: [] }],
+    ports: [],
+    devices: [],
+  });
   assert.deepEqual(egress.spaces, [4]);
 });
 
@@ -167,4 +171,24 @@ test('never two names with one port, never one (port, generation) for two tunnel
     }),
     { seed: 20252, numRuns: 300 },
   );
+});
+
+test('a site none of whose tunnels is one that it had is another address space, and its number nobody else’s', () => {
+  const identities = new Identities();
+  const assign = (members: Record<string, string[]>): readonly number[] => {
+    const request = Object.entries(members).map(([name, of]) => ({
+      kind: 'site' as const,
+      name,
+      members: of,
+    }));
+    return identities.assign({ spaces: request, ports: [], devices: [] }).spaces;
+  };
+  assert.deepEqual(assign({ paris: ['gre 1', 'gre 3'], lyon: ['gre 2'] }), [1, 2]);
+  assert.deepEqual(assign({ paris: ['gre 3', 'gre 4'], lyon: ['gre 2'] }), [1, 2], 'one of them is left');
+  assert.deepEqual(assign({ paris: ['gre 2'], lyon: ['gre 3'] }), [3, 4], 'swapped');
+  assert.deepEqual(assign({ paris: ['gre 3'], lyon: ['gre 2'] }), [5, 6], 'swapped back');
+  assert.deepEqual(assign({ lyon: ['gre 2'] }), [6]);
+  assert.deepEqual(assign({ paris: ['gre 3'], lyon: ['gre 2'] }), [5, 6], 'away for a while');
+  assert.deepEqual(assign({ paris: [], lyon: ['gre 2'] }), [5, 6]);
+  assert.deepEqual(assign({ paris: ['gre 5'], lyon: ['gre 2'] }), [7, 6], 'without tunnels in between');
 });

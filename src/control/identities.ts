@@ -13,7 +13,9 @@
  *                                    free -+ the one free for longest, generation g + 1
  * ```
  *
- * A space id is never given to another name: a record of the old site must not be taken for one of the new.
+ * A space id is never given to another name: a record of the old site must not be taken for one of the new. Nor does
+ * a name keep its id when none of its site's tunnels is one that it had: another network stands behind it then (two
+ * sites that swap their tunnels, or their names), and what is held for late packets was the former one's.
  * Device numbers stand in no record; a freed one is given again from the next plan on.
  *
  * The file lies beside the flow memory and is removed with it. It is written whole to a temporary file, synced
@@ -43,6 +45,8 @@ export interface IdentityRequest {
 export interface SpaceRequest {
   readonly kind: 'site' | 'egress';
   readonly name: string;
+  /** Fingerprints of its ports. */
+  readonly members: readonly string[];
 }
 
 export interface PortRequest {
@@ -78,8 +82,10 @@ const slotSchema = z.strictObject({
 const stateSchema = z.strictObject({
   version: z.literal(1),
   plan: z.strictObject({ generation: z.int().min(0), digest: z.string() }),
-  /** Ids of every `kind:name` ever seen. */
+  /** Ids of every `kind:name` ever seen; of those that it does not stand for any more, `kind:name id`. */
   spaces: z.record(z.string(), z.int().min(1).max(MAX_SPACES)),
+  /** Fingerprints of the ports that a `kind:name` had when it was last in a plan with any. */
+  members: z.record(z.string(), z.array(z.string())).default({}),
   ports: z.record(z.string(), slotSchema),
   /** Slots without a name and their last generation, the one free for longest first. */
   freePorts: z.array(slotSchema.omit({ fingerprint: true })),
@@ -93,6 +99,7 @@ export class Identities {
     version: 1,
     plan: { generation: 0, digest: '' },
     spaces: {},
+    members: {},
     ports: {},
     freePorts: [],
     devices: {},
@@ -202,10 +209,17 @@ function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefine
   return Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
-function assignSpace(state: IdentityState, { kind, name }: SpaceRequest): number {
+function assignSpace(state: IdentityState, { kind, name, members }: SpaceRequest): number {
   const key = `${kind}:${name}`;
   const known = own(state.spaces, key);
-  if (known !== undefined) return known;
+  const before = own(state.members, key) ?? [];
+  if (members.length > 0) state.members[key] = [...members];
+  const isAnother = before.length > 0 && members.length > 0 && !members.some((one) => before.includes(one));
+  if (known !== undefined) {
+    if (kind === 'egress' || !isAnother) return known;
+    state.spaces[`${key} ${known}`] = known;
+    delete state.spaces[key];
+  }
   const id = Object.keys(state.spaces).length + 1;
   if (id > MAX_SPACES)
     throw new IdentityError('identities_exhausted', `no address space id left for ${name}`);

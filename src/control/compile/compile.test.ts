@@ -374,3 +374,17 @@ test('the compiler says what it will ask the routing, each pair once', () => {
   const config = parseConfig(example(['egress:\n', `${second}egress:\n`]), EXAMPLE_FILE);
   assert.deepEqual(routeQueries(config), [{ local: '192.0.2.1', remote: '198.51.100.10' }]);
 });
+
+test('sites that swap their names are other address spaces: what is held for them stays theirs', () => {
+  const identities = new Identities();
+  const spacesOf = (text: string): Map<string, number> =>
+    new Map(compile(text, EXAMPLE_FACTS, identities).plan.spaces.map(({ name, id }) => [name, id]));
+  const before = spacesOf(EXAMPLE_CONFIG);
+  const swapped = EXAMPLE_CONFIG.replace(/paris|lyon/g, (name) => (name === 'paris' ? 'lyon' : 'paris'));
+  const after = spacesOf(swapped);
+  const former = [...before.values()];
+  assert.deepEqual(
+    [...after].filter(([, id]) => !former.includes(id)).map(([name]) => name),
+    [...after.keys()].filter((name) => name === 'paris' || name === 'lyon'),
+  );
+});

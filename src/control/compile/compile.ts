@@ -91,7 +91,7 @@ export function compilePlan(
 
   const ports = [...tunnels, ...egresses].map(({ draft }) => draft);
   const deviceDrafts = devices.all();
-  const spaces = spaceRequests(config);
+  const spaces = spaceRequests(config, ports);
   const assigned = identities.assign({
     spaces,
     ports: ports.map(({ name, fingerprint }) => ({ name, fingerprint })),
@@ -160,10 +160,12 @@ function remember<T>(
   );
 }
 
-function spaceRequests(config: Config): SpaceRequest[] {
+function spaceRequests(config: Config, ports: readonly PortDraft[]): SpaceRequest[] {
+  const membersOf = (name: string): string[] =>
+    ports.flatMap(({ spaceName, fingerprint }) => (spaceName === name ? [fingerprint] : []));
   return [
-    ...config.sites.map(({ name }): SpaceRequest => ({ kind: 'site', name })),
-    ...config.egress.map(({ name }): SpaceRequest => ({ kind: 'egress', name })),
+    ...config.sites.map(({ name }): SpaceRequest => ({ kind: 'site', name, members: membersOf(name) })),
+    ...config.egress.map(({ name }): SpaceRequest => ({ kind: 'egress', name, members: membersOf(name) })),
   ];
 }
 
