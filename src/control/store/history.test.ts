@@ -1,6 +1,7 @@
 /** The history on disk: what survives, and what a crash leaves. */
 import assert from 'node:assert/strict';
 import {
+  existsSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -149,4 +150,13 @@ test('each configuration file has a history of its own', () => {
   assert.notEqual(of('/etc/a/homeward.yaml'), of('/etc/b/homeward.yaml'));
   assert.match(of('/etc/a/homeward.yaml', '/srv'), /^\/srv\/homeward\.yaml-/);
   assert.match(historyDirectory('/etc/x', null, {}), /^\/var\/lib\/homeward\/x-/);
+});
+
+test('without a revision, what else was kept stays', (t) => {
+  const directory = join(temporaryDirectory(t), 'state', 'homeward.yaml-1');
+  const history = History.open(directory);
+  const kept = join(directory, 'unapplied.yaml');
+  writeFileSync(kept, 'version: 1\n');
+  history.close();
+  assert.ok(existsSync(kept));
 });

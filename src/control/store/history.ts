@@ -222,6 +222,7 @@ function readIndex(directory: string): { index: Index; damage: string } {
 }
 
 function removeEmpty(directory: string): void {
+  if (readdirSync(directory).some((name) => name !== 'lock')) return;
   rmSync(directory, { recursive: true, force: true });
   try {
     rmdirSync(dirname(directory));
