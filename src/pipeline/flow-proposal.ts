@@ -36,7 +36,8 @@ export class FlowProposal {
   /** The responder's space is known. */
   lead(space: number): void {
     this.draft.responderSpace = space;
-    this.reply.meta = (space << 16) | (this.originator.meta & 0xffff);
+    const { meta } = this.originator;
+    this.reply.meta = keyMeta(space, (meta >>> 8) & 0xff, meta & 0xff);
   }
 }
 
