@@ -30,7 +30,12 @@ export class TerminalSession {
   readonly #ended: Promise<number | null>;
 
   constructor(runtimeDirectory: string, args: readonly string[], extra: NodeJS.ProcessEnv = {}) {
-    const env = environment(runtimeDirectory, { TERM: 'xterm', NO_COLOR: undefined, ...extra });
+    const env = environment(runtimeDirectory, {
+      TERM: 'xterm',
+      NO_COLOR: undefined,
+      CI: undefined,
+      ...extra,
+    });
     this.#process = spawn('python3', [PTY, '100', '30', process.execPath, MAIN, ...args], { env });
     this.#process.stdout.on('data', (part: Buffer) => {
       this.shown += part.toString();
