@@ -1,6 +1,5 @@
 /** The API on TCP: TLS and tokens, or nothing. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request as plainRequest } from 'node:http';
 import { request } from 'node:https';
@@ -10,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
 import { stubControl } from '../../test/support/stub-control.ts';
+import { makeCertificate, writeSecret } from '../../test/support/tls-files.ts';
 import type { ApiListenConfig } from '../control/config/config.ts';
 import type { ApiHandle } from '../control/daemon.ts';
 import { ApiListenError } from './credentials.ts';
@@ -23,21 +23,7 @@ let config: ApiListenConfig;
 let server: ApiHandle;
 let downs = 0;
 
-function secret(name: string, text: string): string {
-  const path = join(directory, name);
-  writeFileSync(path, text, { mode: 0o600 });
-  return path;
-}
-
-function makeCertificate(name: string): { certificate: string; key: string } {
-  const [certificate, key] = [join(directory, `${name}.pem`), join(directory, `${name}.key`)];
-  const subject = ['-subj', `/CN=${name}`, '-addext', 'subjectAltName=IP:127.0.0.1'];
-  const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
-  const files = ['-keyout', key, '-out', certificate];
-  execFileSync('openssl', ['req', '-x509', ...curve, ...subject, ...files], { stdio: 'ignore' });
-  chmodSync(key, 0o600);
-  return { certificate, key };
-}
+const secret = (name: string, text: string): string => writeSecret(join(directory, name), text);
 
 function freePort(): Promise<number> {
   return new Promise((resolve) => {
@@ -81,7 +67,7 @@ before(async () => {
   config = {
     address: '127.0.0.1',
     port: await freePort(),
-    ...makeCertificate('first'),
+    ...makeCertificate(directory, 'first'),
     tokens: [
       { name: 'monitoring', role: 'read', file: secret('read', `${READ}\n`) },
       { name: 'operator', role: 'admin', file: secret('admin', `${ADMIN}\n`) },
@@ -146,7 +132,7 @@ test('nothing is answered without TLS', async () => {
 });
 
 test('certificate and tokens are read anew, or stay as they were', async () => {
-  const { certificate, key } = makeCertificate('second');
+  const { certificate, key } = makeCertificate(directory, 'second');
   writeFileSync(config.certificate, readFileSync(certificate));
   writeFileSync(config.key, readFileSync(key));
   writeFileSync(config.tokens[0]!.file, 'n'.repeat(32));
@@ -166,7 +152,7 @@ test('files that are missing, wrong or not secret are refused, without a word of
   const cases: [Partial<ApiListenConfig>, RegExp][] = [
     [{ certificate: join(directory, 'none') }, /the certificate cannot be read: ENOENT/],
     [{ key: secret('bad.key', 'SECRETKEY') }, /are not a certificate and its key/],
-    [{ key: makeCertificate('other').key }, /are not a certificate and its key/],
+    [{ key: makeCertificate(directory, 'other').key }, /are not a certificate and its key/],
     [{ tokens: [{ ...token, file: secret('short', 'SECRETSHORT') }] }, /holds no token of at least 32/],
     [
       { tokens: [{ ...token, file: secret('space', `SECRET ${'t'.repeat(32)}`) }] },

@@ -25,10 +25,11 @@ export async function listenOnSocket(
   server: Server,
   socketPath: string,
   runtimeDirectory: string | undefined,
+  groupName = GROUP,
 ): Promise<void> {
   await makeRoom(socketPath);
   await listen(server, socketPath);
-  const group = groupId(GROUP);
+  const group = groupId(groupName);
   if (group === undefined) return;
   try {
     if (dirname(socketPath) === runtimeDirectory) {
@@ -39,7 +40,7 @@ export async function listenOnSocket(
   } catch (error) {
     server.close();
     throw new ApiSocketError(
-      `${socketPath} cannot be given to the group ${GROUP}: ${(error as Error).message}`,
+      `${socketPath} cannot be given to the group ${groupName}: ${(error as Error).message}`,
     );
   }
 }

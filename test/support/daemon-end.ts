@@ -12,11 +12,13 @@
 import { createInterface } from 'node:readline';
 import { serveApi } from '../../src/api/server.ts';
 import { setBootGuard } from '../../src/control/boot-guard.ts';
-import { runDaemon, takeDown } from '../../src/control/daemon.ts';
+import { runDaemon, type ServeApi, takeDown } from '../../src/control/daemon.ts';
 import { createLogger } from '../../src/control/runtime/logger.ts';
 
 const [what, ...rest] = process.argv.slice(2);
-const common = { logger: createLogger(), serveApi };
+/** Answers are held against their schemas: one that is not as described fails. */
+const serveChecked: ServeApi = (control, options) => serveApi(control, { ...options, checkAnswers: true });
+const common = { logger: createLogger(), serveApi: serveChecked };
 try {
   if (what === 'run') await runDaemon({ ...common, configPath: rest[0]!, strict: rest[1] === '--strict' });
   else if (what === 'run-each') await runEach(rest);

@@ -82,6 +82,11 @@ export class DaemonHost {
     return daemon;
   }
 
+  /** What the daemon that was started last has written. */
+  output(): string {
+    return this.#daemon?.output() ?? '';
+  }
+
   async status(): Promise<StatusBody> {
     return statusSchema.parse(await this.api.status());
   }
@@ -98,7 +103,7 @@ export class DaemonHost {
         return status?.dataPlane.state === 'forwarding' ? status : undefined;
       });
     } catch (error) {
-      throw new Error(`${(error as Error).message} (${last}):\n${this.#daemon?.output()}`);
+      throw new Error(`${(error as Error).message} (${last}):\n${this.output()}`);
     }
   }
 

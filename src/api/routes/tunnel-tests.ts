@@ -16,8 +16,8 @@ export function tunnelTestRoutes(api: Api): void {
     changes: false,
     body: tunnelTestRequestSchema,
     answer: tunnelTestAnswerSchema,
-    handle: async ({ body }, control) => ({
-      results: await control.tunnelTests.run({ ...body, target: body.target }),
+    handle: async ({ body, signal }, control) => ({
+      results: await control.tunnelTests.run({ ...body, target: body.target }, signal),
     }),
   });
   api.route({

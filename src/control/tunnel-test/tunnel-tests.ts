@@ -100,9 +100,10 @@ export class TunnelTests {
   /**
    * Tests tunnels, at most so many at a time, and answers for each, in the order asked for.
    *
+   * @param signal ends the tests: nobody waits for them any more
    * @throws RequestError `no_such_tunnel`, `too_many_tests`; DataPlaneGoneError
    */
-  async run(request: TunnelTestRequest): Promise<readonly TunnelTestResult[]> {
+  async run(request: TunnelTestRequest, signal?: AbortSignal): Promise<readonly TunnelTestResult[]> {
     const tunnels = this.#tunnels(request.tunnels);
     if (this.#running >= RUNNING_TESTS) {
       throw new RequestError(
@@ -114,9 +115,9 @@ export class TunnelTests {
     this.#running++;
     try {
       const results: TunnelTestResult[] = [];
-      for (let at = 0; at < tunnels.length; at += AT_A_TIME) {
+      for (let at = 0; at < tunnels.length && signal?.aborted !== true; at += AT_A_TIME) {
         const some = tunnels.slice(at, at + AT_A_TIME);
-        results.push(...(await Promise.all(some.map((tunnel) => this.#test(tunnel, request)))));
+        results.push(...(await Promise.all(some.map((tunnel) => this.#test(tunnel, request, signal)))));
       }
       return results;
     } finally {
@@ -152,15 +153,19 @@ export class TunnelTests {
     });
   }
 
-  async #test({ site, config }: TestedTunnel, request: TunnelTestRequest): Promise<TunnelTestResult> {
+  async #test(
+    { site, config }: TestedTunnel,
+    request: TunnelTestRequest,
+    signal: AbortSignal | undefined,
+  ): Promise<TunnelTestResult> {
     const target = request.target ?? defaultTarget(config);
     const tunnel = config.name;
     if (target === undefined) return notSent(tunnel, site, null, 'no_target');
     const probes: Promise<ProbeAnsweredMessage | undefined>[] = [];
     let refusal = '';
-    for (let i = 0; i < request.count; i++) {
+    for (let i = 0; i < request.count && signal?.aborted !== true; i++) {
       if (i > 0) await new Promise((resolve) => setTimeout(resolve, BETWEEN_PROBES_MS));
-      const { error, answer } = await this.#send(tunnel, target, request.timeoutMs);
+      const { error, answer } = await this.#send(tunnel, target, request.timeoutMs, signal);
       if (error === '') probes.push(answer);
       else refusal = error;
     }
@@ -177,12 +182,16 @@ export class TunnelTests {
     port: string,
     target: string,
     timeoutMs: number,
+    signal: AbortSignal | undefined,
   ): Promise<{ error: string; answer: Promise<ProbeAnsweredMessage | undefined> }> {
     const id = ++this.#lastId;
     const answer = new Promise<ProbeAnsweredMessage | undefined>((resolve) => {
-      const timer = setTimeout(() => settle(undefined), timeoutMs);
+      const giveUp = (): void => settle(undefined);
+      const timer = setTimeout(giveUp, timeoutMs);
+      signal?.addEventListener('abort', giveUp);
       const settle = (answered: ProbeAnsweredMessage | undefined): void => {
         clearTimeout(timer);
+        signal?.removeEventListener('abort', giveUp);
         this.#waiting.delete(id);
         resolve(answered);
       };
