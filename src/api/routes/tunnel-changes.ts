@@ -1,6 +1,6 @@
 /** Changes of single tunnels: edits of the configuration that runs, which keep its comments, applied at once. */
 import { addTunnel, changeTunnel, enableTunnel, removeTunnel } from '../../control/config/document-edit.ts';
-import type { ChangeRequest } from '../../control/store/configuration.ts';
+import type { ChangeRequest } from '../../control/store/change.ts';
 import { claimedBy } from '../claimed-by.ts';
 import type { Api, Caller } from '../operation.ts';
 import { appliedSchema } from '../schemas/config.ts';

@@ -12,7 +12,8 @@ import type { Config } from '../config/config.ts';
 import { ControlEvents } from '../events.ts';
 import type { PlanEffect } from '../live-change.ts';
 import { createLogger } from '../runtime/logger.ts';
-import { type Applied, Configuration, type RunningGateway } from './configuration.ts';
+import type { Applied } from './change.ts';
+import { Configuration, type RunningGateway } from './configuration.ts';
 import { chooseConfig, previousOf, type StartOptions } from './starting-config.ts';
 
 const ONE = 'version: 1   # one\ngateway: { name: one }\n';

@@ -27,6 +27,7 @@ import type { ControlEvents } from '../events.ts';
 import type { PlanEffect } from '../live-change.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
+import type { Applied, ChangeRequest, ConfigurationView, PendingView } from './change.ts';
 import { type Difference, difference, summaryOf } from './difference.ts';
 import type { History, NewRevision, Revision } from './history.ts';
 import type { StartingConfig } from './starting-config.ts';
@@ -40,45 +41,6 @@ export interface RunningGateway {
   apply(config: LoadedConfig['config']): Promise<PlanEffect>;
   preview(config: LoadedConfig['config']): Promise<PlanEffect>;
   readonly events: ControlEvents;
-}
-
-export interface PendingView {
-  readonly revision: number;
-  /** The revision to go back to. */
-  readonly previous: number;
-  /** ISO 8601, UTC. */
-  readonly deadline: string;
-  readonly leftMs: number;
-}
-
-export interface ConfigurationView {
-  readonly path: string;
-  readonly text: string;
-  readonly revision: Revision | null;
-  /** Whether the file has this text. */
-  readonly file: 'same' | 'differs' | 'unreadable';
-  readonly pending: PendingView | null;
-}
-
-export interface ChangeRequest {
-  /** Who wants it, as they say. */
-  readonly by: string;
-  readonly comment: string;
-  /** Go back after so many milliseconds unless it is confirmed. */
-  readonly confirmMs?: number | undefined;
-  /** Check, and tell what would change. */
-  readonly validateOnly?: boolean;
-}
-
-export interface Applied {
-  /** The revision that runs now; null: there is no history. */
-  readonly revision: Revision | null;
-  readonly difference: Difference;
-  readonly pending: PendingView | null;
-  /** What is legal but worth knowing, one line each. */
-  readonly notices: readonly string[];
-  /** Where a text is kept that was in the file and did not run; null: there was none. */
-  readonly unapplied: string | null;
 }
 
 export class Configuration {

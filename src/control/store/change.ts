@@ -1,0 +1,46 @@
+/**
+ * What is asked of the configuration of a gateway that runs, and what is told of it: plain data, as the API gives it.
+ *
+ * Neighbours: `configuration.ts` (does it), `api/schemas/config.ts` (the same shapes for requests and answers).
+ */
+import type { Difference } from './difference.ts';
+import type { Revision } from './history.ts';
+
+export interface PendingView {
+  readonly revision: number;
+  /** The revision to go back to. */
+  readonly previous: number;
+  /** ISO 8601, UTC. */
+  readonly deadline: string;
+  readonly leftMs: number;
+}
+
+export interface ConfigurationView {
+  readonly path: string;
+  readonly text: string;
+  readonly revision: Revision | null;
+  /** Whether the file has this text. */
+  readonly file: 'same' | 'differs' | 'unreadable';
+  readonly pending: PendingView | null;
+}
+
+export interface ChangeRequest {
+  /** Who wants it, as they say. */
+  readonly by: string;
+  readonly comment: string;
+  /** Go back after so many milliseconds unless it is confirmed. */
+  readonly confirmMs?: number | undefined;
+  /** Check, and tell what would change. */
+  readonly validateOnly?: boolean;
+}
+
+export interface Applied {
+  /** The revision that runs now; null: there is no history. */
+  readonly revision: Revision | null;
+  readonly difference: Difference;
+  readonly pending: PendingView | null;
+  /** What is legal but worth knowing, one line each. */
+  readonly notices: readonly string[];
+  /** Where a text is kept that was in the file and did not run; null: there was none. */
+  readonly unapplied: string | null;
+}
