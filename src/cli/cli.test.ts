@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -111,7 +111,7 @@ test('down: asks the running gateway', async () => {
 });
 
 test('run: a wrong configuration is told before anything is done', async () => {
-  const { status, stderr } = await homeward(directory, 'run', '--config', bad);
+  const { status, stderr } = await homeward(join(directory, 'other'), 'run', '--config', bad);
   assert.equal(status, 2);
   assert.match(stderr, /bad\.yaml:23:16: sites\.datacenter\.prefixes\[0\]: 10\.50\.1\.0\/16 has bits set/);
 });
@@ -135,8 +135,11 @@ test('wrong usage ends with 2', async () => {
 });
 
 test('every command has help with an example', async () => {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/command-line.md'), 'utf8');
   for (const [id, command] of Object.entries(commands)) {
     assert.ok(command.summary, id);
+    const isShown = page.includes(`| \`${id.replaceAll(':', ' ')}\` | ${command.summary} |`);
+    assert.ok(isShown || 'hidden' in command, `docs/command-line.md lacks ${id}`);
     const examples = (command.examples ?? []) as string[];
     const call = `<%= config.bin %> ${id.replaceAll(':', ' ')}`;
     assert.ok(
