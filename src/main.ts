@@ -65,6 +65,15 @@ async function apiSocketPath(configPath: string | undefined): Promise<string> {
 }
 
 await runCli(
-  { runDaemon, setGuard, takeDownLeftovers, checkConfig, configSchema, apiSocketPath, readDuration, readSize },
+  {
+    runDaemon,
+    setGuard,
+    takeDownLeftovers,
+    checkConfig,
+    configSchema,
+    apiSocketPath,
+    readDuration,
+    readSize,
+  },
   process.argv.slice(2),
 );

@@ -4,7 +4,7 @@
  * ```
  *  SIGTERM                stop forwarding; guard, devices and flow memory stay (a service restart)
  *  SIGINT, POST /v1/down  take everything down
- *  SIGHUP                 open the flow log's file anew
+ *  SIGHUP                 open the flow log's file anew, read the API's certificate and tokens anew
  *  killed                 the data plane goes on; the next start adopts it
  * ```
  *
@@ -134,6 +134,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         return isDown.promise;
       },
     });
+    reopenFiles = () => {
+      gateway.telemetry.reopenFiles();
+      api.reload();
+    };
     stopWatching = watchPorts(gateway.events, () => gateway.status());
     logger.info({ gateway: gateway.config.gateway.name, pid: process.pid }, 'homeward is up');
     service.ready(`gateway ${gateway.config.gateway.name}`);
