@@ -188,12 +188,15 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     for (;;) {
       this.#commands ??= ViciSession.open(this.#socketPath);
       const current = this.#commands;
-      try {
-        const session = await current;
-        if (session.isOpen) return session;
-      } finally {
-        if (this.#commands === current && !(await isUsable(current))) this.#commands = undefined;
-      }
+      const forget = (): void => {
+        if (this.#commands === current) this.#commands = undefined;
+      };
+      const session = await current.catch((error: ViciError) => {
+        forget();
+        throw error;
+      });
+      if (session.isOpen) return session;
+      forget();
     }
   }
 
@@ -244,11 +247,4 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     this.#state = state;
     this.emit('state', state, error);
   }
-}
-
-async function isUsable(opening: Promise<ViciSession>): Promise<boolean> {
-  return await opening.then(
-    (session) => session.isOpen,
-    () => false,
-  );
 }
