@@ -28,14 +28,10 @@ import type { FlowEventRing } from '../../flow/flow-event-ring.ts';
 import { FLOW_ANSWERED, KEY_DST0, KEY_META, KEY_PORTS, KEY_SRC0 } from '../../flow/layout.ts';
 import { swap16 } from '../../wire/byte-order.ts';
 import type { BootClock } from '../boot-clock.ts';
+import { type Endpoints, reversed } from '../five-tuple.ts';
 
 /** Addresses as words in wire order (IPv4 in the last), ports in host order; an ICMP query's are its identifier and 0. */
-export interface EventTuple {
-  readonly source: Int32Array;
-  readonly destination: Int32Array;
-  readonly sourcePort: number;
-  readonly destinationPort: number;
-}
+export type EventTuple = Endpoints<Int32Array>;
 
 export interface FlowEvent {
   /** Place in the ring: counts up by one with each event, modulo 2^32. */
@@ -90,6 +86,7 @@ export function readFlowEvent(
   const kind = code === EVENT_REFUSED ? 'refused' : code === EVENT_END ? 'end' : 'start';
   const meta = words[EVENT_ORIGINATOR_KEY + KEY_META]!;
   const original = tupleAt(words, EVENT_ORIGINATOR_KEY);
+  // The reply's key is what the responder sends: the originator's packets look to it the other way round.
   const translated = kind === 'refused' ? undefined : reversed(tupleAt(words, EVENT_REPLY_KEY));
   const ageMs = (clock.nowMs - words[EVENT_TIME]!) | 0;
   const timeMs = clock.bootedAtMs + clock.nowMs - ageMs;
@@ -128,16 +125,6 @@ function tupleAt(words: Int32Array, key: number): EventTuple {
     destination: words.slice(key + KEY_DST0, key + KEY_DST0 + 4),
     sourcePort: swap16(ports & 0xffff),
     destinationPort: swap16(ports >>> 16),
-  };
-}
-
-/** The reply's key is what the responder sends: the originator's packets look to it the other way round. */
-function reversed({ source, destination, sourcePort, destinationPort }: EventTuple): EventTuple {
-  return {
-    source: destination,
-    destination: source,
-    sourcePort: destinationPort,
-    destinationPort: sourcePort,
   };
 }
 

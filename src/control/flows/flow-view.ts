@@ -4,6 +4,7 @@
  * Neighbours: `flow/layout.ts` (the record), `mapped-flow-memory.ts` (who copies it), `api/schemas/flows.ts` (the
  * same shape, checked).
  */
+
 import { type FlowStateName, flowStateName } from '../../flow/flow-state.ts';
 import {
   DIRECTION_BYTES,
@@ -41,15 +42,11 @@ import type { Plan } from '../../pipeline/plan.ts';
 import { formatAddressWords } from '../../wire/address.ts';
 import { swap16 } from '../../wire/byte-order.ts';
 import { PROTOCOL_TCP } from '../../wire/packet.ts';
+import { type Endpoints, reversed } from '../five-tuple.ts';
 import { protocolName } from './protocols.ts';
 
 /** Addresses and ports of one direction. Ports of ICMP are its identifier and 0; of protocols without, 0. */
-export interface FlowTuple {
-  readonly source: string;
-  readonly sourcePort: number;
-  readonly destination: string;
-  readonly destinationPort: number;
-}
+export type FlowTuple = Endpoints<string>;
 
 export interface FlowCount {
   readonly packets: number;
@@ -211,15 +208,6 @@ function tupleOf(words: Int32Array, family: number, line: number): FlowTuple {
     sourcePort: swap16(ports & 0xffff),
     destination: formatAddressWords(family, words[dst]!, words[dst + 1]!, words[dst + 2]!, words[dst + 3]!),
     destinationPort: swap16(ports >>> 16),
-  };
-}
-
-function reversed({ source, sourcePort, destination, destinationPort }: FlowTuple): FlowTuple {
-  return {
-    source: destination,
-    sourcePort: destinationPort,
-    destination: source,
-    destinationPort: sourcePort,
   };
 }
 
