@@ -6,6 +6,7 @@ import { buildFragments, buildPacket } from '../../src/wire/build.ts';
 import { LINK_HEADER_BYTES } from '../../src/wire/frame.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
 import { type Delivered, MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
+import { withDataCenterOnLink } from '../support/on-link-plan.ts';
 import { tcp, text, udp } from '../support/packets.ts';
 
 const HOST = '10.0.1.10';
@@ -221,34 +222,12 @@ describe('rates of new flows', () => {
 });
 
 describe('neighbours', () => {
-  const MAC = '02:00:00:00:00:01';
   const PEER = Uint8Array.of(2, 0, 0, 0, 0, 9);
 
   /** The data centre is on link. */
   function onLink(): MemoryGateway {
     const gateway = new MemoryGateway({ ...lab, maxFlows: 16_384 });
-    gateway.reconfigure({ ...lab, maxFlows: 16_384 }, (plan) => ({
-      ...plan,
-      devices: plan.devices.map((device) =>
-        device.name === 'datacenter' ? { ...device, kind: 'ethernet', mac: MAC } : device,
-      ),
-      ports: plan.ports.map((port) =>
-        port.name === 'datacenter'
-          ? {
-              ...port,
-              addresses: ['10.50.0.1'],
-              link: {
-                kind: 'ethernet',
-                device: port.link.device,
-                nextHop: {},
-                onLink: ['10.50.0.0/16'],
-                answers: ['10.50.0.1'],
-                sourceAddresses: ['10.50.0.1'],
-              },
-            }
-          : port,
-      ),
-    }));
+    gateway.reconfigure({ ...lab, maxFlows: 16_384 }, withDataCenterOnLink);
     return gateway;
   }
 

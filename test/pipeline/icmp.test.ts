@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import { buildFragments, buildPacket } from '../../src/wire/build.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
+import { withDataCenterOnLink } from '../support/on-link-plan.ts';
 import { echo, icmpError, tcp, udp } from '../support/packets.ts';
 
 const HOST = '10.0.1.10';
@@ -92,28 +93,7 @@ describe('a neighbour that does not answer', () => {
   it('is reported to the sender as an unreachable host, with the packet as it came', () => {
     const gateway = new MemoryGateway(lab);
     // The data centre's hosts are neighbours on an Ethernet link, and nobody is there.
-    gateway.reconfigure(lab, (plan) => ({
-      ...plan,
-      devices: plan.devices.map((device) =>
-        device.name === 'datacenter' ? { ...device, kind: 'ethernet', mac: '02:00:00:00:00:01' } : device,
-      ),
-      ports: plan.ports.map((port) =>
-        port.name === 'datacenter'
-          ? {
-              ...port,
-              addresses: ['10.50.0.1'],
-              link: {
-                kind: 'ethernet',
-                device: port.link.device,
-                nextHop: {},
-                onLink: ['10.50.0.0/16'],
-                answers: ['10.50.0.1'],
-                sourceAddresses: ['10.50.0.1'],
-              },
-            }
-          : port,
-      ),
-    }));
+    gateway.reconfigure(lab, withDataCenterOnLink);
     const request = udp(`${HOST} 9`, `${PRIVATE_SERVER} 53`, 'anybody?', { ttl: 17, identification: 99 });
     assert.equal(gateway.send('paris', request).length, 0, 'waits for the neighbour');
     for (let second = 0; second < 4; second++) gateway.pass(1000);
