@@ -191,4 +191,11 @@ test('a site none of whose tunnels is one that it had is another address space, 
   assert.deepEqual(assign({ paris: ['gre 3'], lyon: ['gre 2'] }), [5, 6], 'away for a while');
   assert.deepEqual(assign({ paris: [], lyon: ['gre 2'] }), [5, 6]);
   assert.deepEqual(assign({ paris: ['gre 5'], lyon: ['gre 2'] }), [7, 6], 'without tunnels in between');
+  assert.deepEqual(assign({ paris: ['gre 5', 'gre 6'], lyon: ['gre 2'] }), [7, 6], 'one more');
+  assert.deepEqual(
+    assign({ paris: ['gre 5'], lyon: ['gre 2', 'gre 6'] }),
+    [8, 6],
+    'one left for another site',
+  );
+  assert.deepEqual(assign({ paris: ['gre 5'], lyon: ['gre 2'] }), [8, 6], 'one removed');
 });

@@ -15,7 +15,8 @@
  *
  * A space id is never given to another name: a record of the old site must not be taken for one of the new. Nor does
  * a name keep its id when none of its site's tunnels is one that it had: another network stands behind it then (two
- * sites that swap their tunnels, or their names), and what is held for late packets was the former one's.
+ * sites that swap their tunnels, or their names), and what is held for late packets was the former one's. The same
+ * when a tunnel leaves it for another site: part of what is held is for what is now that site.
  * Device numbers stand in no record; a freed one is given again from the next plan on.
  *
  * The file lies beside the flow memory and is removed with it. It is written whole to a temporary file, synced
@@ -45,7 +46,7 @@ export interface IdentityRequest {
 export interface SpaceRequest {
   readonly kind: 'site' | 'egress';
   readonly name: string;
-  /** Fingerprints of its ports. */
+  /** What its ports lead to (type, endpoints, key, device), each as one text: the same whichever site it is in. */
   readonly members: readonly string[];
 }
 
@@ -84,7 +85,7 @@ const stateSchema = z.strictObject({
   plan: z.strictObject({ generation: z.int().min(0), digest: z.string() }),
   /** Ids of every `kind:name` ever seen; of those that it does not stand for any more, `kind:name id`. */
   spaces: z.record(z.string(), z.int().min(1).max(MAX_SPACES)),
-  /** Fingerprints of the ports that a `kind:name` had when it was last in a plan with any. */
+  /** The members that a `kind:name` had when it was last in a plan with any. */
   members: z.record(z.string(), z.array(z.string())).default({}),
   ports: z.record(z.string(), slotSchema),
   /** Slots without a name and their last generation, the one free for longest first. */
@@ -171,8 +172,13 @@ export class Identities {
    */
   assign(request: IdentityRequest): AssignedIdentities {
     const state = structuredClone(this.#state);
+    const siteOf = new Map(
+      request.spaces.flatMap(({ kind, name, members }) =>
+        kind === 'site' ? members.map((member): [string, string] => [member, name]) : [],
+      ),
+    );
     const assigned: AssignedIdentities = {
-      spaces: request.spaces.map((space) => assignSpace(state, space)),
+      spaces: request.spaces.map((space) => assignSpace(state, space, siteOf)),
       ports: request.ports.map((port) => assignPort(state, port)),
       devices: assignDevices(state, request.devices),
     };
@@ -209,12 +215,21 @@ function own<T>(record: Readonly<Record<string, T>>, name: string): T | undefine
   return Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
-function assignSpace(state: IdentityState, { kind, name, members }: SpaceRequest): number {
+/** @param siteOf the site that each member of any site is in now */
+function assignSpace(
+  state: IdentityState,
+  { kind, name, members }: SpaceRequest,
+  siteOf: ReadonlyMap<string, string>,
+): number {
   const key = `${kind}:${name}`;
   const known = own(state.spaces, key);
   const before = own(state.members, key) ?? [];
   if (members.length > 0) state.members[key] = [...members];
-  const isAnother = before.length > 0 && members.length > 0 && !members.some((one) => before.includes(one));
+  const isLeft = (one: string): boolean => (siteOf.get(one) ?? name) !== name;
+  const isAnother =
+    before.length > 0 &&
+    members.length > 0 &&
+    (!members.some((one) => before.includes(one)) || before.some(isLeft));
   if (known !== undefined) {
     if (kind === 'egress' || !isAnother) return known;
     state.spaces[`${key} ${known}`] = known;

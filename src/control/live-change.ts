@@ -71,6 +71,7 @@ function portEffects(port: PlanPort, next: PlanPort | undefined, spaces: Readonl
   if (next.index !== port.index || next.generation !== port.generation) {
     return [effect('end', 'its site, its type or its endpoints change')];
   }
+  if (next.space !== port.space) return [effect('end', 'another tunnel leaves its site for another one')];
   if (port.role === 'egress' && next.role === 'egress') {
     return egressLosses(port, next).map((why) => effect('some_end', why));
   }

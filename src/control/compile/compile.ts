@@ -94,7 +94,10 @@ export function compilePlan(
   const spaces = spaceRequests(config, ports);
   const assigned = identities.assign({
     spaces,
-    ports: ports.map(({ name, fingerprint }) => ({ name, fingerprint })),
+    ports: ports.map(({ name, spaceName, fingerprint }) => ({
+      name,
+      fingerprint: `${spaceName} ${fingerprint}`,
+    })),
     devices: deviceDrafts.map(({ host }) => host.name),
   });
   const spaceIds = new Map(spaces.map(({ name }, at) => [name, assigned.spaces[at]!]));

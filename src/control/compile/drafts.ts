@@ -13,7 +13,7 @@ export type LinkDraft = NamedDevice<PlanLink>;
 interface PortDraftCommon {
   /** Name of the site or egress. */
   readonly spaceName: string;
-  /** What makes it this port: see `PortRequest.fingerprint`. */
+  /** What it leads to: see `SpaceRequest.members`. */
   readonly fingerprint: string;
   readonly link: LinkDraft;
 }

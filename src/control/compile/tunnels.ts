@@ -79,7 +79,7 @@ export function draftTunnels(
     const { fingerprint, mtu, link, underlay } = drafts.get(tunnel)!;
     const port: TunnelDraft = {
       spaceName: site,
-      fingerprint: `${site} ${tunnel.type} ${fingerprint}`,
+      fingerprint: `${tunnel.type} ${fingerprint}`,
       name: tunnel.name,
       enabled: tunnel.enabled,
       mtu,
