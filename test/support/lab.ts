@@ -186,6 +186,8 @@ export async function eventually<T>(
 async function batch(commands: readonly string[], options: readonly string[] = []): Promise<void> {
   if (commands.length === 0) return;
   const child = spawn('ip', [...options, '-batch', '-'], { stdio: ['pipe', 'pipe', 'pipe'] });
+  // Where ip refuses to begin, what it says is told, not that it did not listen.
+  child.stdin?.on('error', () => {});
   child.stdin?.end(`${commands.join('\n')}\n`);
   const { status, stderr } = await collect(child);
   if (status !== 0) throw new Error(`ip ${options.join(' ')}: ${stderr.trim() || `status ${status}`}`);
