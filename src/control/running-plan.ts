@@ -1,0 +1,270 @@
+/**
+ * The plan that runs, kept in step with the configuration and with the host.
+ *
+ * ```
+ *  configuration -> facts -> plan -> identities saved -> host prepared -> data plane has the plan -> host finished
+ *        ^            ^
+ *        |            +-- the host has changed (links, addresses, routes, guard), if that makes another plan
+ *        +-- apply; if anything fails, once more with the former configuration
+ * ```
+ *
+ * Changes run one after the other. What the host lacks only takes ports down, but for a start that is told otherwise.
+ *
+ * Neighbours: `gateway.ts` (the owner), `compile/`, `host/host-side.ts`, `runtime/supervisor.ts`, `host-report.ts`.
+ */
+import type { Plan } from '../pipeline/plan.ts';
+import { type Compilation, compilePlan, type KnownPorts, routeQueries } from './compile/compile.ts';
+import type { Tolerance } from './compile/host-findings.ts';
+import type { Config } from './config/config.ts';
+import { formatProblem } from './config/errors.ts';
+import type { ControlEvents } from './events.ts';
+import type { HostFacts } from './facts.ts';
+import { collectFacts } from './host/collect-facts.ts';
+import { CommandError } from './host/command.ts';
+import type { HostSide } from './host/host-side.ts';
+import { withSocketFilters } from './host/socket-filter.ts';
+import { HostWatch } from './host/watch-host.ts';
+import { HostReport } from './host-report.ts';
+import { Identities, IdentityError } from './identities.ts';
+import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
+import type { Logger } from './runtime/logger.ts';
+import { forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
+import { DataPlaneGoneError, type Supervisor } from './runtime/supervisor.ts';
+
+/** A device that came or went under the hands of a command: how often the change is tried with the host as it is then. */
+const MAX_ATTEMPTS = 3;
+/** Until a change of the host that could not be followed is tried again, if nothing else happens. */
+const RETRY_MS = 5000;
+
+export interface RunningPlanOptions {
+  readonly runtime: RuntimeDirectory;
+  readonly logger: Logger;
+  readonly events: ControlEvents;
+  readonly supervisor: Supervisor;
+  readonly host: HostSide;
+  /** Called with what runs, after every change; the next change waits for it. Never rejects. */
+  readonly onApplied: (config: Config, plan: Plan) => Promise<void>;
+}
+
+export class RunningPlan {
+  /** What is to be said about the host. */
+  readonly report: HostReport;
+  readonly #options: RunningPlanOptions;
+  readonly #watch: HostWatch;
+  #config: Config;
+  #identities: Identities;
+  #plan: Plan | undefined;
+  /** Whether the data plane has `#plan`, or will get it from the supervisor. */
+  #delivered = false;
+  /** What is remembered of ports that are down. */
+  #known: KnownPorts | undefined;
+  /** Changes run one after the other. */
+  #work: Promise<void> = Promise.resolve();
+  #ended = false;
+  #retry: NodeJS.Timeout | undefined;
+  /** Whether a look at the host waits for its turn already: it will see whatever has changed until then. */
+  #followsSoon = false;
+
+  /** Reads the identities; nothing runs yet. */
+  constructor(config: Config, options: RunningPlanOptions) {
+    this.#options = options;
+    this.#config = config;
+    this.#identities = loadIdentities(options.runtime, options.logger);
+    this.report = new HostReport(options.logger, options.events);
+    this.#watch = new HostWatch(() => void this.followHost());
+    for (const notice of config.notices) this.report.note(formatProblem(notice));
+  }
+
+  /** The configuration that runs. */
+  get config(): Config {
+    return this.#config;
+  }
+
+  /** Undefined before the first. */
+  get plan(): Plan | undefined {
+    return this.#plan;
+  }
+
+  /**
+   * Runs the first plan, and follows the host from now on.
+   *
+   * @throws ConfigError, CommandError, PlanRefusedError, Error; the caller takes down what stands then.
+   */
+  async start(tolerate: Tolerance): Promise<void> {
+    this.#watch.start();
+    await this.#inTurn(() => this.#update(tolerate));
+  }
+
+  /** Follows nothing any more; resolves when the change under way is done. */
+  async end(): Promise<void> {
+    this.#ended = true;
+    await this.#watch.stop();
+    await this.#work;
+    clearTimeout(this.#retry);
+  }
+
+  /**
+   * Runs another configuration. Tunnels that are the same in both keep forwarding; what cannot be changed without a
+   * new data plane (`flow_table.max_flows`) starts one, which takes the flows over.
+   *
+   * @returns what that did to flows.
+   * @throws ConfigError, CommandError, PlanRefusedError, DataPlaneGoneError, Error; the former configuration runs on
+   * then.
+   */
+  async apply(config: Config): Promise<PlanEffect> {
+    checkLiveChange(this.#config, config);
+    const former = this.#plan;
+    let applied: Plan | undefined;
+    await this.#inTurn(async () => {
+      await this.#replace(config);
+      applied = this.#plan;
+    });
+    if (applied === undefined) throw new Error('the gateway is being stopped');
+    return planEffect(former, applied);
+  }
+
+  /**
+   * What {@link apply} would do to flows. Changes nothing.
+   *
+   * @throws ConfigError, CommandError for what `apply` would refuse.
+   */
+  async preview(config: Config): Promise<PlanEffect> {
+    checkLiveChange(this.#config, config);
+    const facts = await collectFacts(routeQueries(config));
+    const { plan } = compilePlan(config, facts, this.#identities.copy(), { known: this.#known });
+    return planEffect(this.#plan, plan);
+  }
+
+  /**
+   * The host has changed: ports go down and come up. What cannot be done at all now leaves the former plan, and is
+   * tried again at the next change, or after a while.
+   */
+  async followHost(): Promise<void> {
+    if (this.#followsSoon) return;
+    this.#followsSoon = true;
+    await this.#inTurn(() => {
+      this.#followsSoon = false;
+      return this.#settle();
+    });
+  }
+
+  async #replace(config: Config): Promise<void> {
+    const { runtime, supervisor } = this.#options;
+    const [former, formerPlan, formerIdentities] = [this.#config, this.#plan, this.#identities.copy()];
+    this.#config = config;
+    try {
+      await this.#update('lacks');
+    } catch (error) {
+      this.#config = former;
+      // The next one is being started already.
+      if (error instanceof DataPlaneGoneError) supervisor.restartWith(formerPlan);
+      // Numbers that no data plane has seen are free again; those of a plan that may have run are used up.
+      if (this.#plan === formerPlan && !(error instanceof DataPlaneGoneError)) {
+        this.#identities = formerIdentities;
+        this.#identities.save(runtime.identitiesPath);
+      }
+      await this.#settle();
+      throw error;
+    }
+    this.report.followed();
+  }
+
+  /** From the host as it is now to a data plane that runs the plan for it. */
+  async #update(tolerate: Tolerance): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#updateOnce(tolerate);
+      } catch (error) {
+        const mayHaveMoved = error instanceof CommandError && error.code === 'command_failed';
+        if (!mayHaveMoved || attempt === MAX_ATTEMPTS) throw error;
+      }
+    }
+  }
+
+  async #updateOnce(tolerate: Tolerance): Promise<void> {
+    const { host, supervisor, logger, events, onApplied } = this.#options;
+    const queries = routeQueries(this.#config);
+    let facts = await collectFacts(queries);
+    let compilation = this.#compile(facts, tolerate);
+    if (await host.prepare(compilation.host, facts)) {
+      // A device that was made or set up now has an index, addresses and routes.
+      facts = await collectFacts(queries);
+      compilation = this.#compile(facts, tolerate);
+      await host.prepare(compilation.host, facts);
+    }
+    const plan = withSocketFilters(compilation.plan, compilation.host);
+    this.report.notes(compilation.notices.map(formatProblem));
+    this.report.lacks(compilation.problems.map(formatProblem));
+    if (supervisor.report.state === 'stopped') await supervisor.start();
+    if (!this.#delivered || JSON.stringify(plan) !== JSON.stringify(this.#plan)) {
+      await this.#resizeFlowMemory(plan);
+      await supervisor.apply(plan);
+      this.#plan = plan;
+      this.#delivered = true;
+      logger.info(
+        { generation: plan.generation, ports: plan.ports.length, devices: plan.devices.length },
+        'plan applied',
+      );
+      events.publish({ type: 'plan_applied', generation: plan.generation });
+    }
+    this.#known = compilation.known;
+    await host.finish(compilation.host, facts);
+    await onApplied(this.#config, plan);
+  }
+
+  /** The size of the flow memory is a data plane's for life: another one takes over, with the flows. */
+  async #resizeFlowMemory(plan: Plan): Promise<void> {
+    const { supervisor, logger } = this.#options;
+    // One that does not answer is being started anew, and gets the plan then.
+    const maxFlows = (await supervisor.status().catch(() => undefined))?.maxFlows ?? 0;
+    if (maxFlows === 0 || maxFlows === plan.flowTable.maxFlows) return;
+    logger.warn(
+      { from: maxFlows, to: plan.flowTable.maxFlows },
+      'flow_table.max_flows has changed: starting another data plane, which takes the flows over',
+    );
+    this.#delivered = false;
+    await supervisor.stop();
+    await supervisor.start();
+  }
+
+  /** The numbers of a new plan are on disk before anybody uses them. */
+  #compile(facts: HostFacts, tolerate: Tolerance): Compilation {
+    const compilation = compilePlan(this.#config, facts, this.#identities, { tolerate, known: this.#known });
+    if (compilation.plan.generation !== this.#plan?.generation) {
+      this.#identities.save(this.#options.runtime.identitiesPath);
+    }
+    return compilation;
+  }
+
+  async #settle(): Promise<void> {
+    try {
+      await this.#update('everything');
+      this.report.followed();
+    } catch (error) {
+      // It gets its plan when it is back.
+      if (error instanceof DataPlaneGoneError) return;
+      this.report.failed(error instanceof Error ? error.message : String(error));
+      clearTimeout(this.#retry);
+      this.#retry = setTimeout(() => void this.followHost(), RETRY_MS);
+    }
+  }
+
+  /** Runs a change behind those that are under way. */
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const done = this.#work.then(() => (this.#ended ? undefined : change()));
+    this.#work = done.catch(() => {});
+    return done;
+  }
+}
+
+/** Identities that cannot be read take the flows, which name them, along. */
+function loadIdentities(runtime: RuntimeDirectory, logger: Logger): Identities {
+  try {
+    return Identities.load(runtime.identitiesPath);
+  } catch (error) {
+    if (!(error instanceof IdentityError)) throw error;
+    logger.warn({ problem: error.message }, 'forgetting all flows');
+    forgetFlows(runtime);
+    return Identities.load(runtime.identitiesPath);
+  }
+}
