@@ -28,6 +28,7 @@ import type { Logger } from './runtime/logger.ts';
 import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
 import { Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
 import { Telemetry } from './telemetry.ts';
+import { Prober } from './tunnel-test/prober.ts';
 import { TunnelTests } from './tunnel-test/tunnel-tests.ts';
 
 export interface GatewayOptions {
@@ -87,7 +88,7 @@ export class Gateway {
       events,
     });
     this.inspection = new Inspection({ flowMemoryPath: runtime.flowMemoryPath, config, plan, supervisor });
-    this.tunnelTests = new TunnelTests({ config, supervisor, logger });
+    this.tunnelTests = new TunnelTests({ config, supervisor, prober: new Prober(supervisor), logger });
     this.telemetry = new Telemetry({
       runtime,
       logger,

@@ -2,7 +2,7 @@
  * Tests of tunnels: echo requests of the gateway's own through each, and whether the replies come back by the same
  * one. The data plane sends them and says by what port each reply came (`pipeline/tunnel-probes.ts`).
  *
- * Neighbours: `api/routes/tunnel-tests.ts`, `runtime/supervisor.ts`, `dataplane/probe-desk.ts`.
+ * Neighbours: `prober.ts` (sends), `api/routes/tunnel-tests.ts`, `runtime/supervisor.ts` (asks for strays).
  */
 import type { ProbeAnsweredMessage, StraysMessage } from '../../dataplane/messages.ts';
 import type { Config, TunnelConfig } from '../config/config.ts';
@@ -10,6 +10,7 @@ import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
 import { defaultTarget } from './default-target.ts';
+import type { Prober } from './prober.ts';
 
 export interface TunnelTestRequest {
   /** Names; all tunnels if there are none. */
@@ -71,6 +72,7 @@ export interface Mismatches {
 export interface TunnelTestsOptions {
   readonly config: () => Config;
   readonly supervisor: Supervisor;
+  readonly prober: Prober;
   readonly logger: Logger;
 }
 
@@ -88,13 +90,10 @@ const REASONS: Readonly<Record<string, string>> = {
 
 export class TunnelTests {
   readonly #options: TunnelTestsOptions;
-  readonly #waiting = new Map<number, (answer: ProbeAnsweredMessage | undefined) => void>();
-  #lastId = 0;
   #running = 0;
 
   constructor(options: TunnelTestsOptions) {
     this.#options = options;
-    options.supervisor.on('probe', (answer) => this.#waiting.get(answer.id)?.(answer));
   }
 
   /**
@@ -165,7 +164,7 @@ export class TunnelTests {
     let refusal = '';
     for (let i = 0; i < request.count && signal?.aborted !== true; i++) {
       if (i > 0) await new Promise((resolve) => setTimeout(resolve, BETWEEN_PROBES_MS));
-      const { error, answer } = await this.#send(tunnel, target, request.timeoutMs, signal);
+      const { error, answer } = await this.#options.prober.send(tunnel, target, request.timeoutMs, signal);
       if (error === '') probes.push(answer);
       else refusal = error;
     }
@@ -176,35 +175,6 @@ export class TunnelTests {
       this.#options.logger.warn({ tunnel, target, elsewhere }, 'tunnel test: replies came by other ways');
     }
     return result;
-  }
-
-  async #send(
-    port: string,
-    target: string,
-    timeoutMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<{ error: string; answer: Promise<ProbeAnsweredMessage | undefined> }> {
-    const id = ++this.#lastId;
-    const answer = new Promise<ProbeAnsweredMessage | undefined>((resolve) => {
-      const giveUp = (): void => settle(undefined);
-      const timer = setTimeout(giveUp, timeoutMs);
-      signal?.addEventListener('abort', giveUp);
-      const settle = (answered: ProbeAnsweredMessage | undefined): void => {
-        clearTimeout(timer);
-        signal?.removeEventListener('abort', giveUp);
-        this.#waiting.delete(id);
-        resolve(answered);
-      };
-      this.#waiting.set(id, settle);
-    });
-    const { error } = await this.#options.supervisor
-      .ask({ type: 'probe', id, port, target }, 'probe-sent')
-      .catch((failure: unknown) => {
-        this.#waiting.get(id)?.(undefined);
-        throw failure;
-      });
-    if (error !== '') this.#waiting.get(id)?.(undefined);
-    return { error, answer };
   }
 }
 
