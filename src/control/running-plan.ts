@@ -27,9 +27,10 @@ import { HostWatch } from './host/watch-host.ts';
 import { HostReport } from './host-report.ts';
 import { Identities, IdentityError } from './identities.ts';
 import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
+import { DataPlaneGoneError } from './runtime/data-plane-session.ts';
 import type { Logger } from './runtime/logger.ts';
 import { forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
-import { DataPlaneGoneError, type Supervisor } from './runtime/supervisor.ts';
+import type { Supervisor } from './runtime/supervisor.ts';
 
 /** A device that came or went under the hands of a command: how often the change is tried with the host as it is then. */
 const MAX_ATTEMPTS = 3;

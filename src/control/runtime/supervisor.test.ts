@@ -6,8 +6,9 @@ import { type TestContext, test } from 'node:test';
 import { eventually } from '../../../test/support/network-namespace.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { findDataPlane, identify, isAlive, killProcess, lastOutput } from './data-plane-process.ts';
+import { DataPlaneGoneError, PlanRefusedError } from './data-plane-session.ts';
 import { openRuntimeDirectory, type RuntimeDirectory } from './runtime-directory.ts';
-import { DataPlaneGoneError, PlanRefusedError, Supervisor } from './supervisor.ts';
+import { Supervisor } from './supervisor.ts';
 
 const STUB = join(import.meta.dirname, '../../../test/fixtures/stub-data-plane.ts');
 

@@ -17,17 +17,18 @@
  *
  * Nothing is forwarded without a data plane, and the guard keeps the host out all the same: a gateway that does
  * not come up again fails closed.
+ *
+ * Neighbours: `data-plane-process.ts` (the process), `data-plane-session.ts` (what is said to it).
  */
 import type { ChildProcess } from 'node:child_process';
 import { EventEmitter } from 'node:events';
-import {
-  type CaptureStartMessage,
-  type ControlMessage,
-  type DataPlaneMessage,
-  type DataPlaneStatus,
-  HEARTBEAT_TIMEOUT_MS,
-  type LogMessage,
-  type ProbeAnsweredMessage,
+import type {
+  CaptureStartMessage,
+  ControlMessage,
+  DataPlaneMessage,
+  DataPlaneStatus,
+  LogMessage,
+  ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
 import type { FlowConditions } from '../../flow/flow-conditions.ts';
 import type { Explanation, Question } from '../../pipeline/explain/explanation.ts';
@@ -43,6 +44,7 @@ import {
   spawnDataPlane,
   waitForEnd,
 } from './data-plane-process.ts';
+import { DataPlaneGoneError, DataPlaneSession, PlanRefusedError } from './data-plane-session.ts';
 import { runningPlugin } from './running-plugin.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 
@@ -52,11 +54,6 @@ const START_TIMEOUT_MS = 60_000;
 const ADOPT_TIMEOUT_MS = 1_000;
 const CONNECT_RETRY_MS = 20;
 const STOP_TIMEOUT_MS = 2_000;
-const HEARTBEAT_CHECK_MS = 100;
-/** Taking a plan maps and searches the flow memory, in one go: a loaded machine may need this long. */
-const PLAN_TIMEOUT_MS = 15_000;
-/** Between the end of the connection and the news of the process's end. */
-const EXIT_GRACE_MS = 50;
 /** A run that lasted so long ends a series of failures. */
 const STABLE_MS = 10_000;
 /** Pause before the n-th start in a series of failures; the last one for all further ones. */
@@ -73,18 +70,6 @@ export interface DataPlaneReport {
   readonly lastFailure: string | null;
 }
 
-/** The data plane did not take a plan; the former one goes on. */
-export class PlanRefusedError extends Error {
-  override readonly name = 'PlanRefusedError';
-  readonly code = 'plan_refused';
-}
-
-/** The data plane is not there to be asked, or went away before it answered. */
-export class DataPlaneGoneError extends Error {
-  override readonly name = 'DataPlaneGoneError';
-  readonly code = 'data_plane_gone';
-}
-
 interface SupervisorEvents {
   state: [report: DataPlaneReport];
   /** The data plane ended or had to be ended. */
@@ -94,11 +79,6 @@ interface SupervisorEvents {
   probe: [message: ProbeAnsweredMessage];
   /** After a restart the data plane refused the plan that it ran before. */
   'plan-refused': [error: string];
-}
-
-interface PendingReply {
-  resolve(message: DataPlaneMessage): void;
-  reject(error: Error): void;
 }
 
 export interface SupervisorOptions {
@@ -114,14 +94,10 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   #adopted = false;
   #lastFailure: string | null = null;
   #process: ProcessIdentity | undefined;
-  #link: DataPlaneLink | undefined;
+  #session: DataPlaneSession | undefined;
   #plan: Plan | undefined;
-  #planReply: (PendingReply & { readonly generation: number }) | undefined;
-  #replies: PendingReply[] = [];
-  #lastHeard = 0;
   #startedAt = 0;
   #failuresInARow = 0;
-  #checks: NodeJS.Timeout | undefined;
   #restartTimer: NodeJS.Timeout | undefined;
   /** Set by `stop` and `leave`: what ends from now on is not started again. */
   #ending = true;
@@ -189,14 +165,9 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     request: ControlMessage,
     type: Type,
   ): Promise<Extract<DataPlaneMessage, { readonly type: Type }>> {
-    const link = this.#link;
-    if (link === undefined) throw new DataPlaneGoneError('no data plane runs');
-    const reply = await new Promise<DataPlaneMessage>((resolve, reject) => {
-      this.#replies.push({ resolve, reject });
-      link.send(request);
-    });
-    if (reply.type !== type) throw new DataPlaneGoneError('the data plane mixed up its answers');
-    return reply as Extract<DataPlaneMessage, { readonly type: Type }>;
+    const session = this.#session;
+    if (session === undefined) throw new DataPlaneGoneError('no data plane runs');
+    return await session.ask(request, type);
   }
 
   /** A restarted data plane gets this plan, not the one of an {@link apply} that it did not survive. */
@@ -242,14 +213,14 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   }
 
   stopCapture(id: number): void {
-    this.#link?.send({ type: 'capture-stop', id });
+    this.#session?.send({ type: 'capture-stop', id });
   }
 
   /** Ends the data plane; resolves when its process is gone. Flow memory stays. */
   async stop(): Promise<void> {
     this.#end();
     const running = this.#process;
-    this.#link?.send({ type: 'stop' });
+    this.#session?.send({ type: 'stop' });
     if (running !== undefined && !(await waitForEnd(running, STOP_TIMEOUT_MS))) await killProcess(running);
     this.#disconnect('the data plane was stopped');
     this.#process = undefined;
@@ -306,8 +277,8 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
       await endChild(child);
       throw new DataPlaneGoneError('the data plane was stopped while it started');
     }
-    this.#use(link, this.#process);
-    void ended.then((reason) => this.#failed(link, reason));
+    const session = this.#use(link, this.#process);
+    void ended.then((reason) => this.#failed(session, reason));
   }
 
   /** Tries until it listens, or has failed, or takes too long. */
@@ -331,71 +302,22 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     }
   }
 
-  #use(link: DataPlaneLink, identity: ProcessIdentity): void {
-    this.#link = link;
+  #use(link: DataPlaneLink, identity: ProcessIdentity): DataPlaneSession {
+    const session = new DataPlaneSession(link);
+    this.#session = session;
     this.#process = identity;
     this.#startedAt = performance.now();
-    this.#lastHeard = performance.now();
-    link.on('message', (message) => this.#receive(message));
-    link.on('close', (reason) => {
-      // If the process has ended, its exit status, which comes a moment later, says more.
-      const why = reason === '' ? 'the data plane closed the connection' : reason;
-      setTimeout(() => this.#failed(link, why), EXIT_GRACE_MS).unref();
-    });
-    this.#watchHeartbeat(link);
+    session.on('plan-applied', () => this.#setState('forwarding'));
+    session.on('log', (message) => this.emit('log', message));
+    session.on('probe', (message) => this.emit('probe', message));
+    session.on('failed', (reason) => this.#failed(session, reason));
     this.#setState('running');
+    return session;
   }
 
-  #watchHeartbeat(link: DataPlaneLink): void {
-    let lastCheck = performance.now();
-    clearInterval(this.#checks);
-    this.#checks = setInterval(() => {
-      const now = performance.now();
-      // If it was us who stood still, what it said meanwhile is yet to be read.
-      if (now - lastCheck > HEARTBEAT_TIMEOUT_MS / 2) this.#lastHeard = now;
-      lastCheck = now;
-      const limitMs = this.#planReply === undefined ? HEARTBEAT_TIMEOUT_MS : PLAN_TIMEOUT_MS;
-      if (now - this.#lastHeard <= limitMs) return;
-      this.#failed(link, `the data plane was silent for ${limitMs} ms`);
-    }, HEARTBEAT_CHECK_MS);
-  }
-
-  #receive(message: DataPlaneMessage): void {
-    this.#lastHeard = performance.now();
-    switch (message.type) {
-      case 'plan-applied':
-        if (this.#planReply?.generation !== message.generation) return;
-        this.#setState('forwarding');
-        this.#planReply.resolve(message);
-        this.#planReply = undefined;
-        return;
-      case 'plan-refused':
-        if (this.#planReply?.generation !== message.generation) return;
-        this.#planReply.reject(new PlanRefusedError(message.error));
-        this.#planReply = undefined;
-        return;
-      case 'status':
-      case 'flushed':
-      case 'explained':
-      case 'capture-started':
-      case 'probe-sent':
-      case 'strays':
-        this.#replies.shift()?.resolve(message);
-        return;
-      case 'log':
-        this.emit('log', message);
-        return;
-      case 'probe-answered':
-        this.emit('probe', message);
-        return;
-      default:
-        return;
-    }
-  }
-
-  /** The connection `link` is of no use any more: the process behind it is ended and another one started. */
-  #failed(link: DataPlaneLink, reason: string): void {
-    if (this.#link !== link || this.#ending) return;
+  /** The session is of no use any more: the process behind it is ended and another one started. */
+  #failed(session: DataPlaneSession, reason: string): void {
+    if (this.#session !== session || this.#ending) return;
     const failed = this.#process;
     const why = this.#withPlugin(reason);
     this.#disconnect(why);
@@ -447,14 +369,9 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     this.emit('failure', reason);
   }
 
-  #sendPlan(plan: Plan): Promise<DataPlaneMessage> {
-    const link = this.#link;
-    if (link === undefined) return Promise.reject(new DataPlaneGoneError('no data plane runs'));
-    this.#planReply?.reject(new DataPlaneGoneError('a newer plan has taken the place of this one'));
-    return new Promise((resolve, reject) => {
-      this.#planReply = { generation: plan.generation, resolve, reject };
-      link.send({ type: 'plan', plan });
-    });
+  async #sendPlan(plan: Plan): Promise<void> {
+    if (this.#session === undefined) throw new DataPlaneGoneError('no data plane runs');
+    await this.#session.sendPlan(plan);
   }
 
   #end(): void {
@@ -463,15 +380,8 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   }
 
   #disconnect(reason: string): void {
-    clearInterval(this.#checks);
-    const link = this.#link;
-    this.#link = undefined;
-    link?.removeAllListeners();
-    link?.close();
-    const waiting = [...(this.#planReply === undefined ? [] : [this.#planReply]), ...this.#replies];
-    this.#planReply = undefined;
-    this.#replies = [];
-    for (const { reject } of waiting) reject(new DataPlaneGoneError(reason));
+    this.#session?.close(reason);
+    this.#session = undefined;
   }
 
   #setState(state: DataPlaneState): void {
