@@ -193,6 +193,9 @@ export class DataPlane {
           error: this.probes.probe(message, this.assembly, this.plan, this.io.nowMs),
         });
         break;
+      case 'penalties':
+        this.assembly?.penalise(new Map(Object.entries(message.penalties)));
+        break;
       case 'strays':
         this.control.send(this.probes.strays(this.assembly, this.plan, this.io.nowMs));
         break;

@@ -24,6 +24,7 @@
  *     | ---------- probe, strays ---------> |
  *     | <------- probe-sent, strays ------- |
  *     | <--------- probe-answered --------- |   when a reply comes
+ *     | ------------ penalties -----------> |
  *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
  * ```
  *
@@ -57,6 +58,7 @@ export type ControlMessage =
   | FlushRequest
   | ExplainRequest
   | ProbeRequest
+  | PenaltiesMessage
   | StraysRequest
   | CaptureStartMessage
   | CaptureStopMessage;
@@ -83,6 +85,12 @@ export interface ProbeRequest {
   /** Name of the tunnel. */
   readonly port: string;
   readonly target: string;
+}
+
+/** Which tunnels to avoid from now on (`pipeline/port-table.ts`), by name; the others have no penalty. Not answered. */
+export interface PenaltiesMessage {
+  readonly type: 'penalties';
+  readonly penalties: Readonly<Record<string, number>>;
 }
 
 /** Tell which packets came by a tunnel where nothing expects them. Answered by `strays`. */
@@ -283,6 +291,7 @@ const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
   'capture-start',
   'capture-stop',
   'probe',
+  'penalties',
   'strays',
 ]);
 const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>([

@@ -45,6 +45,7 @@ import { Departure } from './departure.ts';
 import { EchoResponder } from './echo-responder.ts';
 import { Explainer } from './explain/explain.ts';
 import type { Explanation, Question } from './explain/explanation.ts';
+import { leaveDeadTunnels } from './flow-egress.ts';
 import { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowSetupStage } from './flow-setup.ts';
@@ -63,7 +64,7 @@ import { remapPlugins } from './plugin-bits.ts';
 import { type LoadedPlugin, PluginChain } from './plugin-chain.ts';
 import { PluginMeter } from './plugin-meter.ts';
 import { PortForwards } from './port-forwards.ts';
-import { PortTable, portIndex } from './port-table.ts';
+import { type Penalties, PortTable, portIndex } from './port-table.ts';
 import { Reassembler } from './reassembly.ts';
 import { RoutingTable } from './routing-table.ts';
 import { Segmenter } from './segmentation.ts';
@@ -136,7 +137,7 @@ export class Assembly {
     const held = new HeldTuples(flowMemory.heldTuples, random());
     const budgets = new Budgets(this.counters, flowMemory.hashSeed0, flowMemory.hashSeed1);
     this.state = { table, translation, held, budgets };
-    this.policy = this.compile(plan, options.plugins, []);
+    this.policy = this.compile(plan, options.plugins, new PortTable(plan));
 
     const view = new PacketView(memory);
     this.tap = new PacketTap(memory, table, this.policy.ports);
@@ -218,7 +219,7 @@ export class Assembly {
    * @throws Error if the plan or a plugin is unusable; then nothing has changed
    */
   apply(plan: Plan, plugins: readonly LoadedPlugin[], nowMs: number): void {
-    const policy = this.compile(plan, plugins, this.policy.ports.downPorts());
+    const policy = this.compile(plan, plugins, this.policy.ports.heir(plan));
     const { translation } = this.state;
     const change = translation.configure(
       translationPools(plan),
@@ -272,6 +273,12 @@ export class Assembly {
     return new Explainer({ plan, policy, state, link, departure }).explain(question, nowMs);
   }
 
+  /** Takes what is known of the health of tunnels: those to avoid, by name. */
+  penalise(penalties: Penalties): void {
+    this.ports.setPenalties(penalties);
+    leaveDeadTunnels(this.state.table, this.ports);
+  }
+
   /** Forgets everything built in scratch memory; before a burst's frames are processed. */
   beginBurst(): void {
     this.scratch.reset();
@@ -287,12 +294,12 @@ export class Assembly {
     );
   }
 
-  private compile(plan: Plan, plugins: readonly LoadedPlugin[], down: Iterable<number>): FlowPolicy {
+  private compile(plan: Plan, plugins: readonly LoadedPlugin[], ports: PortTable): FlowPolicy {
     const otherProtocols = new Uint8Array(256);
     for (const protocol of plan.flowTable.otherProtocols) otherProtocols[protocol] = 1;
     return {
       planGeneration: plan.generation,
-      ports: new PortTable(plan, down),
+      ports,
       routes: new RoutingTable(plan),
       chain: new PluginChain(
         plugins,

@@ -6,8 +6,18 @@
  * off - may take another tunnel of its space when the one in the record is down. Neighbours: `pipeline.ts`
  * (which writes the other one down), `explain/`.
  */
-import { DIRECTION_WORDS, FLOW_ROUTED_REPLY, KEY_META, RECORD_WORDS, REPLY } from '../flow/layout.ts';
-import type { PortTable } from './port-table.ts';
+import {
+  DIRECTION_EGRESS,
+  DIRECTION_WORDS,
+  FLOW_ROUTED_REPLY,
+  KEY_META,
+  ORIGINATOR,
+  RECORD_WORDS,
+  REPLY,
+  SHARED_STATE,
+} from '../flow/layout.ts';
+import type { FlowTable } from '../flow/table.ts';
+import { PENALTY_DOWN, type PortTable, portIndex } from './port-table.ts';
 import { lineHash } from './tuple-hash.ts';
 
 /**
@@ -25,4 +35,21 @@ export function otherEgress(
   const line = record * RECORD_WORDS + direction * DIRECTION_WORDS;
   const otherLine = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
   return ports.select(words[otherLine + KEY_META] >>> 16, lineHash(words, line));
+}
+
+/**
+ * Lets what is routed into a tunnel that carries nothing take another one of its space, where there is one that may
+ * carry something. A pinned reply stays: it waits for its originator to come by another tunnel. Not for the packet path.
+ */
+export function leaveDeadTunnels(table: FlowTable, ports: PortTable): void {
+  const { words } = table;
+  for (let record = table.next(-1); record >= 0; record = table.next(record)) {
+    const base = record * RECORD_WORDS;
+    for (let direction = ORIGINATOR; direction <= REPLY; direction++) {
+      const at = base + direction * DIRECTION_WORDS + DIRECTION_EGRESS;
+      if (ports.penaltyOf(portIndex(words[at])) !== PENALTY_DOWN) continue;
+      const other = otherEgress(words, record, direction, words[base + SHARED_STATE], ports);
+      if (other >= 0 && ports.penaltyOf(other) !== PENALTY_DOWN) words[at] = ports.wordOf[other];
+    }
+  }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Plan } from './plan.ts';
-import { PortTable, portIndex } from './port-table.ts';
+import { PENALTY_DEGRADED, PENALTY_DOWN, PortTable, portIndex } from './port-table.ts';
 
 function tableOf(
   ports: { index: number; space: number; priority?: number; enabled?: boolean; generation?: number }[],
@@ -10,6 +10,7 @@ function tableOf(
   const plan = {
     ports: ports.map((port) => ({
       enabled: true,
+      name: `t${port.index}`,
       generation: 1,
       priority: 100,
       role: 'tunnel',
@@ -34,6 +35,26 @@ describe('port table', () => {
     assert.equal(table.select(8, 5), 4);
     assert.equal(table.select(9, 5), -1);
     assert.equal(table.select(7, -12345), table.select(7, -12345));
+  });
+
+  it('prefers what carries packets to what is preferred, and takes the last one whatever it does', () => {
+    const table = tableOf([
+      { index: 1, space: 7, priority: 200 },
+      { index: 2, space: 7, priority: 100 },
+      { index: 4, space: 8 },
+    ]);
+    const penalise = (penalties: Record<string, number>): void =>
+      table.setPenalties(new Map(Object.entries(penalties)));
+    penalise({ t2: PENALTY_DEGRADED });
+    assert.equal(table.select(7, 0), 1);
+    penalise({ t2: PENALTY_DEGRADED, t1: PENALTY_DOWN, t4: PENALTY_DOWN });
+    assert.equal(table.select(7, 0), 2);
+    assert.equal(table.select(8, 0), 4);
+    table.setUp(2, false);
+    assert.equal(table.select(7, 0), 1);
+    penalise({});
+    table.setUp(2, true);
+    assert.equal(table.select(7, 0), 2);
   });
 
   it('falls to the next priority of the same space, and never to another space', () => {

@@ -12,6 +12,16 @@ import { planAddress } from './plan-address.ts';
 
 export const MAX_PORTS = 1024;
 
+/**
+ * How much a tunnel is to be avoided, by its name: what health checks have found out. Priorities count among equal
+ * penalties only. The last tunnel of a site is used whatever its penalty.
+ */
+export type Penalties = ReadonlyMap<string, number>;
+/** Loses packets. */
+export const PENALTY_DEGRADED = 1;
+/** Carries nothing: flows that may, leave it. */
+export const PENALTY_DOWN = 2;
+
 export class PortTable {
   /** Port word of a usable port, else 0. */
   readonly wordOf = new Int32Array(MAX_PORTS);
@@ -23,14 +33,16 @@ export class PortTable {
   readonly isPinned = new Uint8Array(MAX_PORTS);
   private readonly ports: (PlanPort | undefined)[] = [];
   private readonly addresses: (readonly Address[])[] = [];
-  /** Usable ports of a space, best priority only, by space id. */
+  /** Usable ports of a space, least penalty and best priority only, by space id. */
   private readonly candidates = new Map<number, Int32Array>();
   private readonly down = new Set<number>();
+  private penalties: Penalties;
   private readonly portOfSpace = new Map<number, number>();
   private readonly anyIpv4: Address | undefined;
   private readonly anyIpv6: Address | undefined;
 
-  constructor(plan: Plan, down: Iterable<number> = []) {
+  constructor(plan: Plan, down: Iterable<number> = [], penalties: Penalties = new Map()) {
+    this.penalties = penalties;
     for (const port of plan.ports) {
       this.ports[port.index] = port;
       this.addresses[port.index] = port.addresses.map(planAddress);
@@ -77,13 +89,24 @@ export class PortTable {
     if (port) this.refresh(port);
   }
 
-  downPorts(): Iterable<number> {
-    return this.down;
+  /** Takes the penalties that hold from now on. */
+  setPenalties(penalties: Penalties): void {
+    this.penalties = penalties;
+    for (const port of this.all()) this.refresh(port);
+  }
+
+  penaltyOf(index: number): number {
+    return this.penalties.get(this.ports[index]?.name ?? '') ?? 0;
+  }
+
+  /** The ports of another plan, with what is known of them now: which are down, which to avoid. */
+  heir(plan: Plan): PortTable {
+    return new PortTable(plan, this.down, this.penalties);
   }
 
   /**
-   * The port through which a space is reached: best priority among the usable ones, equal ones chosen by
-   * `hash` (of the flow, so that a flow stays with its tunnel). Never a port of another space. -1 if none is up.
+   * The port through which a space is reached: of the usable ones with the least penalty that with the best priority,
+   * equal ones chosen by `hash` (of the flow, so that a flow stays with its tunnel). Never a port of another space. -1 if none is up.
    */
   select(space: number, hash: number): number {
     const candidates = this.candidates.get(space);
@@ -91,7 +114,7 @@ export class PortTable {
     return candidates[(hash >>> 1) % candidates.length];
   }
 
-  /** What {@link select} chooses among: the usable ports of a space that have the best priority. */
+  /** What {@link select} chooses among. */
   candidatesOf(space: number): readonly number[] {
     return [...(this.candidates.get(space) ?? [])];
   }
@@ -103,8 +126,9 @@ export class PortTable {
       (other): other is PlanPort =>
         other !== undefined && other.space === port.space && this.wordOf[other.index] !== 0,
     );
-    const best = Math.min(...inSpace.map(priorityOf));
-    const chosen = inSpace.filter((other) => priorityOf(other) === best).map((other) => other.index);
+    const rankOf = (other: PlanPort): number => this.penaltyOf(other.index) * RANKS + priorityOf(other);
+    const best = Math.min(...inSpace.map(rankOf));
+    const chosen = inSpace.filter((other) => rankOf(other) === best).map((other) => other.index);
     this.candidates.set(port.space, Int32Array.from(chosen));
   }
 }
@@ -117,6 +141,9 @@ export function portWord(port: { readonly index: number; readonly generation: nu
 export function portIndex(word: number): number {
   return word & 0xffff;
 }
+
+/** More than there are priorities. */
+const RANKS = 65536;
 
 function priorityOf(port: PlanPort): number {
   return port.role === 'tunnel' ? port.priority : 0;

@@ -4,8 +4,14 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { PENALTY_DEGRADED, PENALTY_DOWN } from '../../src/pipeline/port-table.ts';
 import { TCP_ACK, TCP_SYN } from '../../src/wire/packet.ts';
-import { type Delivered, MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
+import {
+  type Delivered,
+  MemoryGateway,
+  type MemoryGatewayOptions,
+  returnRouting,
+} from '../support/memory-gateway.ts';
 import { tcp, text, udp } from '../support/packets.ts';
 
 const OPTIONS: MemoryGatewayOptions = {
@@ -114,6 +120,44 @@ describe('among the tunnels of a site', () => {
     down(gateway, 'branch-c');
     assert.equal(leaves(), undefined);
     assert.deepEqual(gateway.drops('dc'), { port_down: 1 });
+  });
+});
+
+describe('tunnels whose health checks fail', () => {
+  const ends: [string, string] = ['10.50.0.9 20000', '10.0.7.9 443'];
+  const penalise = (gateway: MemoryGateway, penalties: Record<string, number>): void =>
+    gateway.assembly.penalise(new Map(Object.entries(penalties)));
+
+  it('flows that are routed into one take another, and stay there', () => {
+    const gateway = new MemoryGateway(OPTIONS);
+    const leaves = (): string | undefined => gateway.send('dc', udp(...ends))[0]?.port;
+    const first = leaves()!;
+    const second = first === 'branch-a' ? 'branch-b' : 'branch-a';
+    penalise(gateway, { [first]: PENALTY_DEGRADED });
+    assert.equal(leaves(), first, 'packets are lost there, not all of them: what flows, flows on');
+    penalise(gateway, { [first]: PENALTY_DOWN });
+    assert.equal(leaves(), second);
+    penalise(gateway, {});
+    assert.equal(leaves(), second);
+    penalise(gateway, { 'branch-a': PENALTY_DOWN, 'branch-b': PENALTY_DOWN, 'branch-c': PENALTY_DOWN });
+    assert.equal(leaves(), second, 'none is better');
+  });
+
+  it('a penalty outlives a new plan', () => {
+    const gateway = new MemoryGateway(OPTIONS);
+    penalise(gateway, { 'branch-a': PENALTY_DOWN, 'branch-b': PENALTY_DOWN });
+    gateway.assembly.apply(gateway.plan, [returnRouting()], gateway.nowMs);
+    assert.equal(gateway.send('dc', udp(...ends))[0]?.port, 'branch-c');
+  });
+
+  it('a pinned reply goes to its pin and to no other tunnel', () => {
+    const gateway = new MemoryGateway(OPTIONS);
+    gateway.send('branch-a', udp('10.0.7.9 5000', '10.50.0.9 53'));
+    penalise(gateway, { 'branch-a': PENALTY_DOWN });
+    const reply = (): string | undefined => gateway.send('dc', udp('10.50.0.9 53', '10.0.7.9 5000'))[0]?.port;
+    assert.equal(reply(), 'branch-a');
+    gateway.send('branch-b', udp('10.0.7.9 5000', '10.50.0.9 53'));
+    assert.equal(reply(), 'branch-b', 'the originator has come by another one');
   });
 });
 

@@ -79,6 +79,8 @@ export interface ExplainedPort {
   readonly name: string;
   readonly priority: number | null;
   readonly isUp: boolean;
+  /** Health checks say that it loses packets or carries nothing: the others are preferred. */
+  readonly isAvoided: boolean;
   /** Among those that are chosen from. */
   readonly isCandidate: boolean;
 }

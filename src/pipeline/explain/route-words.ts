@@ -78,6 +78,7 @@ export function portsOf(ports: PortTable, space: number): ExplainedPort[] {
       name: port.name,
       priority: port.role === 'tunnel' ? port.priority : null,
       isUp: ports.wordOf[port.index] !== 0,
+      isAvoided: ports.penaltyOf(port.index) !== 0,
       isCandidate: candidates.includes(port.index),
     }));
 }
@@ -92,7 +93,11 @@ export function choiceWords(
   if (chosen === undefined)
     return `No port of ${space} is up (${listed(down)}): the packet is dropped, and goes nowhere else.`;
   const candidates = all.filter(({ isCandidate }) => isCandidate);
-  const besides = down.length === 0 ? '' : ` ${listed(down)} ${down.length === 1 ? 'is' : 'are'} down.`;
+  const avoided = all.filter(({ isUp, isAvoided }) => isUp && isAvoided).map(({ name }) => name);
+  const besides = [
+    ...(down.length === 0 ? [] : [` ${listed(down)} ${down.length === 1 ? 'is' : 'are'} down.`]),
+    ...(avoided.length === 0 ? [] : [` Health checks of ${listed(avoided)} fail; the others are preferred.`]),
+  ].join('');
   if (all.length === 1) return `It leaves by ${chosen}, the only port of ${space}.`;
   const priority = candidates[0]?.priority;
   if (candidates.length === 1) {
