@@ -32,15 +32,20 @@ async function takeDownLeftovers(): Promise<boolean> {
 }
 
 async function checkConfig(path: string, strict: boolean): Promise<CheckedConfig> {
-  const [{ loadConfig }, { formatProblem }, { auditConfig }, { checkHost }] = await Promise.all([
-    import('./control/config/load.ts'),
-    import('./control/config/errors.ts'),
-    import('./control/audit/audit.ts'),
-    import('./control/check-host.ts'),
-  ]);
+  const [{ loadConfig }, { formatProblem }, { auditConfig }, { checkHost }, { readCredentials }] =
+    await Promise.all([
+      import('./control/config/load.ts'),
+      import('./control/config/errors.ts'),
+      import('./control/audit/audit.ts'),
+      import('./control/check-host.ts'),
+      import('./api/credentials.ts'),
+    ]);
   const config = loadConfig(path);
+  const { down, notices } = await checkHost(config, strict);
+  if (config.api.listen !== null) readCredentials(config.api.listen);
   return {
-    notices: [...config.notices.map(formatProblem), ...(await checkHost(config, strict))],
+    notices: [...config.notices.map(formatProblem), ...notices],
+    down,
     sites: config.sites.length,
     tunnels: config.sites.reduce((sum, site) => sum + site.tunnels.length, 0),
     egresses: config.egress.length,

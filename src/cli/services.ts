@@ -7,8 +7,10 @@ import type { AuditBody } from '../api/schemas/audit.ts';
 
 /** What `config check` found out. */
 export interface CheckedConfig {
-  /** One line each: legal but worth knowing, or missing on this host. */
+  /** One line each: legal but worth knowing. */
   readonly notices: readonly string[];
+  /** One line each: why tunnels and egresses would be down on this host. */
+  readonly down: readonly string[];
   readonly sites: number;
   readonly tunnels: number;
   readonly egresses: number;
@@ -25,7 +27,8 @@ export interface CliServices {
   takeDownLeftovers(): Promise<boolean>;
   /**
    * @param strict whether what is missing on this host is wrong, too
-   * @throws an error with code `config_invalid` and a `problems` list if the file is wrong
+   * @throws an error with code `config_invalid` and a `problems` list if a start would refuse the file; `api_listen` if
+   * the API's certificate or tokens cannot be used
    */
   checkConfig(path: string, strict: boolean): Promise<CheckedConfig>;
   /** The JSON Schema of the configuration file. */

@@ -1,6 +1,6 @@
 /**
- * Every configuration of `test/support/bad-configurations.ts`, given to a real start on a real host: it is refused with
- * its lines, and the host is as it was: links, addresses, settings, guard, processes, files.
+ * Every configuration of `test/support/bad-configurations.ts`, given to a check and to a real start on a real host: it is
+ * refused with the same lines, and the host is as it was: links, addresses, settings, guard, processes, files.
  */
 import assert from 'node:assert/strict';
 import { globSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -22,7 +22,7 @@ for (const file of globSync('{src,test}/**/*.test.ts', { cwd: PROJECT })) {
   }
 }
 
-test('a start with any of them leaves the host as it was', async (t) => {
+test('a start with any of them is refused as by a check, and leaves the host as it was', async (t) => {
   const host = new DaemonHost(t);
   const cases = ALL_BAD_CONFIGURATIONS.map(([name, from, to, lines], at) => {
     const path = join(host.directory, `${at}.yaml`);
@@ -39,15 +39,17 @@ test('a start with any of them leaves the host as it was', async (t) => {
   // A namespace may have the number of one that is gone, and what was left of that.
   const [pictureBefore, filesBefore, memoriesBefore] = [host.picture(), files(), memories()];
 
-  const daemon = host.namespace.spawn(
-    process.execPath,
-    [DAEMON_END, 'run-each', ...cases.map(({ path }) => path)],
-    host.environment,
-  );
+  const paths = cases.map(({ path }) => path);
+  const checked = host.namespace
+    .exec(process.execPath, [DAEMON_END, 'check-each', ...paths])
+    .trim()
+    .split('\n');
+  const daemon = host.namespace.spawn(process.execPath, [DAEMON_END, 'run-each', ...paths], host.environment);
   daemon.stderr.resume();
   const answers = linesOf(daemon);
-  for (const { name, path, lines } of cases) {
+  for (const [at, { name, path, lines }] of cases.entries()) {
     const { code, message } = JSON.parse(String((await answers.next()).value));
+    assert.deepEqual(JSON.parse(checked[at]!), { code, message }, `${name}: the check`);
     assert.equal(code, 'config_invalid', name);
     assert.deepEqual(
       message.split('\n'),

@@ -6,12 +6,16 @@
  *   node daemon-end.ts run-each CONFIG...
  *                                      starts that fail, one after the other: `{"code":...}` of each, the next one at
  *                                      the next line of the standard input
+ *   node daemon-end.ts check-each CONFIG...
+ *                                      what a check says of each on this host, a line each: `{"code":...}`
  *   node daemon-end.ts guard CONFIG    sets the guard alone; prints `{"guard":...}` or `{"code":...}`
  *   node daemon-end.ts take-down       cleans up; prints `{"found":...}` or `{"code":...}`
  */
 import { createInterface } from 'node:readline';
 import { serveApi } from '../../src/api/server.ts';
 import { setBootGuard } from '../../src/control/boot-guard.ts';
+import { checkHost } from '../../src/control/check-host.ts';
+import { loadConfig } from '../../src/control/config/load.ts';
 import { runDaemon, type ServeApi, takeDown } from '../../src/control/daemon.ts';
 import { createLogger } from '../../src/control/runtime/logger.ts';
 
@@ -22,6 +26,7 @@ const common = { logger: createLogger(), serveApi: serveChecked };
 try {
   if (what === 'run') await runDaemon({ ...common, configPath: rest[0]!, strict: rest[1] === '--strict' });
   else if (what === 'run-each') await runEach(rest);
+  else if (what === 'check-each') await checkEach(rest);
   else if (what === 'guard') say({ guard: await setBootGuard(rest[0]!, common.logger) });
   else say({ found: await takeDown() });
 } catch (error) {
@@ -39,6 +44,17 @@ async function runEach(configPaths: readonly string[]): Promise<void> {
     await lines.next();
   }
   process.exit();
+}
+
+async function checkEach(configPaths: readonly string[]): Promise<void> {
+  for (const configPath of configPaths) {
+    try {
+      await checkHost(loadConfig(configPath), false);
+      say({ code: 'none' });
+    } catch (error) {
+      say(told(error));
+    }
+  }
 }
 
 function told(error: unknown): Record<string, unknown> {
