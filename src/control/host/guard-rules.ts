@@ -17,6 +17,8 @@
  *
  * Fields are matched raw (`@nh,72,8`): the same offsets and masks as in the socket's filter. TUN devices' far
  * end is ours; between their near end and the host's sockets packets pass untracked.
+ *
+ * No rule has a state of its own (`counter`, `limit`, named sets): `guard.ts` takes rules that change for damage.
  */
 import { GUARDED_NAME } from '../compile/devices.ts';
 import type { HostSetup, SharedDevice } from '../compile/host-setup.ts';

@@ -3,9 +3,11 @@
  * other's packets. Each change is one transaction of nftables: there is no moment without rules.
  *
  * The guard outlives both processes. It is set before any device is opened and removed last. Others change the
- * host's rules, too, and a `flush ruleset` takes the guard along: what stands is compared with what was set.
+ * host's rules, too, and a `flush ruleset` takes the guard along: what stands is compared with what was set, by the
+ * kernel's own numbers of rules and changes. That costs a fraction of a millisecond, so it is done at every change of
+ * the configuration or of the host, and `nft` runs only where the rules differ.
  */
-
+import { type NftState, nftState } from '../../device/native.ts';
 import type { HostSetup } from '../compile/host-setup.ts';
 import type { HostFacts } from '../facts.ts';
 import { runCommand } from './command.ts';
@@ -18,8 +20,8 @@ export class Guard {
   readonly #mark: string;
   readonly #onDamage: () => void;
   #applied = '';
-  /** As the kernel listed it after it was set. */
-  #listing = '';
+  /** Of the rules that the kernel had after they were set; undefined: not known, so that the next look sets them again. */
+  #fingerprint: bigint | undefined;
 
   /**
    * @param mark comes back from {@link guardMark}: it ties the guard to what is kept on disk.
@@ -41,40 +43,38 @@ export class Guard {
     const rules = guardRules(setup, new Set(present), this.#mark);
     // A device that was made anew has lost its hook: its index tells.
     const wanted = `${rules}\n${present.map((name) => `${name}=${links[name]!.ifindex}`).join(' ')}`;
-    if (wanted === this.#applied) {
-      if ((await listGuard()) === this.#listing) return false;
+    if (wanted === this.#applied && this.#fingerprint !== undefined) {
+      if (look()?.fingerprint === this.#fingerprint) return false;
       this.#onDamage();
     }
-    this.#listing = await setAndList(rules);
+    this.#fingerprint = undefined;
+    this.#fingerprint = await set(rules);
     this.#applied = wanted;
     return true;
   }
 }
 
 /**
- * Sets the guard; how the kernel lists it then. Damage done between setting and listing must not pass for the
- * guard: it is set until it has been listed twice the same.
+ * Sets the guard; what the kernel has then. Damage done between setting and looking must not pass for the guard: it is
+ * set until nobody else has changed rules meanwhile, which the number of changes tells.
  */
-async function setAndList(rules: string): Promise<string> {
-  let listing = '';
+async function set(rules: string): Promise<bigint | undefined> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    const before = look()?.generation;
     await runCommand('nft', ['-f', '-'], { input: rules });
-    const former = listing;
-    listing = await listGuard();
-    if (listing === former) return listing;
+    const after = look();
+    if (before !== undefined && after?.generation === before + 1) return after.fingerprint;
   }
-  // Somebody keeps changing it: what stands is not known, so that the next look sets it again.
-  return '';
+  return undefined;
 }
 
-/** The guard that stands; empty if there is none. */
-async function listGuard(): Promise<string> {
-  const tables = await Promise.all(
-    ['netdev', 'inet'].map((family) =>
-      runCommand('nft', ['list', 'table', family, GUARD_TABLE], { mayFail: true }),
-    ),
-  );
-  return tables.join('');
+/** What stands; undefined where it cannot be told. */
+function look(): NftState | undefined {
+  try {
+    return nftState(GUARD_TABLE);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Removes the guard, whoever set it. */

@@ -220,4 +220,7 @@ int unix_listen(const char *path);
 int unix_accept(int fd);
 int unix_send_datagram(const char *path, const uint8_t *bytes, size_t length);
 
+/* nft-state.c: the generation of all rules, and what stands of the tables of this name. */
+int nft_state(const char *table, uint32_t *generation, uint64_t *fingerprint);
+
 #endif

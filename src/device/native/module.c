@@ -411,6 +411,25 @@ static napi_value namespace_cookie(napi_env env, napi_callback_info info) {
   return value;
 }
 
+/* nftState(table): { generation: number, fingerprint: bigint } */
+static napi_value state_of_nft(napi_env env, napi_callback_info info) {
+  struct arguments arguments = read_arguments(env, info);
+  char table[MAX_PATH_BYTES];
+  text_at(&arguments, 0, table, sizeof table);
+  if (arguments.failed) return NULL;
+  uint32_t generation;
+  uint64_t fingerprint;
+  int result = nft_state(table, &generation, &fingerprint);
+  if (result < 0) return number(env, result);
+  napi_value state = NULL, value = NULL;
+  napi_create_object(env, &state);
+  napi_create_uint32(env, generation, &value);
+  napi_set_named_property(env, state, "generation", value);
+  napi_create_bigint_uint64(env, fingerprint, &value);
+  napi_set_named_property(env, state, "fingerprint", value);
+  return state;
+}
+
 /* closeFd(fd) */
 static napi_value close_fd(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
@@ -442,6 +461,7 @@ NAPI_MODULE_INIT() {
       {"unixRead", read_unix},    {"unixWrite", write_unix},  {"closeFd", close_fd},
       {"lastStep", step},         {"networkNamespaceCookie", namespace_cookie},
       {"lockNamespace", lock_namespace}, {"namespaceLockHolder", lock_holder},
+      {"nftState", state_of_nft},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;
