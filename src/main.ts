@@ -3,6 +3,7 @@
  * The executable: puts the command line and the control process together. The control process is loaded only by
  * the commands that need it.
  */
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { AuditBody } from './api/schemas/audit.ts';
 import { runCli } from './cli/cli.ts';
@@ -32,19 +33,26 @@ async function takeDownLeftovers(): Promise<boolean> {
 }
 
 async function checkConfig(path: string, strict: boolean): Promise<CheckedConfig> {
-  const [{ loadConfig }, { formatProblem }, { auditConfig }, { checkHost }, { readCredentials }] =
-    await Promise.all([
-      import('./control/config/load.ts'),
-      import('./control/config/errors.ts'),
-      import('./control/audit/audit.ts'),
-      import('./control/check-host.ts'),
-      import('./api/credentials.ts'),
-    ]);
-  const config = loadConfig(path);
+  const [
+    { loadConfig, parseConfig },
+    { formatProblem },
+    { auditConfig },
+    { checkHost },
+    { readCredentials },
+  ] = await Promise.all([
+    import('./control/config/load.ts'),
+    import('./control/config/errors.ts'),
+    import('./control/audit/audit.ts'),
+    import('./control/check-host.ts'),
+    import('./api/credentials.ts'),
+  ]);
+  const config = path === '-' ? parseConfig(readFileSync(0, 'utf8'), 'standard input') : loadConfig(path);
   const { down, notices } = await checkHost(config, strict);
   if (config.api.listen !== null) readCredentials(config.api.listen);
   return {
-    notices: [...config.notices.map(formatProblem), ...notices],
+    file: config.source.file,
+    // What is ambiguous the audit says, and what it means.
+    notices: [...config.notices.filter(({ topic }) => topic !== 'ambiguity').map(formatProblem), ...notices],
     down,
     sites: config.sites.length,
     tunnels: config.sites.reduce((sum, site) => sum + site.tunnels.length, 0),

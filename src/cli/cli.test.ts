@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { EXAMPLE_CONFIG } from '../../test/fixtures/example-gateway.ts';
 import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
-import { homeward, TerminalSession } from '../../test/support/command-line.ts';
+import { homeward, homewardReading, TerminalSession } from '../../test/support/command-line.ts';
 import { stubControl } from '../../test/support/stub-control.ts';
 import { serveApi } from '../api/server.ts';
 import type { ApiHandle } from '../control/daemon.ts';
@@ -37,10 +37,21 @@ after(async () => {
 test('config check: a good file', async () => {
   const { status, stdout } = await homeward(directory, 'config', 'check', good);
   assert.equal(status, 0);
-  assert.match(stdout, /^.*good\.yaml:19:16: sites\.lyon\.prefixes\[0\]: .* ambiguous .*\n/);
+  assert.equal(stdout.match(/ambiguous/g)?.length, 2, 'once with its reason, once in the sum');
+  assert.match(stdout, /^ {2}10\.0\.1\.0\/24 belongs to paris and lyon\. .* ambiguous and dropped/m);
   assert.match(stdout, /good\.yaml is right: 3 sites, 3 tunnels, 1 egress\.\n$/);
   // Wherever this test runs.
   assert.match(stdout, /good\.yaml:25:46: sites\.datacenter\.tunnels\.dc-wg\.device: wg0 does not exist; /);
+});
+
+test('config check: the standard input', async () => {
+  const right = await homewardReading(EXAMPLE_CONFIG, directory, 'config', 'check', '-');
+  assert.equal(right.status, 0);
+  assert.match(right.stdout, /^standard input:25:46: .*dc-wg\.device: wg0 does not exist; /m);
+  assert.match(right.stdout, /^standard input is right: 3 sites, 3 tunnels, 1 egress\.$/m);
+  const wrong = await homewardReading('version: 2\n', directory, 'config', 'check', '-');
+  assert.deepEqual([wrong.status, wrong.stdout], [2, '']);
+  assert.match(wrong.stderr, /^standard input:1:10: version: /);
 });
 
 test('config check: what is missing on this host is wrong in a strict check', async () => {

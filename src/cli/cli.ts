@@ -4,13 +4,32 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
-import { flush, handle, run, settings } from '@oclif/core';
+import { flush, handle, type Interfaces, run, settings } from '@oclif/core';
 import { EXIT_USAGE, exitStatus } from './command.ts';
 import { type CliServices, provideServices } from './services.ts';
 
 /** Runs the command that the arguments name; sets the process's exit status. */
 export async function runCli(services: CliServices, args: readonly string[]): Promise<void> {
   provideServices(services);
+  try {
+    await run(helpFlag(args), oclifOptions());
+    flush();
+  } catch (error) {
+    const unknown = /^command (.+) not found$/.exec((error as Error).message)?.[1];
+    if (unknown !== undefined) {
+      process.exitCode = EXIT_USAGE;
+      process.stderr.write(
+        `${unknown.replaceAll(':', ' ')} is not a command; "homeward --help" lists them\n`,
+      );
+      return;
+    }
+    // oclif's own errors say with what status they end: 2 for wrong usage.
+    await handle(Object.assign(error as Error, { oclif: { exit: exitStatus(error), ...oclifOf(error) } }));
+  }
+}
+
+/** What oclif needs to know of the commands. */
+export function oclifOptions(): Interfaces.LoadOptions {
   // Node strips the types: oclif must not look for a transpiler, nor for compiled files beside the sources.
   settings.enableAutoTranspile = false;
   const root = packageRoot(import.meta.dirname);
@@ -36,21 +55,7 @@ export async function runCli(services: CliServices, args: readonly string[]): Pr
       },
     },
   };
-  try {
-    await run(helpFlag(args), { root, pjson: pjson as never, userPlugins: false });
-    flush();
-  } catch (error) {
-    const unknown = /^command (.+) not found$/.exec((error as Error).message)?.[1];
-    if (unknown !== undefined) {
-      process.exitCode = EXIT_USAGE;
-      process.stderr.write(
-        `${unknown.replaceAll(':', ' ')} is not a command; "homeward --help" lists them\n`,
-      );
-      return;
-    }
-    // oclif's own errors say with what status they end: 2 for wrong usage.
-    await handle(Object.assign(error as Error, { oclif: { exit: exitStatus(error), ...oclifOf(error) } }));
-  }
+  return { root, pjson: pjson as never, userPlugins: false };
 }
 
 /** `homeward help tunnels add` is `homeward tunnels add --help`. */

@@ -89,10 +89,11 @@ function plainMessage(error: Error): string {
 /** Statuses of the API that say that the request or the configuration in it was wrong. */
 const USAGE_STATUSES = [400, 413, 415, 422];
 
-/** The exit status that an error stands for. */
+/** The exit status that an error stands for. A name that the gateway does not know is wrong usage, wherever it stands. */
 export function exitStatus(error: unknown): number {
-  if (error instanceof ApiError && error.status !== undefined && USAGE_STATUSES.includes(error.status)) {
-    return EXIT_USAGE;
+  if (error instanceof ApiError && error.status !== undefined) {
+    const names = error.problem?.code.startsWith('no_such_') === true;
+    if (names || USAGE_STATUSES.includes(error.status)) return EXIT_USAGE;
   }
   const { code, exitStatus: explicit } = error as { code?: unknown; exitStatus?: unknown };
   if (typeof explicit === 'number') return explicit;

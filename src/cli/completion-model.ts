@@ -78,7 +78,6 @@ export function nextWords(
 const NAMES: Readonly<Record<string, NameKind>> = {
   tunnel: 'tunnels',
   'from-tunnel': 'tunnels',
-  from: 'tunnels',
   site: 'sites',
   plugin: 'plugins',
 };

@@ -72,10 +72,10 @@ export function claimant(environment: NodeJS.ProcessEnv = process.env): string {
 }
 
 /** Lines for people about a change that was made, or would be. */
-export function describeApplied(applied: AppliedBody, dryRun: boolean): string[] {
-  const { revision, difference, pending, notices, unapplied } = applied;
+export function describeApplied(change: AppliedBody): string[] {
+  const { applied, revision, difference, pending, notices, unapplied } = change;
   const lines = [...notices, ...describeDifference(difference)];
-  if (dryRun) return [...lines, 'Nothing was changed.'];
+  if (!applied) return [...lines, 'Nothing was changed.'];
   return [
     ...lines,
     ...(unapplied === null ? [] : [`The file had a text that did not run; it is kept in ${unapplied}.`]),

@@ -33,7 +33,7 @@ function flowRow(flow: FlowBody): string[] {
     flow.site,
     endText(flow.protocol, original.source, original.sourcePort),
     endText(flow.protocol, original.destination, original.destinationPort),
-    flow.isTranslated ? endText(flow.protocol, translated.source, translated.sourcePort) : '-',
+    translated === null ? '-' : endText(flow.protocol, translated.source, translated.sourcePort),
     flow.pin,
     flow.egress,
     shortNumber(originator.packets + reply.packets),
@@ -53,7 +53,7 @@ export function flowText(flow: FlowBody): string {
     ['flow', `${flow.id} of site ${flow.site}, ${protocol}`],
     ['state', flow.vouched ? state : `${state}; replies wait for the originator (restart)`],
     ['original', `${tuple(original)}, in ${flow.from}`],
-    ['translated', flow.isTranslated ? `${tuple(translated)}, in ${flow.to}` : `as it is, in ${flow.to}`],
+    ['translated', translated === null ? `as it is, in ${flow.to}` : `${tuple(translated)}, in ${flow.to}`],
     ['comes in by', flow.ingress],
     ['leaves by', flow.egress],
     [

@@ -7,7 +7,9 @@ import type { AuditBody } from '../api/schemas/audit.ts';
 
 /** What `config check` found out. */
 export interface CheckedConfig {
-  /** One line each: legal but worth knowing. */
+  /** What messages call it. */
+  readonly file: string;
+  /** One line each: legal but worth knowing, beside what the audit says. */
   readonly notices: readonly string[];
   /** One line each: why tunnels and egresses would be down on this host. */
   readonly down: readonly string[];
@@ -26,6 +28,7 @@ export interface CliServices {
   /** Cleans up what an instance left that runs no longer. Resolves to false if there was nothing. */
   takeDownLeftovers(): Promise<boolean>;
   /**
+   * @param path `-`: the standard input
    * @param strict whether what is missing on this host is wrong, too
    * @throws an error with code `config_invalid` and a `problems` list if a start would refuse the file; `api_listen` if
    * the API's certificate or tokens cannot be used

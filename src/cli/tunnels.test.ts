@@ -42,6 +42,7 @@ before(async () => {
       const { by, confirmMs, validateOnly: dry } = request;
       edits.push({ text: edit(EXAMPLE_CONFIG), by, confirmMs, dry });
       return {
+        applied: dry !== true,
         revision: null,
         difference: { changes: [], lines: ['tunnels changed'], effect: null, refusal: null },
         pending: null,
@@ -106,7 +107,7 @@ paris-gre  paris  gre   100       eth0    1472  up     12     3000  2900  4
   const show = await homeward(directory, 'tunnels', 'show', 'paris-gre');
   assert.match(show.stdout, /^ends +192\.0\.2\.1 to 198\.51\.100\.10, key 7$/m);
   const missing = await homeward(directory, 'tunnels', 'show', 'berlin', '--json');
-  assert.equal(missing.status, 1);
+  assert.equal(missing.status, 2);
   assert.deepEqual(JSON.parse(missing.stdout), {
     error: { code: 'no_such_tunnel', message: 'there is no tunnel berlin' },
   });

@@ -71,6 +71,9 @@ test('applied, compared, rolled back: live, in the file and in the history', asy
     dry,
     '+ tunnel lyon-two: site lyon, type gre, local 192.0.2.1, remote 192.0.2.7\nNothing was changed.\n',
   );
+  const told = JSON.parse(await gateway.apply(WITH_GRE, '--dry-run', '--json'));
+  assert.deepEqual([told.applied, told.revision, told.pending], [false, null, null]);
+  assert.deepEqual(told.difference.effect, { flows: [], restartsDataPlane: false });
   assert.equal(gateway.file, CONFIG);
   const applied = await gateway.apply(WITH_GRE, '--comment', 'more room');
   assert.match(applied, /^\+ tunnel lyon-two: .*\nRevision 2 runs\.\n$/);
@@ -97,9 +100,9 @@ test('applied, compared, rolled back: live, in the file and in the history', asy
     'device: tun-dc, driver: tun',
     'device: tun-dc, driver: tun, enabled: false',
   );
-  const told = await gateway.apply(edited);
-  assert.match(told, /^Flows of lyon-two end: its site, its type or its endpoints change\.$/m);
-  assert.match(told, /^Flows of dc-tun wait: it is disabled\.$/m);
+  const changed = await gateway.apply(edited);
+  assert.match(changed, /^Flows of lyon-two end: its site, its type or its endpoints change\.$/m);
+  assert.match(changed, /^Flows of dc-tun wait: it is disabled\.$/m);
   assert.deepEqual(await gateway.tunnels(), ['lyon-ic up', 'lyon-two up', 'lyon-gre up', 'dc-tun disabled']);
   assert.equal(
     await gateway.done('config', 'diff', '--from', '1', '--to', '3'),

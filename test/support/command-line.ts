@@ -14,11 +14,32 @@ export interface Outcome {
 
 /** Runs it to its end. `runtimeDirectory` stands for the one of this host. */
 export function homeward(runtimeDirectory: string, ...args: string[]): Promise<Outcome> {
-  const env = environment(runtimeDirectory, { NO_COLOR: '1' });
+  return homewardReading('', runtimeDirectory, ...args);
+}
+
+/** The same with a standard input. */
+export function homewardReading(
+  input: string,
+  runtimeDirectory: string,
+  ...args: string[]
+): Promise<Outcome> {
+  return homewardWith({}, input, runtimeDirectory, ...args);
+}
+
+/** The same with more in its environment. */
+export function homewardWith(
+  extra: NodeJS.ProcessEnv,
+  input: string,
+  runtimeDirectory: string,
+  ...args: string[]
+): Promise<Outcome> {
+  const env = environment(runtimeDirectory, { NO_COLOR: '1', ...extra });
   return new Promise((done) => {
-    execFile(process.execPath, [MAIN, ...args], { env }, (error, stdout, stderr) => {
+    const child = execFile(process.execPath, [MAIN, ...args], { env }, (error, stdout, stderr) => {
       done({ status: error ? Number(error.code) : 0, stdout, stderr });
     });
+    // One that does not read may be gone before it is written.
+    child.stdin!.on('error', () => {}).end(input);
   });
 }
 

@@ -23,7 +23,9 @@ export async function listRoutes(client: ApiClient): Promise<RouteListBody['rout
 export function testRoute(
   client: ApiClient,
   address: string,
-  from: string | undefined,
+  fromTunnel: string | undefined,
 ): Promise<ExplanationBody> {
-  return client.request(explanationSchema, 'GET', '/v1/routes/test', { query: { address, from } });
+  return client.request(explanationSchema, 'GET', '/v1/routes/test', {
+    query: { address, from_tunnel: fromTunnel },
+  });
 }

@@ -40,6 +40,7 @@ export function configRoutes(api: Api): void {
           comment: body.comment,
           confirmMs: body.confirmMs,
           validateOnly,
+          file: body.file,
         }),
       ),
   });
@@ -53,7 +54,9 @@ export function configRoutes(api: Api): void {
     body: diffBodySchema,
     answer: differenceSchema,
     handle: ({ body }, control) =>
-      named(body.file, () => control.configuration.diff(body.from, body.to ?? { text: body.text ?? '' })),
+      named(body.file, () =>
+        control.configuration.diff(body.from, body.to ?? { text: body.text ?? '', file: body.file }),
+      ),
   });
   api.route({
     method: 'POST',

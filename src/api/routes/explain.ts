@@ -58,11 +58,11 @@ export function explainRoutes(api: Api): void {
     summary: 'Where an address leads',
     query: {
       address: addressText,
-      from: nameParameter
+      from_tunnel: nameParameter
         .optional()
         .describe('The tunnel or egress that a flow towards it would come in by.'),
     },
     answer: explanationSchema,
-    handle: ({ query }, control) => control.routes.test(query.address, query.from),
+    handle: ({ query }, control) => control.routes.test(query.address, query.from_tunnel),
   });
 }

@@ -86,9 +86,10 @@ export const differenceSchema = z
 
 export const appliedSchema = z
   .object({
-    revision: revisionSchema.nullable(),
+    applied: z.boolean().describe('False after a dry run: the rest says what would be.'),
+    revision: revisionSchema.nullable().describe('The revision that was made; null: none was.'),
     difference: differenceSchema,
-    pending: pendingSchema.nullable(),
+    pending: pendingSchema.nullable().describe('What waits for its confirmation now.'),
     notices: z.array(z.string()),
     /** Where a text is kept that was in the file and did not run. */
     unapplied: z.string().nullable(),

@@ -41,7 +41,7 @@ export const explanationSchema = z
         destinationPort: z.int(),
       })
       .nullable()
-      .describe('As the other side sees it.'),
+      .describe('As the other side sees it; null: nothing is translated, or it does not leave.'),
     ports: z
       .array(
         z.object({

@@ -10,7 +10,11 @@ import { counted } from '../table.ts';
 const PROGRESS_MS = 500;
 
 interface CaptureOutcome {
-  readonly packets: number;
+  /** By tunnel, filter and so on. */
+  readonly matched: number;
+  /** Of these, those that are in the file. */
+  readonly captured: number;
+  /** And those that are not, because whoever reads was slow. */
   readonly lost: number;
   readonly ended: string;
 }
@@ -99,8 +103,11 @@ forwarded packet is lost for that.`;
     try {
       const parts = await capturePackets(client, query, interrupted.signal);
       const outcome = await this.#write(parts, flags.output, interrupted.signal);
-      const lost = outcome.lost === 0 ? '' : `, ${outcome.lost} lost to the capture`;
-      process.stderr.write(`${counted(outcome.packets, 'packet')} captured${lost}: ${outcome.ended}\n`);
+      const { matched, captured, lost, ended } = outcome;
+      process.stderr.write(`${ended[0]!.toUpperCase()}${ended.slice(1)}.\n`);
+      process.stderr.write(
+        `${counted(matched, 'packet')} matched, ${captured} captured, ${lost} lost because the reader was slow.\n`,
+      );
       return outcome;
     } finally {
       process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
@@ -133,7 +140,8 @@ forwarded packet is lost for that.`;
       if (progress !== undefined) process.stderr.write('\r\u001b[K');
     }
     if (summary.ended !== '') ended = summary.ended;
-    return { packets: summary.packets, lost: summary.lost, ended };
+    const { packets, lost } = summary;
+    return { matched: packets + lost, captured: packets, lost, ended };
   }
 }
 
@@ -148,7 +156,7 @@ function counting(summary: CaptureSummary): (parts: AsyncIterable<Buffer>) => As
 }
 
 function tell({ packets, lost }: CaptureSummary): void {
-  process.stderr.write(`\r\u001b[K${packets} packets${lost === 0 ? '' : `, ${lost} lost`}`);
+  process.stderr.write(`\r\u001b[K${packets} captured${lost === 0 ? '' : `, ${lost} lost`}`);
 }
 
 function amount(

@@ -17,6 +17,8 @@ export interface Problem {
   readonly path: string;
   /** What is wrong, and after a semicolon what would be right. */
   readonly text: string;
+  /** Of a notice that somebody may say at more length: what it is about. */
+  readonly topic?: 'ambiguity';
 }
 
 /** The one line of a problem. */

@@ -17,8 +17,9 @@ export class Findings {
   }
 
   /** Something legal that the user should know. */
-  notice(path: ConfigPath, text: string): void {
-    this.notices.push(this.#finding(path, text));
+  notice(path: ConfigPath, text: string, topic?: Problem['topic']): void {
+    const finding = this.#finding(path, text);
+    this.notices.push(topic === undefined ? finding : { ...finding, topic });
   }
 
   /** @throws ConfigError with every problem so far, if there is one. */

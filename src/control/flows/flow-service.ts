@@ -90,21 +90,29 @@ export class FlowService {
     return flow;
   }
 
-  /** How many flows a query picks now. */
+  /**
+   * How many flows a query picks now.
+   *
+   * @throws RequestError as {@link list}; `no_such_flow` for an id without its flow
+   */
   async count(query: FlowQuery): Promise<number> {
     const { plan, memory } = this.#ready();
     const test = flowTest(conditionsOf(query, plan, memory.plugins ?? []));
-    return (await listRecords(memory, test, { limit: 0, after: -1, order: 'newest' })).matched;
+    const { matched } = await listRecords(memory, test, { limit: 0, after: -1, order: 'newest' });
+    if (matched === 0 && query.id !== undefined) throw noSuchFlow(query.id);
+    return matched;
   }
 
   /**
    * Ends flows; resolves to their number. Their tuples stay held, as after any end.
    *
-   * @throws RequestError as {@link list}; DataPlaneGoneError
+   * @throws RequestError as {@link count}; DataPlaneGoneError
    */
   async flush(query: FlowQuery): Promise<number> {
     const { plan, memory } = this.#ready();
-    return this.#source.flush(conditionsOf(query, plan, memory.plugins ?? []));
+    const ended = await this.#source.flush(conditionsOf(query, plan, memory.plugins ?? []));
+    if (ended === 0 && query.id !== undefined) throw noSuchFlow(query.id);
+    return ended;
   }
 
   /**

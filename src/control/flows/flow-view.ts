@@ -69,9 +69,8 @@ export interface FlowView {
   readonly to: string;
   /** As the originator sends it. */
   readonly original: FlowTuple;
-  /** As the responder sees it. */
-  readonly translated: FlowTuple;
-  readonly isTranslated: boolean;
+  /** As the responder sees it, where that differs; null: it leaves as it is. */
+  readonly translated: FlowTuple | null;
   /** Where the originator's packets come in. */
   readonly ingress: string;
   /** Where they leave. */
@@ -155,8 +154,7 @@ export class FlowViewer {
       from: from?.name ?? '?',
       to: to?.name ?? '?',
       original,
-      translated,
-      isTranslated: !isSameTuple(original, translated),
+      translated: isSameTuple(original, translated) ? null : translated,
       ingress: this.#portName(words[SHARED_INGRESS]!),
       egress: this.#portName(words[DIRECTION_EGRESS]!),
       pin: this.#portName(words[DIRECTION_WORDS + DIRECTION_EGRESS]!),

@@ -32,12 +32,17 @@ export interface ChangeRequest {
   readonly confirmMs?: number | undefined;
   /** Check, and tell what would change. */
   readonly validateOnly?: boolean;
+  /** What whoever asks calls the text; default: the gateway's own file. */
+  readonly file?: string | undefined;
 }
 
 export interface Applied {
-  /** The revision that runs now; null: there is no history. */
+  /** False: it was only checked, and the rest says what would be. */
+  readonly applied: boolean;
+  /** The revision that was made; null: none was. */
   readonly revision: Revision | null;
   readonly difference: Difference;
+  /** What waits for its confirmation now; null: nothing does, or nothing was made. */
   readonly pending: PendingView | null;
   /** What is legal but worth knowing, one line each. */
   readonly notices: readonly string[];

@@ -134,8 +134,17 @@ test('what cannot be applied changes nothing', async (t) => {
   host.gateway.failure = new Error('the data plane refuses');
   await assert.rejects(host.apply(TWO), /refuses/);
   host.gateway.failure = undefined;
-  const dry = await host.configuration.apply(TWO, { ...BY, validateOnly: true });
+  const dry = await host.configuration.apply(TWO, { ...BY, confirmMs: 60_000, validateOnly: true });
+  assert.deepEqual(dry, {
+    applied: false,
+    revision: null,
+    difference: dry.difference,
+    pending: null,
+    notices: [],
+    unapplied: null,
+  });
   assert.deepEqual(dry.difference.lines, ['~ option gateway.name one -> two']);
+  assert.deepEqual(dry.difference.effect, NO_EFFECT);
   assert.deepEqual([host.file, host.gateway.ran, host.revisions()], [ONE, [], ['1 found']]);
   assert.equal(host.configuration.show().text, ONE);
 
@@ -145,6 +154,23 @@ test('what cannot be applied changes nothing', async (t) => {
   await assert.rejects(host.apply(TWO), { code: 'history_unwritable' });
   assert.deepEqual([host.file, host.gateway.ran], [ONE, ['two', 'one']]);
   assert.equal(host.configuration.show().text, ONE);
+});
+
+test('notices name the file that was given', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  const tunnel = (name: string): string => `[ { name: ${name}-tun, type: device, device: ${name} } ]`;
+  const site = (name: string): string =>
+    `  - { name: ${name}, prefixes: [10.0.0.0/8], tunnels: ${tunnel(name)} }\n`;
+  const text = `version: 1\nsites:\n${site('a')}${site('b')}`;
+  for (const [file, named] of [
+    ['new.yaml', 'new.yaml'],
+    [undefined, host.path],
+  ] as const) {
+    const { notices } = await host.configuration.apply(text, { ...BY, file, validateOnly: true });
+    assert.match(notices.join(), /^\S+:4:27: sites\.b\.prefixes\[0\]: 10\.0\.0\.0\/8 is ambiguous/);
+    assert.ok(notices[0]!.startsWith(`${named}:`), notices[0]);
+  }
 });
 
 test('without confirmation it goes back by itself', async (t) => {

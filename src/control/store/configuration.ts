@@ -123,9 +123,12 @@ export class Configuration {
    *
    * @throws RequestError, ConfigError
    */
-  async diff(from: number | undefined, to: number | { readonly text: string }): Promise<Difference> {
+  async diff(
+    from: number | undefined,
+    to: number | { readonly text: string; readonly file?: string | undefined },
+  ): Promise<Difference> {
     const before = from === undefined ? this.#running : this.#load(from);
-    const after = typeof to === 'number' ? this.#load(to) : readConfig(to.text, this.#path);
+    const after = typeof to === 'number' ? this.#load(to) : readConfig(to.text, to.file ?? this.#path);
     if (from !== undefined) return difference(before, after, null);
     try {
       return difference(before, after, await this.#gateway.preview(after.config));
@@ -209,10 +212,11 @@ export class Configuration {
     if (request.validateOnly) {
       const effect = await this.#gateway.preview(next.config);
       return {
-        revision: this.show().revision,
+        applied: false,
+        revision: null,
         difference: difference(former, next, effect),
-        pending: this.#pending(),
-        notices: next.config.notices.map(formatProblem),
+        pending: null,
+        notices: noticesOf(next, request.file),
         unapplied: null,
       };
     }
@@ -252,10 +256,11 @@ export class Configuration {
       summary: summaryOf(done).join('\n'),
     });
     return {
+      applied: true,
       revision,
       difference: done,
       pending: this.#pending(),
-      notices: next.config.notices.map(formatProblem),
+      notices: noticesOf(next, request.file),
       unapplied,
     };
   }
@@ -438,6 +443,11 @@ export class Configuration {
     this.#work = done.catch(() => {});
     return done;
   }
+}
+
+/** Notices with the name that whoever asks knows the text by: what runs has the name of the gateway's own file. */
+function noticesOf({ config }: LoadedConfig, file: string | undefined): string[] {
+  return config.notices.map((notice) => formatProblem(file === undefined ? notice : { ...notice, file }));
 }
 
 /** A former text, which another version of homeward may have taken. */

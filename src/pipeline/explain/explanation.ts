@@ -99,7 +99,7 @@ export interface Explanation {
   readonly egress: string | null;
   /** Where replies go. */
   readonly pin: string | null;
-  /** As the other side sees it; null if it does not leave. */
+  /** As the other side sees it; null if nothing is translated, or it does not leave. */
   readonly translated: ExplainedTuple | null;
   /** Of a route: the ports that lead there. */
   readonly ports: readonly ExplainedPort[];

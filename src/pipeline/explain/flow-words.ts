@@ -24,7 +24,15 @@ import { DROP, DROP_REASON_NAMES } from '../../plugin/drop-reasons.ts';
 import { otherEgress } from '../flow-egress.ts';
 import type { ExplainerParts } from './explain.ts';
 import type { Explanation, ExplanationStage, ExplanationStep } from './explanation.ts';
-import { listed, protocolWord, reversedTuple, tupleOf, tupleWords, type Words } from './words.ts';
+import {
+  listed,
+  protocolWord,
+  reversedTuple,
+  translatedTuple,
+  tupleOf,
+  tupleWords,
+  type Words,
+} from './words.ts';
 
 const DIRECTION_NAMES = ['originator', 'responder'] as const;
 
@@ -85,7 +93,7 @@ export class FlowWords {
       ingress: direction === ORIGINATOR ? this.#words.port(words[base + SHARED_INGRESS]! & 0xffff) : null,
       egress: egress < 0 ? null : this.#words.port(egress),
       pin: pin < 0 ? null : this.#words.port(pin),
-      translated: reason === 0 ? reversedTuple(tupleOf(other)) : null,
+      translated: reason === 0 ? translatedTuple(tupleOf(own), reversedTuple(tupleOf(other))) : null,
       ports: [],
       steps,
     };

@@ -21,7 +21,7 @@ import type { ExplainerParts } from './explain.ts';
 import type { Explanation } from './explanation.ts';
 import { choiceWords, portsOf, routeAnswer } from './route-words.ts';
 import type { Steps } from './steps.ts';
-import { protocolWord, reversedTuple, tupleOf, tupleWords, type Words } from './words.ts';
+import { protocolWord, reversedTuple, translatedTuple, tupleOf, tupleWords, type Words } from './words.ts';
 
 export class NewFlowWords {
   readonly #parts: ExplainerParts;
@@ -189,14 +189,14 @@ export class NewFlowWords {
   #translated(view: PacketView, nowMs: number): Explanation | undefined {
     const { draft, originator, reply } = this.#setup.proposal;
     const refused = this.#setup.translate(view, false, nowMs);
-    const before = tupleWords(tupleOf(originator), view.protocol);
+    const inside = tupleOf(originator);
     if (refused !== 0) {
       const site = this.#words.spaceOfKind(draft.originatorSpace);
       return this.#steps.refuse('translation', refused, `For ${site}: ${DROP_REASON_TEXTS[refused]}`);
     }
     const outside = reversedTuple(tupleOf(reply));
-    const after = tupleWords(outside, view.protocol);
-    this.#steps.set({ translated: outside });
+    const [before, after] = [tupleWords(inside, view.protocol), tupleWords(outside, view.protocol)];
+    this.#steps.set({ translated: translatedTuple(inside, outside) });
     this.#steps.pass('translation', `${this.#translationText(view, before, after)}`);
     return undefined;
   }

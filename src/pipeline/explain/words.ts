@@ -74,6 +74,16 @@ export function reversedTuple({
   };
 }
 
+/** The tuple behind a translation; null where it is the one before. */
+export function translatedTuple(before: ExplainedTuple, after: ExplainedTuple): ExplainedTuple | null {
+  const isSame =
+    before.source === after.source &&
+    before.destination === after.destination &&
+    before.sourcePort === after.sourcePort &&
+    before.destinationPort === after.destinationPort;
+  return isSame ? null : after;
+}
+
 /** `10.0.0.1:80 to [2001:db8::1]:53`; without ports where there are none. */
 export function tupleWords(tuple: ExplainedTuple, protocol: number): string {
   const end = (address: string, port: number): string => {

@@ -24,7 +24,7 @@ packet. The text also becomes the gateway's configuration file.`;
     const client = await this.connect(flags);
     const body = { ...readConfigText(args.file), ...changeMembers(flags) };
     const applied = await applyConfig(client, body, flags['dry-run']);
-    for (const line of describeApplied(applied, flags['dry-run'])) this.log(line);
+    for (const line of describeApplied(applied)) this.log(line);
     return applied;
   }
 }

@@ -14,12 +14,13 @@ Says also which addresses several sites declare, as "homeward audit" does of wha
   static override examples = [
     '<%= config.bin %> config check /etc/homeward/homeward.yaml',
     '<%= config.bin %> config check --strict /etc/homeward/homeward.yaml',
+    'ssh admin@host cat new.yaml | <%= config.bin %> config check -',
   ];
   static override flags = {
     strict: Flags.boolean({ summary: 'What is missing on this host is refused, too, as by "run --strict".' }),
   };
   static override args = {
-    file: Args.string({ required: true, description: 'The configuration.' }),
+    file: Args.string({ required: true, description: 'The configuration; - is the standard input.' }),
   };
 
   async run(): Promise<{ ok: true } & CheckedConfig> {
@@ -34,7 +35,7 @@ Says also which addresses several sites declare, as "homeward audit" does of wha
       counted(tunnels, 'tunnel'),
       counted(egresses, 'egress', 'egresses'),
     ];
-    this.log(`${args.file} is right: ${found.join(', ')}.`);
+    this.log(`${checked.file} is right: ${found.join(', ')}.`);
     return { ok: true, ...checked };
   }
 }

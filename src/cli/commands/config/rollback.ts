@@ -25,7 +25,7 @@ export default class ConfigRollback extends HomewardCommand {
     const client = await this.connect(flags);
     const body = { revision: revisionNumber(args.revision), ...changeMembers(flags) };
     const applied = await rollbackConfig(client, body, flags['dry-run']);
-    for (const line of describeApplied(applied, flags['dry-run'])) this.log(line);
+    for (const line of describeApplied(applied)) this.log(line);
     return applied;
   }
 }

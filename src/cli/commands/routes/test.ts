@@ -8,21 +8,24 @@ import { table } from '../../table.ts';
 export default class RoutesTest extends HomewardCommand {
   static override summary = 'Say where an address leads, and why.';
   static override description =
-    `For a new flow that comes in by the tunnel --from; without it, for anybody who does not declare
-the address. "flows explain --from-tunnel" says the rest: plugins, translation, budgets.`;
+    `For a new flow that comes in by --from-tunnel; without it, for anybody who does not declare the
+address. "flows explain --from-tunnel" says the rest: plugins, translation, budgets.`;
   static override examples = [
-    '<%= config.bin %> routes test 10.50.0.9 --from paris-gre',
+    '<%= config.bin %> routes test 10.50.0.9 --from-tunnel paris-gre',
     '<%= config.bin %> routes test 2001:db8::1',
   ];
   static override args = { address: Args.string({ required: true, description: 'IPv4 or IPv6.' }) };
   static override flags = {
     ...CONNECTION_FLAGS,
-    from: Flags.string({ summary: 'The tunnel or egress that the flow comes in by.', helpValue: 'NAME' }),
+    'from-tunnel': Flags.string({
+      summary: 'The tunnel or egress that the flow comes in by.',
+      helpValue: 'NAME',
+    }),
   };
 
   async run(): Promise<ExplanationBody> {
     const { args, flags } = await this.parse(RoutesTest);
-    const explanation = await testRoute(await this.connect(flags), args.address, flags.from);
+    const explanation = await testRoute(await this.connect(flags), args.address, flags['from-tunnel']);
     this.log(explanationText({ ...explanation, pin: null }));
     const rows = explanation.ports.map(({ name, priority, isUp, isCandidate }) => [
       name,

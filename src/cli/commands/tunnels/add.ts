@@ -66,7 +66,7 @@ no other tunnel loses a packet. For keys that have no flag here, edit the file a
       ...changeMembers(flags),
     };
     const applied = await addTunnel(await this.connect(flags), body, flags['dry-run']);
-    for (const line of describeApplied(applied, flags['dry-run'])) this.log(line);
+    for (const line of describeApplied(applied)) this.log(line);
     return applied;
   }
 

@@ -23,7 +23,7 @@ towards the site take its other tunnels.`;
       changeMembers(flags),
       flags['dry-run'],
     );
-    for (const line of describeApplied(applied, flags['dry-run'])) this.log(line);
+    for (const line of describeApplied(applied)) this.log(line);
     return applied;
   }
 }

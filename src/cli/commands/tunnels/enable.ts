@@ -15,7 +15,7 @@ export default class TunnelsEnable extends HomewardCommand {
     const { args, flags } = await this.parse(TunnelsEnable);
     const client = await this.connect(flags);
     const applied = await switchTunnel(client, args.tunnel, 'enable', changeMembers(flags), flags['dry-run']);
-    for (const line of describeApplied(applied, flags['dry-run'])) this.log(line);
+    for (const line of describeApplied(applied)) this.log(line);
     return applied;
   }
 }

@@ -23,7 +23,7 @@ export default class TunnelsRemove extends HomewardCommand {
     const dryRun = flags['dry-run'];
     const client = await this.connect(flags);
     const applied = await removeTunnel(client, args.tunnel, flags['with-site'], changeMembers(flags), dryRun);
-    for (const line of describeApplied(applied, dryRun)) this.log(line);
+    for (const line of describeApplied(applied)) this.log(line);
     return applied;
   }
 }

@@ -35,6 +35,7 @@ export function checkAmbiguity(document: ConfigDocument, findings: Findings): vo
       findings.notice(
         ['sites', siteAt, 'prefixes', at],
         `${declaration.text} is ambiguous with ${names.join(', ')}; new flows towards it are dropped unless a route names the site`,
+        'ambiguity',
       );
     });
     earlier.push(...own);
