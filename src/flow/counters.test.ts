@@ -120,7 +120,11 @@ test('clearing a port leaves its neighbours alone', () => {
     counters.countIn(port, 1);
     counters.values[counters.portSlot(port, PORT_SEQUENCE)] = port;
   }
-  counters.clearPort(7);
+  counters.claimPort(7, 3);
+  assert.equal(counters.port(7, PORT_PACKETS_IN), 1, 'counted before anybody said for whom');
+  counters.claimPort(7, 3);
+  assert.equal(counters.port(7, PORT_PACKETS_IN), 1);
+  counters.claimPort(7, 4);
   assert.equal(counters.port(7, PORT_SEQUENCE), 7, 'kept: it is the other end that it belongs to');
   assert.equal(counters.port(7, PORT_FLOWS_LIVE), 0);
   assert.equal(counters.port(7, PORT_PACKETS_IN), 0);

@@ -64,6 +64,11 @@ export const PORT_REPINS = 6;
 /** 1 while packets may leave by the port, else 0: a gauge, brought up to date once a second. */
 export const PORT_UP = 7;
 /**
+ * No counter: the generation of the port that the others were counted for, 0 while nobody has said. It lies here
+ * because the port may become another one while no data plane runs.
+ */
+const PORT_GENERATION = PORT_ROOM - 2;
+/**
  * No counter, but kept beside them because it must outlive the data plane as they do: what a GRE tunnel sends next
  * (`pipeline/link/sent-sequence.ts`). The last of the port's room.
  */
@@ -239,10 +244,16 @@ export class Counters {
     return blockOf(port) + counter;
   }
 
-  /** Zeroes a port's counters: its slot now means another tunnel. {@link PORT_SEQUENCE} says itself whose it is. */
-  clearPort(port: number): void {
+  /**
+   * Says which generation a port has now. Its counters begin anew if they were another one's: the slot means another
+   * tunnel then. {@link PORT_SEQUENCE} says itself whose it is.
+   */
+  claimPort(port: number, generation: number): void {
     const at = blockOf(port);
-    this.values.fill(0, at, at + PORT_SEQUENCE);
+    const before = this.values[at + PORT_GENERATION];
+    this.values[at + PORT_GENERATION] = generation;
+    if (before === generation || before === 0) return;
+    this.values.fill(0, at, at + PORT_GENERATION);
     this.values.fill(0, at + PORT_ROOM, at + BLOCK);
   }
 }

@@ -255,10 +255,7 @@ export class Assembly {
     this.renamePlugins(nowMs);
     this.endOrphans(new Set(change.ended), nowMs);
     this.forgetFragments(before);
-    for (const { index, generation } of plan.ports) {
-      // Whoever had the slot before, in whichever plan, another one has it now.
-      if (before.get(index)?.generation !== generation) this.counters.clearPort(index);
-    }
+    for (const { index, generation } of plan.ports) this.counters.claimPort(index, generation);
     this.counters.add(COUNTER.plans_applied, 1);
   }
 

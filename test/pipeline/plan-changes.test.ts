@@ -1,7 +1,7 @@
 /** What a new plan changes for flows that exist, and what it must not. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { PORT_PACKETS_IN } from '../../src/flow/counters.ts';
+import { PORT_FLOWS_LIVE, PORT_PACKETS_IN, PORT_PACKETS_OUT } from '../../src/flow/counters.ts';
 import { FlowMemory } from '../../src/flow/flow-memory.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
 import { PACKET_DONE, PACKET_DROP, PACKET_PASS, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
@@ -66,6 +66,35 @@ describe('plugins of a flow, when the list of plugins changes', () => {
     gateway.assembly.apply(gateway.plan, [bystander('other'), returnRouting()], gateway.nowMs);
     assert.equal(gateway.send('paris', REQUEST).length, 1);
     assert.equal(watched.seen, 1);
+  });
+});
+
+describe('a tunnel that becomes another one', () => {
+  const changed: MemoryGatewayOptions = {
+    sites: [
+      { name: 'paris', prefixes: ['10.0.1.0/24'], tunnels: [{ name: 'paris', generation: 2 }] },
+      { name: 'datacenter', prefixes: ['10.50.0.0/16'] },
+    ],
+  };
+
+  it('counts anew, and the others go on', () => {
+    const gateway = new MemoryGateway(lab);
+    gateway.send('paris', REQUEST);
+    const { counters } = gateway.assembly;
+    assert.deepEqual([counters.port(1, PORT_PACKETS_IN), counters.port(2, PORT_PACKETS_OUT)], [1, 1]);
+    gateway.reconfigure(changed);
+    assert.deepEqual([counters.port(1, PORT_PACKETS_IN), counters.port(2, PORT_PACKETS_OUT)], [0, 1]);
+  });
+
+  it('counts anew if it became so while no data plane ran', () => {
+    const first = new MemoryGateway(lab);
+    first.send('paris', REQUEST);
+    const again = new MemoryGateway({ ...lab, memory: first.buffer, nowMs: first.nowMs + 500 });
+    assert.equal(again.assembly.counters.port(1, PORT_PACKETS_IN), 1, 'the same tunnel');
+    const other = new MemoryGateway({ ...changed, memory: first.buffer, nowMs: first.nowMs + 1000 });
+    const { counters } = other.assembly;
+    assert.deepEqual([counters.port(1, PORT_PACKETS_IN), counters.port(2, PORT_PACKETS_OUT)], [0, 1]);
+    assert.equal(counters.port(1, PORT_FLOWS_LIVE), 0);
   });
 });
 
