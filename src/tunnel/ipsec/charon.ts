@@ -1,0 +1,240 @@
+/**
+ * strongSwan's IKE daemon (`charon-systemd`) as a child: with a directory, a configuration and a VICI socket of its own,
+ * started anew when it ends, gone when we are.
+ *
+ * ```
+ *  stopped -- start --> preparing -- spawned --> starting -- socket there, `attach` done --> running
+ *                           ^                       |                                          |
+ *                           +---- after a while ----+------------------ it ended --------------+
+ * ```
+ *
+ * Nothing of the host's strongSwan is read: no `/etc/strongswan.conf`, no `/etc/swanctl`, no journal.
+ *
+ * Neighbours: `reconciler.ts` talks to it; `user-space.ts`, `kernel.ts` say what stands around it.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { IpsecLog } from './host-tools.ts';
+
+export const CHARON_PATH = '/usr/sbin/charon-systemd';
+
+const FIRST_RETRY_MS = 500;
+const MAX_RETRY_MS = 10_000;
+/** A daemon that ran so long has not failed at its start: the next one comes at once. */
+const STABLE_MS = 30_000;
+const SOCKET_TIMEOUT_MS = 15_000;
+const STOP_TIMEOUT_MS = 2_000;
+const POLL_MS = 20;
+
+/** What it may use, if it is there; names of plugins. `kernel-libipsec` stands in front of `kernel-netlink`. */
+const PLUGINS =
+  'random nonce aesni aes sha1 sha2 hmac xcbc cmac gcm ccm ctr chapoly curve25519 kdf openssl ' +
+  'pem pkcs1 pkcs8 x509 pubkey constraints revocation';
+
+export interface CharonOptions {
+  /** For its files; made, and removed at the end. */
+  readonly directory: string;
+  /** What it is started by, such as `ip netns exec NAME`. */
+  readonly command: readonly string[];
+  /** ESP in the daemon itself, by a TUN device (`kernel-libipsec`), instead of the kernel's. */
+  readonly userSpace: boolean;
+  /** For log lines: which tunnel's, if it has only one. */
+  readonly label: string;
+  readonly log: IpsecLog;
+  /** Before each start. */
+  readonly prepare: () => Promise<void>;
+  /** After each start, when it listens. */
+  readonly attach: () => Promise<void>;
+  /** It runs. */
+  readonly onRunning: () => void;
+  /** It does not run (any more), and why. */
+  readonly onDown: (reason: string) => void;
+}
+
+export class Charon {
+  readonly socketPath: string;
+  readonly #options: CharonOptions;
+  readonly #configPath: string;
+  #process: ChildProcess | undefined;
+  #stopped = false;
+  #retry: NodeJS.Timeout | undefined;
+  #retryMs = FIRST_RETRY_MS;
+  #starting: Promise<void> = Promise.resolve();
+  #restarts = 0;
+
+  constructor(options: CharonOptions) {
+    this.#options = options;
+    this.socketPath = join(options.directory, 'vici');
+    this.#configPath = join(options.directory, 'strongswan.conf');
+  }
+
+  /** Pid of the daemon; undefined while it does not run. */
+  get pid(): number | undefined {
+    return this.#process?.pid;
+  }
+
+  get restarts(): number {
+    return this.#restarts;
+  }
+
+  /** Starts it, and keeps it running until {@link stop}. Says by the callbacks how it goes. */
+  start(): void {
+    this.#starting = this.#start();
+  }
+
+  /** Ends it: orderly, so that peers are told, unless that takes too long. Resolves when it is gone. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#retry);
+    await this.#starting;
+    await this.#end();
+    rmSync(this.#options.directory, { recursive: true, force: true });
+  }
+
+  async #start(): Promise<void> {
+    const { directory, prepare, attach, onRunning } = this.#options;
+    const startedAt = performance.now();
+    try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 });
+      rmSync(this.socketPath, { force: true });
+      writeFileSync(this.#configPath, charonConfiguration(this.socketPath, this.#options.userSpace), {
+        mode: 0o600,
+      });
+      await prepare();
+      if (this.#stopped) return;
+      const child = this.#spawn();
+      const ended = new Promise<string>((resolve) => {
+        child.once('error', (error) => resolve(`the IKE daemon cannot be started: ${error.message}`));
+        child.once('close', (status, signal) =>
+          resolve(`the IKE daemon has ended (${signal ?? `status ${status}`})`),
+        );
+      });
+      await this.#listens(child);
+      await attach();
+      void ended.then((reason) => {
+        if (performance.now() - startedAt > STABLE_MS) this.#retryMs = FIRST_RETRY_MS;
+        this.#again(reason);
+      });
+      if (!this.#stopped && this.#process === child && child.exitCode === null) onRunning();
+    } catch (error) {
+      await this.#end();
+      this.#again((error as Error).message);
+    }
+  }
+
+  #spawn(): ChildProcess {
+    const { command, label, log } = this.#options;
+    // Should this process be killed, the kernel kills the daemon: nobody would look after it.
+    const [program, ...args] = ['setpriv', '--pdeathsig', 'KILL', ...command, CHARON_PATH];
+    const child = spawn(program!, args, {
+      detached: true,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      // Not the notification socket of our own service, nor anything else that is not the daemon's.
+      env: { PATH: process.env.PATH, STRONGSWAN_CONF: this.#configPath },
+    });
+    this.#process = child;
+    for (const stream of [child.stdout!, child.stderr!]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        log('debug', { process: 'charon', ...(label === '' ? {} : { tunnel: label }) }, line);
+      });
+    }
+    child.once('close', () => {
+      if (this.#process === child) this.#process = undefined;
+    });
+    child.once('error', () => {
+      if (this.#process === child) this.#process = undefined;
+    });
+    return child;
+  }
+
+  async #listens(child: ChildProcess): Promise<void> {
+    const deadline = performance.now() + SOCKET_TIMEOUT_MS;
+    while (!existsSync(this.socketPath)) {
+      if (this.#stopped) throw new Error('it is not wanted any more');
+      if (this.#process !== child) throw new Error('the IKE daemon has ended at its start');
+      if (performance.now() > deadline) throw new Error('the IKE daemon does not listen');
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  }
+
+  async #end(): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once('close', resolve));
+    child.kill('SIGTERM');
+    const killer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    await gone;
+    clearTimeout(killer);
+  }
+
+  #again(reason: string): void {
+    if (this.#stopped) return;
+    this.#restarts++;
+    this.#options.onDown(reason);
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => {
+      if (!this.#stopped) this.start();
+    }, this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+  }
+}
+
+/**
+ * The daemon's `strongswan.conf`. A value ends with its line.
+ *
+ * A peer that does not answer is given up after three repetitions, a second apart: with the DPD interval of two
+ * seconds that a tunnel has by default, within five.
+ */
+export function charonConfiguration(socketPath: string, userSpace: boolean): string {
+  const kernel = userSpace ? 'kernel-libipsec kernel-netlink' : 'kernel-netlink';
+  return `charon-systemd {
+  load_modular = no
+  load = ${PLUGINS} ${kernel} socket-default vici
+  # Routes are the pipeline's.
+  install_routes = no
+  install_virtual_ip = no
+  retransmit_timeout = 1.0
+  retransmit_base = 1.0
+  retransmit_tries = 3
+  # Attempts of peers that never end must not keep others out for long.
+  half_open_timeout = 10
+  plugins {
+    vici {
+      socket = unix://${socketPath}
+    }
+${
+  userSpace
+    ? `    kernel-libipsec {
+      allow_peer_ts = yes
+    }
+    kernel-netlink {
+      # No packet has this mark: the routes that kernel-libipsec makes lead nobody anywhere.
+      fwmark = 0xdead
+    }
+`
+    : ''
+}  }
+  journal {
+    default = -1
+  }
+  syslog {
+    daemon {
+      default = -1
+    }
+    auth {
+      default = -1
+    }
+  }
+  filelog {
+    stderr {
+      # Level 4 would print keys.
+      default = 1
+      ike_name = yes
+      flush_line = yes
+    }
+  }
+}
+`;
+}

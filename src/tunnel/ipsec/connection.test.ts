@@ -1,0 +1,79 @@
+/** What is sent to the daemon is taken by a real one. */
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Charon, charonObstacle } from '../../../test/support/charon.ts';
+import { eventually, NetworkNamespace } from '../../../test/support/network-namespace.ts';
+import { ViciClient } from '../../vici/client.ts';
+import {
+  connectionMessage,
+  connectionName,
+  type IpsecTunnel,
+  secretRequest,
+  tunnelOfConnection,
+} from './connection.ts';
+import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
+
+const TUNNEL: IpsecTunnel = {
+  name: 'paris-ipsec',
+  local: '192.0.2.1',
+  remote: null,
+  localId: 'gw.example',
+  remoteId: 'paris.example',
+  ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
+  espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
+  ikeRekeyMs: 14_400_000,
+  childRekeyMs: 3_600_000,
+  dpdMs: 2000,
+  replayProtection: true,
+  start: 'both',
+  interfaceId: 7,
+};
+const PSK = { kind: 'psk', secret: Buffer.from('secret') } as const;
+
+it('knows its own connections', () => {
+  assert.equal(tunnelOfConnection(connectionName('paris')), 'paris');
+  assert.equal(tunnelOfConnection('net'), undefined);
+});
+
+const skip = charonObstacle();
+describe('messages for charon', skip === undefined ? {} : { skip }, () => {
+  let namespace: NetworkNamespace;
+  let charon: Charon;
+  let client: ViciClient;
+
+  before(async () => {
+    namespace = new NetworkNamespace();
+    charon = new Charon(namespace);
+    await charon.start();
+    client = new ViciClient({ socketPath: charon.socketPath });
+    client.start();
+    await eventually('the client is up', () => client.state === 'up');
+  });
+  after(async () => {
+    client?.stop();
+    await charon?.remove();
+    await namespace?.remove();
+  });
+
+  it('are taken', async () => {
+    for (const tunnel of [
+      TUNNEL,
+      {
+        ...TUNNEL,
+        remote: '192.0.2.2',
+        start: 'respond',
+        replayProtection: false,
+        interfaceId: null,
+      } as const,
+    ]) {
+      const [command, secret] = secretRequest(tunnel, PSK);
+      await client.request(command, secret);
+      await client.request('load-conn', connectionMessage(tunnel, PSK));
+      const [loaded] = await client.connections();
+      assert.equal(loaded!.name, 'homeward-paris-ipsec');
+      assert.deepEqual(loaded!.remoteAddresses, [tunnel.remote ?? '%any']);
+      assert.deepEqual(loaded!.children[0]!.localTrafficSelectors, ['0.0.0.0/0', '::/0']);
+      assert.equal(loaded!.rekeySeconds, 14_400);
+    }
+  });
+});

@@ -1,0 +1,43 @@
+/**
+ * What the drivers of `ipsec` tunnels have in common, for whoever runs tunnels.
+ *
+ * | driver | ESP by | daemons | device |
+ * | --- | --- | --- | --- |
+ * | `xfrm` (`kernel.ts`) | the kernel | one for all | an XFRM interface for each tunnel |
+ * | `libipsec` (`user-space.ts`) | the daemon | one for each tunnel, in a namespace of its own | the daemon's TUN device |
+ *
+ * A driver keeps trying for ever and never throws; what is wrong is in the tunnel's status.
+ */
+import type { IkeSa } from '../../vici/views.ts';
+import type { IpsecLog, RunTool } from './host-tools.ts';
+import type { WantedTunnel } from './reconciler.ts';
+import type { IpsecTunnelStatus } from './tunnel-state.ts';
+import type { UplinkPath } from './user-space-host.ts';
+
+/** A tunnel with the way to its peer. */
+export interface DrivenTunnel extends WantedTunnel {
+  /** Where its packets leave; a sentence if they cannot. */
+  readonly path: UplinkPath | string;
+}
+
+export interface IpsecDriverOptions {
+  /** For the daemons' files. */
+  readonly directory: string;
+  /** Tells gateways on one host apart. */
+  readonly instance: string;
+  readonly run: RunTool;
+  readonly log: IpsecLog;
+  /** A tunnel came into another state. */
+  readonly onState: (tunnel: string, status: IpsecTunnelStatus, former: IpsecTunnelStatus) => void;
+}
+
+export interface IpsecDriver {
+  /** Says which tunnels there are from now on; resolves when those that are gone have left nothing. */
+  apply(tunnels: readonly DrivenTunnel[]): Promise<void>;
+  /** undefined: no such tunnel. */
+  status(tunnel: string): IpsecTunnelStatus | undefined;
+  /** SAs of a tunnel, as they were last seen. */
+  sas(tunnel: string): readonly IkeSa[];
+  /** Ends everything; nothing is left on the host. */
+  stop(): Promise<void>;
+}

@@ -1,0 +1,168 @@
+/** The libipsec driver against plain strongSwan: packets pass, and what fails comes back by itself. */
+import assert from 'node:assert/strict';
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { IpsecPeer, ipsecObstacle } from '../../../test/support/ipsec-peer.ts';
+import { eventually, NetworkNamespace } from '../../../test/support/network-namespace.ts';
+import { inOwnNamespace } from '../../../test/support/own-namespace.ts';
+import type { IpsecTunnel } from './connection.ts';
+import type { DrivenTunnel } from './driver.ts';
+import type { RunTool } from './host-tools.ts';
+import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
+import type { IpsecTunnelStatus } from './tunnel-state.ts';
+import { UserSpaceDriver } from './user-space.ts';
+import { STEERING_TABLE, userSpaceNames } from './user-space-host.ts';
+
+const skip = ipsecObstacle();
+if (inOwnNamespace(import.meta.url)) {
+  describe('the libipsec driver', skip === undefined ? {} : { skip }, () => {
+    const directory = mkdtempSync(join(tmpdir(), 'homeward-ipsec-'));
+    const instance = `t${process.pid}`;
+    const states: string[] = [];
+    const log: string[] = [];
+    let secret = 'not the right one';
+    let peer: IpsecPeer;
+    let peerNamespace: NetworkNamespace;
+    let driver: UserSpaceDriver;
+
+    const tunnel: IpsecTunnel = {
+      name: 'paris-ipsec',
+      local: '192.0.2.1',
+      remote: '192.0.2.2',
+      localId: 'gw.example',
+      remoteId: 'paris.example',
+      ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
+      espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
+      ikeRekeyMs: 14_400_000,
+      childRekeyMs: 3_600_000,
+      dpdMs: 2000,
+      replayProtection: true,
+      start: 'both',
+      interfaceId: null,
+    };
+    const driven: DrivenTunnel = {
+      tunnel,
+      credentials: () => ({ kind: 'psk', secret: Buffer.from(secret) }),
+      path: { device: 'up0', mtu: 1500, local: tunnel.local, remote: tunnel.remote, nextHop: '192.0.2.2' },
+    };
+    const status = (): IpsecTunnelStatus => driver.status(tunnel.name)!;
+    const inState = (state: string): Promise<unknown> =>
+      eventually(
+        `the tunnel is ${state}: ${JSON.stringify(status())}\n${log.slice(-30).join('\n')}`,
+        () => status().state === state,
+      );
+
+    /** Sets the device up, as the gateway does when its guard stands, and pings through it. */
+    function pings(): boolean {
+      run(
+        'ip',
+        ['-batch', '-'],
+        `link set ${tunnel.name} up\naddress replace 10.9.9.1/24 dev ${tunnel.name}\n`,
+      );
+      return spawnSync('ping', ['-c', '2', '-i', '0.2', '-W', '2', '10.9.9.2']).status === 0;
+    }
+
+    before(async () => {
+      peerNamespace = new NetworkNamespace();
+      run(
+        'ip',
+        ['-batch', '-'],
+        `link add up0 type veth peer name wan netns ${peerNamespace.name}\naddress add 192.0.2.1/24 dev up0\nlink set up0 up\n`,
+      );
+      peerNamespace.ip(
+        'link set lo up',
+        'address add 192.0.2.2/24 dev wan',
+        'link set wan up',
+        'address add 10.9.9.2/32 dev lo',
+        'address add fd09::2/128 dev lo nodad',
+      );
+      peer = new IpsecPeer({
+        namespace: peerNamespace.name,
+        directory: join(directory, 'peer'),
+        local: tunnel.remote!,
+        remote: tunnel.local,
+        localId: tunnel.remoteId,
+        remoteId: tunnel.localId,
+        secret: 'the right one',
+        networks: ['10.9.9.2/32', 'fd09::2/128'],
+      });
+      await peer.start();
+      driver = new UserSpaceDriver({
+        directory: join(directory, 'driver'),
+        instance,
+        run: runTool,
+        log: (_, __, text) => log.push(text),
+        onState: (_, { state, reason }) => states.push(reason === null ? state : `${state}: ${reason}`),
+      });
+      await driver.apply([driven]);
+    });
+    after(async () => {
+      await driver?.stop();
+      await peer?.kill();
+      await peerNamespace?.remove();
+      rmSync(directory, { recursive: true, force: true });
+    });
+
+    it('says why it is down, tries again, and is up when the secret was put right', async () => {
+      await inState('down');
+      await eventually('the reason is known', () => status().reason?.includes('refuses our authentication'));
+      secret = 'the right one';
+      await inState('up');
+      assert.ok(pings(), log.slice(-20).join('\n'));
+      assert.ok(driver.sas(tunnel.name)[0]!.children[0]!.isEncapsulated);
+    });
+
+    it('leaves the IKE ports of other peers to the host', () => {
+      const rules = run('nft', ['list', 'table', 'netdev', STEERING_TABLE]);
+      assert.match(rules, /ip saddr 192\.0\.2\.2 ip daddr 192\.0\.2\.1 udp dport \{ 500, 4500 \}/);
+      assert.doesNotMatch(run('ip', ['route', 'show', 'table', 'all']), /ipsec0|table 220/);
+      assert.doesNotMatch(run('ip', ['rule', 'show']), /220/);
+    });
+
+    it('knows that the peer is dead, and is up again when the peer is', async () => {
+      await peer.kill();
+      await inState('down');
+      assert.equal(status().reason, 'the peer does not answer');
+      await peer.start();
+      await inState('up');
+      assert.ok(pings());
+    });
+
+    it('comes back when its daemon is killed', async () => {
+      const { namespace } = userSpaceNames(instance, tunnel.name);
+      const [pid] = run('ip', ['netns', 'pids', namespace]).trim().split('\n').map(Number);
+      assert.match(readFileSync(`/proc/${pid}/cmdline`, 'latin1'), /charon/);
+      process.kill(pid!, 'SIGKILL');
+      await inState('down');
+      assert.match(status().reason!, /the IKE daemon/);
+      await inState('up');
+      await eventually('pings pass', pings);
+    });
+
+    it('leaves nothing', async () => {
+      await driver.stop();
+      const { namespace, wire } = userSpaceNames(instance, tunnel.name);
+      assert.doesNotMatch(run('ip', ['netns', 'list']), new RegExp(namespace));
+      assert.doesNotMatch(run('ip', ['link']), new RegExp(`${wire}|${tunnel.name}`));
+      assert.doesNotMatch(run('nft', ['list', 'ruleset']), new RegExp(STEERING_TABLE));
+    });
+  });
+}
+
+function run(command: string, args: readonly string[], input = ''): string {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', input });
+  assert.equal(status, 0, `${command} ${args.join(' ')}: ${stderr}`);
+  return stdout;
+}
+
+const runTool: RunTool = (command, args, options = {}) =>
+  new Promise((resolve, reject) => {
+    const child = execFile(command, args as string[], (error, stdout, stderr) => {
+      if (error === null || options.mayFail) resolve(stdout);
+      else reject(new Error(`${command} ${args.join(' ')}: ${stderr}`));
+    });
+    child.stdin?.end(options.input ?? '');
+  });

@@ -1,0 +1,179 @@
+/**
+ * A foreign peer: plain strongSwan with a `swanctl.conf` of its own, which homeward has not written. On kernels without
+ * ESP it does ESP itself (`kernel-libipsec`).
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { eventually } from './network-namespace.ts';
+
+const CHARON = '/usr/sbin/charon-systemd';
+const PLUGINS =
+  'random nonce aesni aes sha1 sha2 hmac gcm kdf openssl pem pkcs1 pkcs8 x509 pubkey constraints revocation';
+
+/** Why there can be no peer here, if so. */
+export function ipsecObstacle(): string | undefined {
+  if (process.getuid?.() !== 0) return 'needs root';
+  if (!existsSync('/dev/net/tun')) return 'needs /dev/net/tun';
+  if (!existsSync(CHARON)) return `${CHARON} is not there (Debian: charon-systemd)`;
+  if (!existsSync('/usr/sbin/swanctl')) return 'swanctl is not there (Debian: strongswan-swanctl)';
+  return undefined;
+}
+
+export interface IpsecPeerOptions {
+  /** Name of its network namespace. */
+  readonly namespace: string;
+  /** For its files; made. */
+  readonly directory: string;
+  readonly local: string;
+  readonly remote: string;
+  readonly localId: string;
+  readonly remoteId: string;
+  readonly secret: string;
+  /** Its own networks: what it narrows the gateway's selectors to. */
+  readonly networks: readonly string[];
+  /** Lines within the connection. */
+  readonly connection?: string;
+  /** Lines within the child. */
+  readonly child?: string;
+}
+
+export class IpsecPeer {
+  readonly #options: IpsecPeerOptions;
+  #process: ChildProcess | undefined;
+
+  constructor(options: IpsecPeerOptions) {
+    this.#options = options;
+    mkdirSync(options.directory, { recursive: true });
+    writeFileSync(this.#path('strongswan.conf'), this.#strongswanConfiguration());
+    this.useSecret(options.secret);
+  }
+
+  get logPath(): string {
+    return this.#path('charon.log');
+  }
+
+  /** Starts the daemon and loads its configuration. */
+  async start(): Promise<void> {
+    rmSync(this.#path('vici'), { force: true });
+    this.#process = spawn('ip', ['netns', 'exec', this.#options.namespace, CHARON], {
+      env: { PATH: process.env.PATH, STRONGSWAN_CONF: this.#path('strongswan.conf') },
+      detached: true,
+      stdio: 'ignore',
+    });
+    await eventually('the peer listens', () => existsSync(this.#path('vici')));
+    this.swanctl('--load-all', '--file', this.#path('swanctl.conf'), '--noprompt');
+  }
+
+  /** Writes its configuration with another secret, and loads it if the daemon runs. */
+  useSecret(secret: string): void {
+    writeFileSync(this.#path('swanctl.conf'), this.#swanctlConfiguration(secret));
+    if (this.#process !== undefined) {
+      this.swanctl('--load-all', '--file', this.#path('swanctl.conf'), '--noprompt');
+    }
+  }
+
+  /** Runs a command of swanctl; its standard output. Throws with what it said if it fails. */
+  swanctl(command: string, ...args: readonly string[]): string {
+    const { status, stdout, stderr } = spawnSync(
+      'swanctl',
+      [command, ...args, '--uri', `unix://${this.#path('vici')}`],
+      { encoding: 'utf8' },
+    );
+    if (status !== 0) throw new Error(`swanctl ${command}: ${stderr}${stdout}`);
+    return stdout;
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    const running = this.#process;
+    this.#process = undefined;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    const gone = new Promise((resolve) => running.once('exit', resolve));
+    running.kill(signal);
+    await gone;
+  }
+
+  #path(name: string): string {
+    return join(this.#options.directory, name);
+  }
+
+  #strongswanConfiguration(): string {
+    return `charon-systemd {
+  load_modular = no
+  load = ${PLUGINS} kernel-libipsec kernel-netlink socket-default vici
+  install_virtual_ip = no
+  plugins {
+    vici {
+      socket = unix://${this.#path('vici')}
+    }
+    kernel-libipsec {
+      allow_peer_ts = yes
+    }
+    # Its own packets must not take the route to 0.0.0.0/0 by the TUN device.
+    kernel-netlink {
+      fwmark = !0x42
+    }
+    socket-default {
+      fwmark = 0x42
+    }
+  }
+  journal {
+    default = -1
+  }
+  syslog {
+    daemon {
+      default = -1
+    }
+    auth {
+      default = -1
+    }
+  }
+  filelog {
+    log {
+      path = ${this.logPath}
+      default = 1
+      flush_line = yes
+    }
+  }
+}
+`;
+  }
+
+  #swanctlConfiguration(secret: string): string {
+    const { local, remote, localId, remoteId, networks, connection = '', child = '' } = this.#options;
+    return `connections {
+  gateway {
+    version = 2
+    local_addrs = ${local}
+    remote_addrs = ${remote}
+    proposals = aes256gcm16-prfsha384-ecp384
+    dpd_delay = 2s
+    ${connection}
+    local {
+      auth = psk
+      id = ${localId}
+    }
+    remote {
+      auth = psk
+      id = ${remoteId}
+    }
+    children {
+      net {
+        local_ts = ${networks.join(', ')}
+        remote_ts = 0.0.0.0/0, ::/0
+        esp_proposals = aes256gcm16
+        ${child}
+      }
+    }
+  }
+}
+secrets {
+  ike-gateway {
+    id-1 = ${localId}
+    id-2 = ${remoteId}
+    secret = "${secret}"
+  }
+}
+`;
+  }
+}
