@@ -167,6 +167,8 @@ export class Pipeline {
     if (reason < 0) return reason;
     if (reason === 0) reason = readVirtioNetHeader(view, link.frameOffset, link.checksumBase);
     if (reason === 0 && this.ports.wordOf[port] === 0) reason = DROP.port_down;
+    // Not counted: the reply to a probe is nobody's traffic, as the probe was not.
+    if (this.probes.waiting !== 0 && reason === 0 && this.probes.take(view, port)) return 0;
     this.counters.countIn(port, link.packetLength);
     if (reason === 0) {
       this.fragmentLimit = 0;
@@ -387,7 +389,6 @@ export class Pipeline {
   /** No flow: for the gateway itself, or the first packet of a new flow, or nothing. */
   private miss(port: number, nowMs: number): number {
     const view = this.view;
-    if (this.probes.waiting !== 0 && this.probes.take(view, port)) return 0;
     const { gatewayAddresses, ports } = this.policy;
     const forGateway = gatewayAddresses.has(view.family, view.dst0, view.dst1, view.dst2, view.dst3);
     if (forGateway && ports.isEgress[port] === 0) {

@@ -136,10 +136,14 @@ export class PluginChain {
     return flow.returnRouting === RETURN_UNSET ? DROP.no_pin : 0;
   }
 
-  /** While a flow is only asked about: `observer` gets what every plugin says of it, in their order. */
+  /**
+   * While a flow is only asked about: `observer` gets what every plugin says of it, in their order. No call or failure
+   * counts meanwhile.
+   */
   watchVerdicts(observer: ((verdict: PluginVerdict) => void) | undefined): void {
     for (const plugin of this.plugins) plugin.reason = '';
     this.observer = observer;
+    this.meter.counts = observer === undefined;
   }
 
   private observe(plugin: LoadedPlugin, verdict: PluginVerdict['verdict'], flow: FlowDraft): void {
@@ -220,6 +224,7 @@ export class PluginChain {
 
   private fail(index: number, error: unknown): void {
     this.meter.end(index);
+    if (this.observer !== undefined) return;
     this.meter.failed(index);
     this.onFailure(this.plugins[index], error);
   }

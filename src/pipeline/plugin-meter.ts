@@ -1,5 +1,6 @@
 /**
- * What plugins cost: calls, failures and time by plugin, counted in the flow memory. And which one is running.
+ * What plugins cost: calls, failures and time by plugin, counted in the flow memory. And which one is running. What they
+ * are only asked, for an explanation, is no traffic and not counted.
  *
  * Reading a clock twice costs more than many a hook, so one call in {@link PLUGIN_TIMED_CALLS} is timed and stands
  * for the others: over many calls the sum is right. Neighbours: `plugin-chain.ts` calls around every hook;
@@ -19,6 +20,8 @@ export class PluginMeter {
   /** When the call that is being timed began; a field would be a new object for every number. */
   private readonly beganMs = new Float64Array(1);
   private timing = false;
+  /** Whether calls count. */
+  counts = true;
 
   private readonly running: Int32Array;
 
@@ -32,6 +35,10 @@ export class PluginMeter {
   /** A hook (`HOOK_...`) of the plugin at this place of the chain is about to be called. */
   begin(plugin: number, hook: number): void {
     this.running[0] = runningWord(plugin, hook);
+    if (!this.counts) {
+      this.timing = false;
+      return;
+    }
     const calls = this.counters.addPlugin(plugin, PLUGIN_CALLS, 1);
     this.timing = calls % PLUGIN_TIMED_CALLS === 0;
     if (this.timing) this.beganMs[0] = performance.now();
