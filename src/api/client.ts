@@ -1,12 +1,13 @@
 /**
- * The client of homeward's API: JSON over HTTP on a Unix socket. The command line uses nothing else to reach a
- * running gateway.
+ * The client of homeward's API: JSON over HTTP, on a Unix socket or on TCP with TLS and a token. The command line uses
+ * nothing else to reach a running gateway.
  *
  * {@link ApiClient} knows how to ask; what there is to ask for is in `client/`, one file for each topic, as
  * functions that take the client.
  */
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type * as z from 'zod';
+import { type Endpoint, endpointName, requestTo, unreachable } from './endpoint.ts';
 import { downSchema, type StatusBody, statusSchema } from './schemas/gateway.ts';
 import { type ProblemBody, problemSchema } from './schemas/problem.ts';
 
@@ -14,9 +15,11 @@ import { type ProblemBody, problemSchema } from './schemas/problem.ts';
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
 export type ApiErrorCode =
-  /** Nobody listens on the socket. */
+  /** Nobody listens there. */
   | 'not_running'
   | 'no_permission'
+  /** The server's certificate. */
+  | 'not_trusted'
   | 'timeout'
   /** The server refused; `status` says how. */
   | 'refused'
@@ -54,13 +57,21 @@ export interface RequestOptions {
 type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 export class ApiClient {
-  readonly #socketPath: string;
+  readonly #endpoint: Endpoint;
   readonly #timeoutMs: number;
 
-  /** @param timeoutMs for a whole request */
-  constructor(socketPath: string, timeoutMs: number) {
-    this.#socketPath = socketPath;
+  /**
+   * @param endpoint a string is the path of a Unix socket
+   * @param timeoutMs for a whole request
+   */
+  constructor(endpoint: string | Endpoint, timeoutMs: number) {
+    this.#endpoint = typeof endpoint === 'string' ? { kind: 'socket', path: endpoint } : endpoint;
     this.#timeoutMs = timeoutMs;
+  }
+
+  /** Whether the gateway is on this host, as far as it can be known: its files are at hand then. */
+  get isLocal(): boolean {
+    return this.#endpoint.kind === 'socket';
   }
 
   /** @throws ApiError */
@@ -145,8 +156,7 @@ export class ApiClient {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const ends = [...(timeoutMs === 0 ? [] : [AbortSignal.timeout(timeoutMs)]), ...(signal ? [signal] : [])];
     return new Promise((resolve, reject) => {
-      const outgoing = request({
-        socketPath: this.#socketPath,
+      const outgoing = requestTo(this.#endpoint, {
         method,
         path: search.size === 0 ? path : `${path}?${search}`,
         headers: {
@@ -192,26 +202,17 @@ export class ApiClient {
 
   #translate(error: Error, timeoutMs: number): ApiError {
     if (error instanceof ApiError) return error;
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ECONNREFUSED') {
-      return new ApiError(
-        'not_running',
-        `no gateway listens on ${this.#socketPath}; start one with "homeward run", or ask in its network namespace`,
-      );
-    }
-    if (code === 'EACCES' || code === 'EPERM') {
-      return new ApiError(
-        'no_permission',
-        `no permission for ${this.#socketPath}: run as root, or as a member of the group homeward`,
-      );
-    }
+    const reason = unreachable(this.#endpoint, error);
+    if (reason !== undefined) return new ApiError(reason.code, reason.text);
     if (error.name === 'TimeoutError' || error.name === 'AbortError') {
-      return new ApiError('timeout', `no answer on ${this.#socketPath} within ${timeoutMs} ms`);
+      const name = endpointName(this.#endpoint);
+      return new ApiError('timeout', `no answer on ${name} within ${timeoutMs} ms`);
     }
     return this.#badAnswer(error.message);
   }
 
   #badAnswer(what: string): ApiError {
-    return new ApiError('bad_answer', `the answer on ${this.#socketPath} is not homeward's: ${what}`);
+    const name = endpointName(this.#endpoint);
+    return new ApiError('bad_answer', `the answer on ${name} is not homeward's: ${what}`);
   }
 }

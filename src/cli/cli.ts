@@ -5,8 +5,9 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { flush, handle, type Interfaces, run, settings } from '@oclif/core';
-import { EXIT_USAGE, exitStatus } from './command.ts';
+import { exitStatus } from './command.ts';
 import { type CliServices, provideServices } from './services.ts';
+import { EXIT_USAGE } from './wrong-usage.ts';
 
 /** Runs the command that the arguments name; sets the process's exit status. */
 export async function runCli(services: CliServices, args: readonly string[]): Promise<void> {

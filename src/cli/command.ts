@@ -2,38 +2,11 @@
  * What all commands share: `--json`, and errors as one or more plain lines (or as `{ "error": ... }`) with the
  * exit status 1, or 2 for wrong usage or configuration.
  */
-import { Command, Flags } from '@oclif/core';
+import { Command } from '@oclif/core';
 import { ApiClient, ApiError } from '../api/client.ts';
+import { type ConnectionFlagValues, endpointOf } from './connection.ts';
 import { cliServices } from './services.ts';
-
-/** Failed. */
-export const EXIT_FAILED = 1;
-/** Wrong usage or configuration. */
-export const EXIT_USAGE = 2;
-
-/** Flags of commands that speak to a running gateway. */
-export const CONNECTION_FLAGS = {
-  config: Flags.string({
-    helpValue: 'FILE',
-    summary: 'Take the socket from this configuration, where it sets api.socket.',
-    exclusive: ['socket'],
-  }),
-  socket: Flags.string({ helpValue: 'PATH', summary: "The gateway's API socket." }),
-  timeout: Flags.string({
-    helpValue: 'DURATION',
-    summary: 'How long to wait for an answer.',
-    default: '30s',
-    parse: async (text) => {
-      if (cliServices().readDuration(text)) return text;
-      throw wrongUsage(`--timeout: ${text} is not a duration above zero; write one such as 30s`);
-    },
-  }),
-};
-
-/** An error of whoever typed the command. */
-export function wrongUsage(message: string): Error {
-  return Object.assign(new Error(message), { exitStatus: EXIT_USAGE });
-}
+import { EXIT_FAILED, EXIT_USAGE, wrongUsage } from './wrong-usage.ts';
 
 interface ReportedError {
   readonly code: string;
@@ -44,14 +17,9 @@ interface ReportedError {
 export abstract class HomewardCommand extends Command {
   static override enableJsonFlag = true;
 
-  /** A client for the gateway that the {@link CONNECTION_FLAGS} name. */
-  protected async connect(flags: {
-    config?: string | undefined;
-    socket?: string | undefined;
-    timeout: string;
-  }): Promise<ApiClient> {
-    const path = flags.socket ?? (await cliServices().apiSocketPath(flags.config));
-    return new ApiClient(path, cliServices().readDuration(flags.timeout)!);
+  /** A client for the gateway that the flags of `connection.ts` name. */
+  protected async connect(flags: ConnectionFlagValues): Promise<ApiClient> {
+    return new ApiClient(await endpointOf(flags), cliServices().readDuration(flags.timeout)!);
   }
 
   protected override async catch(error: Error & { exitCode?: number }): Promise<void> {

@@ -81,7 +81,7 @@ const NAMES: Readonly<Record<string, NameKind>> = {
   site: 'sites',
   plugin: 'plugins',
 };
-const FILES = ['file', 'config', 'socket', 'output'];
+const FILES = ['file', 'config', 'socket', 'output', 'token-file', 'ca-file'];
 
 function valueBehind(
   name: string,

@@ -13,8 +13,8 @@ import {
   type PendingBody,
   type RevisionBody,
 } from '../api/schemas/config.ts';
-import { wrongUsage } from './command.ts';
 import { cliServices } from './services.ts';
+import { wrongUsage } from './wrong-usage.ts';
 
 /** Flags of commands that change the configuration. */
 export const CHANGE_FLAGS = {

@@ -1,7 +1,8 @@
 import { audit } from '../../api/client/audit.ts';
 import type { AuditBody } from '../../api/schemas/audit.ts';
 import { auditText } from '../audit-text.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
+import { HomewardCommand } from '../command.ts';
+import { CONNECTION_FLAGS } from '../connection.ts';
 
 export default class Audit extends HomewardCommand {
   static override summary = 'Say which addresses several sites declare, and what that means.';

@@ -2,9 +2,11 @@ import { createWriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { Args, Flags } from '@oclif/core';
 import { type CaptureQuery, CaptureSummary, capturePackets } from '../../api/client/captures.ts';
-import { CONNECTION_FLAGS, HomewardCommand, wrongUsage } from '../command.ts';
+import { HomewardCommand } from '../command.ts';
+import { CONNECTION_FLAGS } from '../connection.ts';
 import { cliServices } from '../services.ts';
 import { counted } from '../table.ts';
+import { wrongUsage } from '../wrong-usage.ts';
 
 /** How often a terminal is told how far it is. */
 const PROGRESS_MS = 500;

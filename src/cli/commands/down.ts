@@ -1,5 +1,6 @@
 import { ApiError } from '../../api/client.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
+import { HomewardCommand } from '../command.ts';
+import { CONNECTION_FLAGS } from '../connection.ts';
 import { cliServices } from '../services.ts';
 
 /** What there was to take down: a running gateway, what a dead one left, or nothing. */
@@ -24,7 +25,8 @@ export default class Down extends HomewardCommand {
     try {
       await client.down();
     } catch (error) {
-      if (!(error instanceof ApiError) || error.code !== 'not_running') throw error;
+      const isNotHere = error instanceof ApiError && error.code === 'not_running' && client.isLocal;
+      if (!isNotHere) throw error;
       taken = (await cliServices().takeDownLeftovers()) ? 'leftovers' : 'nothing';
     }
     this.log(SAID[taken]);

@@ -1,5 +1,6 @@
 import type { StatusBody } from '../../api/schemas/gateway.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../command.ts';
+import { HomewardCommand } from '../command.ts';
+import { CONNECTION_FLAGS } from '../connection.ts';
 import { COLUMNS_OF_COUNTERS, portCells } from '../port-cells.ts';
 import { table } from '../table.ts';
 import { paint, paintState } from '../terminal.ts';

@@ -1,6 +1,7 @@
 import { Args } from '@oclif/core';
 import { listPlugins, listSites, listTunnels } from '../../../api/client/overview.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 
 const LISTS = { tunnels: listTunnels, sites: listSites, plugins: listPlugins };
 

@@ -1,8 +1,9 @@
 import { Args } from '@oclif/core';
 import { applyConfig } from '../../../api/client/config.ts';
 import type { AppliedBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { CHANGE_FLAGS, changeMembers, describeApplied, readConfigText } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 
 export default class ConfigApply extends HomewardCommand {
   static override summary = 'Run another configuration, without a restart.';

@@ -1,6 +1,7 @@
 import { confirmConfig } from '../../../api/client/config.ts';
 import type { RevisionBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 
 export default class ConfigConfirm extends HomewardCommand {
   static override summary = 'Keep the configuration that "config apply --confirm" has tried out.';

@@ -1,8 +1,11 @@
 import { Args, Flags } from '@oclif/core';
 import { diffConfig, showConfig } from '../../../api/client/config.ts';
+import type { ApiClient } from '../../../api/client.ts';
 import type { DifferenceBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { describeDifference, readConfigText, revisionNumber } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
+import { wrongUsage } from '../../wrong-usage.ts';
 
 export default class ConfigDiff extends HomewardCommand {
   static override summary = 'Show what would change, or what has changed, object by object.';
@@ -29,10 +32,16 @@ export default class ConfigDiff extends HomewardCommand {
     const from = flags.from === undefined ? {} : { from: revisionNumber(flags.from) };
     const to =
       flags.to === undefined
-        ? readConfigText(args.file ?? (await showConfig(client)).path)
+        ? readConfigText(args.file ?? (await ownFile(client)))
         : { to: revisionNumber(flags.to) };
     const difference = await diffConfig(client, { ...from, ...to });
     for (const line of describeDifference(difference)) this.log(line);
     return difference;
   }
+}
+
+/** The path of the gateway's configuration file. */
+async function ownFile(client: ApiClient): Promise<string> {
+  if (client.isLocal) return (await showConfig(client)).path;
+  throw wrongUsage('name a file: that of a gateway on the network is not here');
 }

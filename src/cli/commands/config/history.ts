@@ -1,7 +1,8 @@
 import { configHistory } from '../../../api/client/config.ts';
 import type { HistoryBody, RevisionBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { describeCause, describePending } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { table } from '../../table.ts';
 
 const HEADER = ['REVISION', 'TIME', 'WHY', 'BY', 'CHANGES', 'COMMENT'];

@@ -1,8 +1,9 @@
 import { Args } from '@oclif/core';
 import { rollbackConfig } from '../../../api/client/config.ts';
 import type { AppliedBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { CHANGE_FLAGS, changeMembers, describeApplied, revisionNumber } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 
 export default class ConfigRollback extends HomewardCommand {
   static override summary = 'Run an earlier revision of the configuration again.';

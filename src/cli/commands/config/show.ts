@@ -1,8 +1,9 @@
 import { Flags } from '@oclif/core';
 import { showConfig, showRevision } from '../../../api/client/config.ts';
 import type { ConfigBody, RevisionTextBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { describePending, revisionNumber } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 
 export default class ConfigShow extends HomewardCommand {
   static override summary = 'Print the configuration that runs, or an earlier one.';

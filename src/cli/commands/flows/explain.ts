@@ -1,7 +1,8 @@
 import { Args, Flags } from '@oclif/core';
 import { explain } from '../../../api/client/explain.ts';
 import type { ExplanationBody } from '../../../api/schemas/explain.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { TUPLE_FLAGS } from '../../flow-flags.ts';
 import { explanationText } from '../../flow-text.ts';
 

@@ -1,8 +1,10 @@
 import { Flags } from '@oclif/core';
 import { flushFlows } from '../../../api/client/flows.ts';
-import { CONNECTION_FLAGS, HomewardCommand, wrongUsage } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { FLOW_FLAGS, flowConditions } from '../../flow-flags.ts';
 import { counted } from '../../table.ts';
+import { wrongUsage } from '../../wrong-usage.ts';
 
 export default class FlowsFlush extends HomewardCommand {
   static override summary = 'End flows.';

@@ -1,7 +1,8 @@
 import { Flags } from '@oclif/core';
 import { listFlows } from '../../../api/client/flows.ts';
 import type { FlowPageBody } from '../../../api/schemas/flows.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { FLOW_FLAGS, flowConditions } from '../../flow-flags.ts';
 import { flowTable } from '../../flow-text.ts';
 

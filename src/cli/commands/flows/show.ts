@@ -1,7 +1,8 @@
 import { Args } from '@oclif/core';
 import { showFlow } from '../../../api/client/flows.ts';
 import type { FlowBody } from '../../../api/schemas/flows.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { flowText } from '../../flow-text.ts';
 
 export default class FlowsShow extends HomewardCommand {

@@ -1,7 +1,8 @@
 import { Args } from '@oclif/core';
 import { showPlugin } from '../../../api/client/overview.ts';
 import type { PluginDetailsBody } from '../../../api/schemas/overview.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { table } from '../../table.ts';
 import { paintState } from '../../terminal.ts';
 

@@ -1,6 +1,7 @@
 import { listRoutes } from '../../../api/client/explain.ts';
 import type { RouteListBody } from '../../../api/schemas/explain.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { table } from '../../table.ts';
 import { paint } from '../../terminal.ts';
 

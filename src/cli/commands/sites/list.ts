@@ -1,6 +1,7 @@
 import { listSites } from '../../../api/client/overview.ts';
 import type { SiteListBody } from '../../../api/schemas/overview.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { table } from '../../table.ts';
 import { paintState } from '../../terminal.ts';
 

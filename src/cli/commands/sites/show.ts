@@ -1,7 +1,8 @@
 import { Args } from '@oclif/core';
 import { showSite } from '../../../api/client/overview.ts';
 import type { SiteDetailsBody } from '../../../api/schemas/overview.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { portCells } from '../../port-cells.ts';
 import { table } from '../../table.ts';
 import { paintState } from '../../terminal.ts';

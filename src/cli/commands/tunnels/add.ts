@@ -1,10 +1,12 @@
 import { Args, Flags } from '@oclif/core';
 import { addTunnel } from '../../../api/client/tunnel-changes.ts';
 import type { AppliedBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, EXIT_USAGE, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { CHANGE_FLAGS, changeMembers, describeApplied } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { askForWishes, missingWishes, type TunnelWishes, tunnelOf } from '../../new-tunnel.ts';
 import { canAsk } from '../../terminal.ts';
+import { EXIT_USAGE } from '../../wrong-usage.ts';
 
 export default class TunnelsAdd extends HomewardCommand {
   static override summary = 'Add a tunnel to the configuration, at once.';

@@ -1,8 +1,9 @@
 import { Args } from '@oclif/core';
 import { switchTunnel } from '../../../api/client/tunnel-changes.ts';
 import type { AppliedBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { CHANGE_FLAGS, changeMembers, describeApplied } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 
 export default class TunnelsEnable extends HomewardCommand {
   static override summary = 'Enable a tunnel.';

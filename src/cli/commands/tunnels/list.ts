@@ -1,6 +1,7 @@
 import { listTunnels } from '../../../api/client/overview.ts';
 import type { TunnelBody } from '../../../api/schemas/gateway.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { COLUMNS_OF_COUNTERS, portCells } from '../../port-cells.ts';
 import { table } from '../../table.ts';
 

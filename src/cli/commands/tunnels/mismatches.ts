@@ -1,6 +1,7 @@
 import { listMismatches } from '../../../api/client/tunnel-tests.ts';
 import type { MismatchesBody } from '../../../api/schemas/tunnel-tests.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { protocolName } from '../../protocol-name.ts';
 import { table } from '../../table.ts';
 

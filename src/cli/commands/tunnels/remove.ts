@@ -1,8 +1,9 @@
 import { Args, Flags } from '@oclif/core';
 import { removeTunnel } from '../../../api/client/tunnel-changes.ts';
 import type { AppliedBody } from '../../../api/schemas/config.ts';
-import { CONNECTION_FLAGS, HomewardCommand } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
 import { CHANGE_FLAGS, changeMembers, describeApplied } from '../../config-change.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 
 export default class TunnelsRemove extends HomewardCommand {
   static override summary = 'Remove a tunnel from the configuration, at once.';

@@ -3,11 +3,13 @@ import { listTunnels } from '../../../api/client/overview.ts';
 import { testTunnels } from '../../../api/client/tunnel-tests.ts';
 import type { ApiClient } from '../../../api/client.ts';
 import type { TunnelTestRequestBody, TunnelTestResultBody } from '../../../api/schemas/tunnel-tests.ts';
-import { CONNECTION_FLAGS, EXIT_FAILED, HomewardCommand, wrongUsage } from '../../command.ts';
+import { HomewardCommand } from '../../command.ts';
+import { CONNECTION_FLAGS } from '../../connection.ts';
 import { Progress } from '../../progress.ts';
 import { cliServices } from '../../services.ts';
 import { table } from '../../table.ts';
 import { paint } from '../../terminal.ts';
+import { EXIT_FAILED, wrongUsage } from '../../wrong-usage.ts';
 
 /** Tested by one request: small, so that progress can be told. */
 const AT_A_TIME = 10;
