@@ -12,8 +12,21 @@ export interface HostFacts {
   readonly defaultRoutes: readonly DefaultRouteFacts[];
   /** Answers to the {@link RouteQuery} list that `routeQueries(config)` asks for; one without a route is left out. */
   readonly routes: readonly RouteFacts[];
+  /** Which tunnel interfaces the kernel can make. */
+  readonly kernelLinks: Readonly<Record<KernelLinkKind, KernelLinkFacts>>;
+  /** Interfaces that it would not make when it was asked to, by name: what it said. */
+  readonly refusedLinks: Readonly<Record<string, string>>;
   /** `net.ipv4.ip_local_port_range`, inclusive. */
   readonly localPortRange: { readonly min: number; readonly max: number };
+}
+
+/** Tunnel interfaces of the kernel, by iproute2's names of their kinds; `ip6gre`: GRE whose outer packets are IPv6. */
+export type KernelLinkKind = 'gre' | 'ip6gre';
+
+export interface KernelLinkFacts {
+  readonly available: boolean;
+  /** How that is known, for people: `the kernel has GRE (module ip_gre)`. */
+  readonly why: string;
 }
 
 export interface LinkFacts {
@@ -30,6 +43,8 @@ export interface LinkFacts {
   readonly up: boolean;
   /** False while it is up and nothing passes, because there is nobody at its other end; else left out. */
   readonly carrier?: false;
+  /** It is up, and takes the packets of this kind of tunnel that no other interface takes; left out on others. */
+  readonly takesRest?: KernelLinkKind;
   /** What takes its packets before anybody else does; left out if nothing does. */
   readonly partOf?: LinkMasterFacts;
   /** In the kernel's order. */

@@ -18,7 +18,7 @@ import type { Tolerance } from './compile/host-findings.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
 import type { ControlEvents } from './events.ts';
-import type { HostFacts } from './facts.ts';
+import type { HostFacts, RouteQuery } from './facts.ts';
 import { collectFacts } from './host/collect-facts.ts';
 import { CommandError } from './host/command.ts';
 import type { HostSide } from './host/host-side.ts';
@@ -34,6 +34,8 @@ import type { Supervisor } from './runtime/supervisor.ts';
 
 /** A device that came or went under the hands of a command: how often the change is tried with the host as it is then. */
 const MAX_ATTEMPTS = 3;
+/** An interface is made, hooked by the guard and set up, and then its packets are let in: each sees the one before. */
+const MAX_LOOKS = 4;
 /** Until a change of the host that could not be followed is tried again, if nothing else happens. */
 const RETRY_MS = 5000;
 
@@ -131,7 +133,7 @@ export class RunningPlan {
    */
   async preview(config: Config): Promise<PlanEffect> {
     checkLiveChange(this.#config, config);
-    const facts = await collectFacts(routeQueries(config));
+    const facts = await this.#look(routeQueries(config));
     const { plan } = compilePlan(config, facts, this.#identities.copy(), { known: this.#known });
     return planEffect(this.#plan, plan);
   }
@@ -185,13 +187,12 @@ export class RunningPlan {
   async #updateOnce(tolerate: Tolerance): Promise<void> {
     const { host, supervisor, logger, events, onApplied } = this.#options;
     const queries = routeQueries(this.#config);
-    let facts = await collectFacts(queries);
+    let facts = await this.#look(queries);
     let compilation = this.#compile(facts, tolerate);
-    if (await host.prepare(compilation.host, facts)) {
-      // A device that was made or set up now has an index, addresses and routes.
-      facts = await collectFacts(queries);
+    // A device that was made or set up now has an index, addresses and routes.
+    for (let look = 1; (await host.prepare(compilation.host, facts)) && look < MAX_LOOKS; look++) {
+      facts = await this.#look(queries);
       compilation = this.#compile(facts, tolerate);
-      await host.prepare(compilation.host, facts);
     }
     const plan = withSocketFilters(compilation.plan, compilation.host);
     this.report.notes(compilation.notices.map(formatProblem));
@@ -211,6 +212,11 @@ export class RunningPlan {
     this.#known = compilation.known;
     await host.finish(compilation.host, facts);
     await onApplied(this.#config, plan);
+  }
+
+  async #look(queries: readonly RouteQuery[]): Promise<HostFacts> {
+    const facts = await collectFacts(queries);
+    return { ...facts, refusedLinks: this.#options.host.refusedLinks };
   }
 
   /** The size of the flow memory is a data plane's for life: another one takes over, with the flows. */

@@ -25,7 +25,7 @@ import { planFlowEvents } from './flow-events.ts';
 import { HostFindings, type Tolerance } from './host-findings.ts';
 import type { HostDevice, HostSetup } from './host-setup.ts';
 import { planPlugins } from './plugins.ts';
-import { draftTunnels, type Underlay } from './tunnels.ts';
+import { draftTunnels, type TunnelDriver, type Underlay } from './tunnels.ts';
 
 export { routeQueries } from './route-queries.ts';
 
@@ -39,6 +39,8 @@ export interface Compilation {
   readonly notices: readonly Problem[];
   /** Why ports are down, in the file's order: what the host lacks, and what does not fit it. */
   readonly problems: readonly Problem[];
+  /** By tunnel, of those that have a choice. */
+  readonly drivers: ReadonlyMap<string, TunnelDriver>;
   /** For the next compilation. */
   readonly known: KnownPorts;
 }
@@ -141,7 +143,10 @@ export function compilePlan(
       egresses.map((drafted) => (drafted.share === undefined ? undefined : drafted)),
     ),
   };
-  return { plan, host, notices: findings.notices, problems: findings.problems, known };
+  const drivers = new Map(
+    tunnels.flatMap(({ draft, driver }) => (driver === undefined ? [] : [[draft.name, driver]])),
+  );
+  return { plan, host, notices: findings.notices, problems: findings.problems, drivers, known };
 }
 
 function recall<T>(known: ReadonlyMap<string, Known<T>>, entry: TunnelConfig | EgressConfig): T | undefined {

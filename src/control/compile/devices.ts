@@ -9,7 +9,7 @@ import { nearest } from '../config/suggest.ts';
 import type { HostFacts, LinkFacts } from '../facts.ts';
 import type { DeviceDraft } from './drafts.ts';
 import type { HostFindings } from './host-findings.ts';
-import type { HostGreEndpoints, HostPortForward, HostSharedAddress } from './host-setup.ts';
+import type { HostGreEndpoints, HostPortForward, HostSharedAddress, KernelTunnel } from './host-setup.ts';
 
 /** What a new TUN device carries unless the tunnel says otherwise. */
 const DEFAULT_TUN_MTU = 1500;
@@ -104,6 +104,19 @@ export class DeviceDrafts {
     this.#add(name, { planKind: 'ip', host });
   }
 
+  /** A tunnel interface that the kernel makes for us; one by this name may be there from an earlier run. */
+  addMade(name: string, tunnel: string, mtu: number, kernelTunnel: Omit<KernelTunnel, 'isUp'>): void {
+    const { ifindex = 0, up = false } = linkByName(this.#facts, name) ?? {};
+    const made = { ...kernelTunnel, isUp: up };
+    const host = { role: 'exclusive', kind: 'ip', name, ifindex, mtu, tunnel, made, present: true } as const;
+    this.#add(name, { planKind: 'ip', host });
+  }
+
+  /** Whether a tunnel or an egress has an interface of this name. */
+  has(name: string): boolean {
+    return this.#names.has(name);
+  }
+
   /** A TUN device of our own; one by this name may be there from an earlier run. Returns its MTU. */
   addTun(name: string, tunnel: string, mtu: number | null, path: ConfigPath): number {
     const there = linkByName(this.#facts, name);
@@ -125,8 +138,8 @@ export class DeviceDrafts {
    * The interface that outer packets leave by, Ethernet or layer 3. It may be an egress's uplink, but no
    * tunnel's device: nothing but that tunnel passes there.
    */
-  addUnderlay(name: string, endpoints: HostGreEndpoints, path: ConfigPath): LinkFacts | undefined {
-    const route = `${endpoints.remote} is reached by ${name}`;
+  underlay(name: string, remote: string, path: ConfigPath): LinkFacts | undefined {
+    const route = `${remote} is reached by ${name}`;
     const link = linkByName(this.#facts, name);
     if (!GUARDED_NAME.test(name)) {
       this.#findings.lack(
@@ -148,8 +161,12 @@ export class DeviceDrafts {
       return undefined;
     }
     if (link.carrier === false) this.#findings.notReady(path, `${route}, which has no carrier`);
-    this.#shareGre(name, link, endpoints);
     return link;
+  }
+
+  /** The GRE packets that come by its {@link underlay} are ours. */
+  addUnderlay(name: string, endpoints: HostGreEndpoints): void {
+    this.#shareGre(name, linkByName(this.#facts, name), endpoints);
   }
 
   /** For a tunnel that is down: its packets stay ours on the device that they came by before. */

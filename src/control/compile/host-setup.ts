@@ -25,7 +25,7 @@ interface HostDeviceCommon {
   readonly present: boolean;
 }
 
-/** All of its packets are ours, the host gets none: an interconnect, or an existing layer-3 interface. */
+/** All of its packets are ours, the host gets none: an interconnect, or a layer-3 interface. */
 export interface ExclusiveDevice extends HostDeviceCommon {
   readonly role: 'exclusive';
   readonly kind: 'ethernet' | 'ip';
@@ -33,6 +33,32 @@ export interface ExclusiveDevice extends HostDeviceCommon {
   readonly ifindex: number;
   /** Name of the tunnel it belongs to. */
   readonly tunnel: string;
+  /** A tunnel of the kernel's, which is made for us and removed again; left out where the interface is the host's. */
+  readonly made?: KernelTunnel;
+}
+
+/** A tunnel interface of the kernel, and whose outer packets it may get. */
+export interface KernelTunnel {
+  readonly link: KernelLink;
+  /** The interface that outer packets may come in by; null: none, so that none is let through to the kernel. */
+  readonly underlay: string | null;
+  /** Whether the interface takes them already. */
+  readonly isUp: boolean;
+}
+
+/** What a tunnel interface is made of; `host/kernel-links.ts` says it to the kernel. */
+export type KernelLink = GreLink;
+
+export interface GreLink {
+  /** `gre`: outer packets are IPv4; `ip6gre`: IPv6. */
+  readonly kind: 'gre' | 'ip6gre';
+  readonly local: string;
+  readonly remote: string;
+  /** uint32, or null for none. */
+  readonly key: number | null;
+  readonly checksum: boolean;
+  readonly sequence: boolean;
+  readonly ttl: number;
 }
 
 /** An uplink that the host uses too. What is not listed here is the host's. */

@@ -7,27 +7,19 @@ import type {
   Config,
   ConfigPath,
   DeviceTunnelConfig,
-  GreTunnelConfig,
   InterconnectTunnelConfig,
   TunnelConfig,
 } from '../config/config.ts';
 import { familyOf, knownAddress } from '../config/ip.ts';
-import type { HostFacts, LinkFacts, RouteFacts } from '../facts.ts';
+import type { HostFacts, LinkFacts } from '../facts.ts';
 import type { DeviceDrafts, EthernetFacts } from './devices.ts';
-import { isEthernet, linkByName } from './devices.ts';
 import type { LinkDraft, TunnelDraft } from './drafts.ts';
+import { GreCompiler } from './gre.ts';
 import type { HostFindings } from './host-findings.ts';
 import type { HostGreEndpoints } from './host-setup.ts';
 
-/** What the field uses: 1500 bytes less an IPv4 and a plain GRE header. */
-const DEFAULT_GRE_MTU = 1476;
-const GRE_HEADER_BYTES = 4;
 /** Of a port that is down for want of its device. */
 export const UNKNOWN_MTU = 1500;
-/** What every IPv4 host takes whole (RFC 791). */
-const MIN_MTU = 576;
-/** Key, sequence, and checksum with its reserved half (RFC 2784, RFC 2890). */
-const GRE_OPTION_BYTES = 4;
 
 /** Where a GRE tunnel's outer packets leave. */
 export interface Underlay {
@@ -35,18 +27,27 @@ export interface Underlay {
   readonly endpoints: HostGreEndpoints;
 }
 
-interface Draft {
+/** What does a tunnel's work, and why that. */
+export interface TunnelDriver {
+  readonly name: 'kernel' | 'userspace' | 'xfrm' | 'libipsec';
+  /** For people. */
+  readonly why: string;
+}
+
+/** What is particular to one type of tunnel. */
+export interface LinkedTunnel {
   readonly link: LinkDraft;
   readonly mtu: number;
   readonly fingerprint: string;
-  /** GRE that is not down. */
+  /** GRE in user space that is not down. */
   readonly underlay?: Underlay;
+  /** Where there is more than one that could do it. */
+  readonly driver?: TunnelDriver;
 }
 
 /** What {@link draftTunnels} gives for each tunnel. */
-export interface DraftedTunnel {
+export interface DraftedTunnel extends Pick<LinkedTunnel, 'underlay' | 'driver'> {
   readonly draft: TunnelDraft;
-  readonly underlay?: Underlay;
 }
 
 /**
@@ -65,10 +66,10 @@ export function draftTunnels(
     site.tunnels.map((tunnel, at) => ({ site: site.name, tunnel, path: ['sites', siteAt, 'tunnels', at] })),
   );
   const compiler = new TunnelCompiler(facts, devices, findings, former);
-  const draft = (tunnel: TunnelConfig, path: ConfigPath): Draft =>
+  const draft = (tunnel: TunnelConfig, path: ConfigPath): LinkedTunnel =>
     tunnel.enabled ? compiler.draft(tunnel, path) : findings.unheard(() => compiler.draft(tunnel, path));
   // First those that own their device, so that an underlay can be told from them; then in the file's order.
-  const drafts = new Map<TunnelConfig, Draft>();
+  const drafts = new Map<TunnelConfig, LinkedTunnel>();
   for (const { tunnel, path } of paths) {
     if (tunnel.type !== 'gre') drafts.set(tunnel, draft(tunnel, path));
   }
@@ -76,7 +77,7 @@ export function draftTunnels(
     if (tunnel.type === 'gre') drafts.set(tunnel, draft(tunnel, path));
   }
   return paths.map(({ site, tunnel }): DraftedTunnel => {
-    const { fingerprint, mtu, link, underlay } = drafts.get(tunnel)!;
+    const { fingerprint, mtu, link, underlay, driver } = drafts.get(tunnel)!;
     const port: TunnelDraft = {
       spaceName: site,
       fingerprint: `${tunnel.type} ${fingerprint}`,
@@ -90,15 +91,18 @@ export function draftTunnels(
       priority: tunnel.priority,
       automaticReturnRouting: tunnel.automaticReturnRouting,
     };
-    return underlay === undefined ? { draft: port } : { draft: port, underlay };
+    return {
+      draft: port,
+      ...(underlay === undefined ? {} : { underlay }),
+      ...(driver === undefined ? {} : { driver }),
+    };
   });
 }
 
 class TunnelCompiler {
-  readonly #facts: HostFacts;
   readonly #devices: DeviceDrafts;
   readonly #findings: HostFindings;
-  readonly #former: (tunnel: TunnelConfig) => Underlay | undefined;
+  readonly #gre: GreCompiler;
 
   constructor(
     facts: HostFacts,
@@ -106,17 +110,16 @@ class TunnelCompiler {
     findings: HostFindings,
     former: (tunnel: TunnelConfig) => Underlay | undefined,
   ) {
-    this.#facts = facts;
     this.#devices = devices;
     this.#findings = findings;
-    this.#former = former;
+    this.#gre = new GreCompiler(facts, devices, findings, former);
   }
 
   /** Without a device if something was wrong; it has been reported then. */
-  draft(tunnel: TunnelConfig, path: ConfigPath): Draft {
+  draft(tunnel: TunnelConfig, path: ConfigPath): LinkedTunnel {
     switch (tunnel.type) {
       case 'gre':
-        return this.#gre(tunnel, path);
+        return this.#gre.draft(tunnel, path);
       case 'interconnect':
         return this.#interconnect(tunnel, path);
       case 'device':
@@ -124,64 +127,7 @@ class TunnelCompiler {
     }
   }
 
-  #gre(tunnel: GreTunnelConfig, path: ConfigPath): Draft {
-    const { local, remote, key, checksum, sequence, ttl } = tunnel;
-    const common = { kind: 'gre', local, remote, key, checksum, sequence, ttl } as const;
-    const fingerprint = `${local} ${remote} ${key ?? 'none'}`;
-    const endpoints = { local, remote };
-    const underlay = this.#underlay(tunnel, endpoints, path);
-    if (underlay === undefined) {
-      const former = this.#former(tunnel);
-      if (former !== undefined) this.#devices.keepUnderlay(former.device, endpoints);
-      const link = { ...common, device: null, sourceAddresses: [] };
-      return { mtu: tunnel.mtu ?? DEFAULT_GRE_MTU, fingerprint, link };
-    }
-    const { route, link, most } = underlay;
-    // Where there are no neighbours, outer packets go to whoever is at the other end of the line.
-    const hop = route.nextHop ?? remote;
-    const neighbour = isEthernet(link)
-      ? { nextHop: hop, sourceAddresses: neighbourSources(link, hop, local) }
-      : { sourceAddresses: [] };
-    const below = `${route.device} (mtu ${link.mtu}) carries at most ${most} inside this tunnel`;
-    return {
-      mtu: this.#mtu(tunnel.mtu, Math.min(DEFAULT_GRE_MTU, most), most, below, path),
-      fingerprint,
-      link: { ...common, device: route.device, ...neighbour },
-      underlay: { device: route.device, endpoints },
-    };
-  }
-
-  /** How outer packets leave, and the largest inner packet; undefined if they cannot. */
-  #underlay(
-    tunnel: GreTunnelConfig,
-    endpoints: HostGreEndpoints,
-    path: ConfigPath,
-  ): { route: RouteFacts; link: LinkFacts; most: number } | undefined {
-    const { local, remote, key, checksum, sequence } = tunnel;
-    if (!this.#isOwnAddress(local, [...path, 'local'])) return undefined;
-    const remotePath = [...path, 'remote'];
-    const route = this.#facts.routes.find((known) => known.local === local && known.remote === remote);
-    if (!route) {
-      this.#findings.lack(
-        remotePath,
-        `${remote} is not reachable from ${local}; add a route to it on the host`,
-      );
-      return undefined;
-    }
-    const link = this.#devices.addUnderlay(route.device, endpoints, remotePath);
-    if (!link) return undefined;
-    const headers = (familyOf(local) === 4 ? 20 : 40) + GRE_HEADER_BYTES;
-    const options = [key !== null, checksum, sequence].filter(Boolean).length * GRE_OPTION_BYTES;
-    const most = link.mtu - headers - options;
-    if (most >= MIN_MTU) return { route, link, most };
-    this.#findings.lack(
-      remotePath,
-      `${remote} is reached by ${route.device}, whose mtu ${link.mtu} is too small; write at least ${MIN_MTU + link.mtu - most} there`,
-    );
-    return undefined;
-  }
-
-  #interconnect(tunnel: InterconnectTunnelConfig, path: ConfigPath): Draft {
+  #interconnect(tunnel: InterconnectTunnelConfig, path: ConfigPath): LinkedTunnel {
     const { device, nextHop } = tunnel;
     const link = this.#withoutHost(tunnel, this.#devices.ethernet(device, [...path, 'device']), path);
     this.#devices.addInterconnect(device, tunnel.name, link);
@@ -216,7 +162,7 @@ class TunnelCompiler {
     return undefined;
   }
 
-  #device(tunnel: DeviceTunnelConfig, path: ConfigPath): Draft {
+  #device(tunnel: DeviceTunnelConfig, path: ConfigPath): LinkedTunnel {
     const { name, device, driver } = tunnel;
     const devicePath = [...path, 'device'];
     const fingerprint = `${driver} ${device}`;
@@ -245,19 +191,6 @@ class TunnelCompiler {
     if (wanted === null) return byDefault;
     return limitMtu(wanted, most, why, [...path, 'mtu'], this.#findings);
   }
-
-  #isOwnAddress(local: string, path: ConfigPath): boolean {
-    const own = ownAddresses(this.#facts);
-    if (own.includes(local)) return true;
-    const family = familyOf(local);
-    const candidates = own.filter((address) => familyOf(address) === family);
-    const remedy =
-      candidates.length > 0
-        ? `addresses here: ${candidates.join(', ')}`
-        : `there is no IPv${family} address here`;
-    this.#findings.lack(path, `${local} is not an address of this host; ${remedy}`);
-    return false;
-  }
 }
 
 /** An MTU that the device below can carry, which may change while the configuration stays: so no problem. */
@@ -271,14 +204,6 @@ export function limitMtu(
   if (wanted <= most) return wanted;
   findings.notice(path, `${wanted} is too large, ${why}; ${most} is used`);
   return most;
-}
-
-/** The host's global addresses, in the kernel's order. */
-function ownAddresses(facts: HostFacts): string[] {
-  const all = Object.keys(facts.links)
-    .sort()
-    .flatMap((name) => linkByName(facts, name)!.addresses);
-  return all.filter(({ scope }) => scope === 'global').map(({ address }) => address);
 }
 
 /**

@@ -134,7 +134,7 @@ export interface GreTunnelConfig extends TunnelCommon {
   readonly key: number | null;
   readonly checksum: boolean;
   readonly sequence: boolean;
-  readonly driver: 'auto' | 'userspace';
+  readonly driver: 'auto' | 'kernel' | 'userspace';
   readonly ttl: number;
 }
 

@@ -179,14 +179,7 @@ const greTunnel = map(
     key: integer(0, 4294967295).optional(),
     checksum: boolean().default(false),
     sequence: boolean().default(false),
-    driver: z
-      .enum(['auto', 'userspace'], {
-        error: ({ input }) =>
-          input === 'kernel'
-            ? notBuilt('driver kernel is', 'write userspace or auto')
-            : mismatch(input, { what: 'known here', write: 'one of auto, userspace' }),
-      })
-      .default('auto'),
+    driver: oneOf(['auto', 'kernel', 'userspace']).default('auto'),
     ttl: integer(1, 255).default(64),
     interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
   },

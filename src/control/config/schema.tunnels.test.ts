@@ -13,7 +13,7 @@ badConfigurations([
     'device: wg0 }',
     'device: wg0, key: 7 }',
     [
-      '25:51: sites.datacenter.tunnels.dc-wg: key is not a known key; the keys here are name, enabled, priority, automatic_return_routing, mtu, type, device, driver, interface_address',
+      '25:51: sites.datacenter.tunnels.dc-wg: key is not a known key; the keys here are name, enabled, priority, automatic_return_routing, mtu, health, type, device, driver, interface_address',
     ],
   ],
   [
@@ -53,16 +53,10 @@ badConfigurations([
     ],
   ],
   [
-    'driver kernel',
-    'driver: auto',
-    'driver: kernel',
-    ['12:17: sites.paris.tunnels.paris-gre.driver: driver kernel is not built yet; write userspace or auto'],
-  ],
-  [
     'unknown gre driver',
     'driver: auto',
     'driver: fast',
-    ['12:17: sites.paris.tunnels.paris-gre.driver: fast is not known here; write one of auto, userspace'],
+    ['12:17: sites.paris.tunnels.paris-gre.driver: fast is not known here; write one of auto, kernel, userspace'],
   ],
   [
     'unknown device driver',
@@ -71,10 +65,20 @@ badConfigurations([
     ['25:59: sites.datacenter.tunnels.dc-wg.driver: tap is not known here; write one of packet, tun'],
   ],
   [
-    'health',
+    'rate of health checks',
     'device: wg0 }',
-    'device: wg0, health: { rate: mid } }',
-    ['25:51: sites.datacenter.tunnels.dc-wg: health checks are not built yet; leave it out'],
+    'device: wg0, health: { rate: fast } }',
+    [
+      '25:67: sites.datacenter.tunnels.dc-wg.health.rate: fast is not known here; write one of none, low, mid, high',
+    ],
+  ],
+  [
+    'target of health checks, and nothing to ask from',
+    'device: wg0 }',
+    'device: wg0, health: { target: 10.50.0.1 } }',
+    [
+      '25:69: sites.datacenter.tunnels.dc-wg.health.target: 10.50.0.1 cannot be asked without an address to ask from; add an IPv4 interface_address',
+    ],
   ],
   [
     'tunnel name too long',

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import type { DefaultRouteFacts, HostFacts, LinkFacts, RouteFacts, RouteQuery } from '../facts.ts';
 import { runCommand } from './command.ts';
+import { kernelLinkFacts } from './kernel-modules.ts';
 
 /** An interface as iproute2 shows it; what is not used is left out. */
 const linkSchema = z.object({
@@ -20,7 +21,7 @@ const linkSchema = z.object({
     .object({
       info_kind: z.string().optional(),
       info_slave_kind: z.string().optional(),
-      info_data: z.looseObject({ type: z.string().optional() }).optional(),
+      info_data: z.looseObject({ type: z.string().optional(), remote: z.string().optional() }).optional(),
     })
     .optional(),
   addr_info: z
@@ -68,6 +69,8 @@ export async function collectFacts(queries: readonly RouteQuery[]): Promise<Host
     links: parseLinks(links),
     defaultRoutes: [...parseDefaultRoutes(routes4, 4), ...parseDefaultRoutes(routes6, 6)],
     routes: parseAnswers(answers.flat(), queries),
+    kernelLinks: kernelLinkFacts(),
+    refusedLinks: {},
     localPortRange: readLocalPortRange(),
   };
 }
@@ -88,6 +91,7 @@ function parseLinks(json: unknown): Record<string, LinkFacts> {
           mtu: link.mtu,
           up: link.flags.includes('UP'),
           ...(link.flags.includes('NO-CARRIER') ? { carrier: false as const } : {}),
+          ...restOf(link),
           ...masterOf(link),
           addresses: (link.addr_info ?? []).flatMap((address) =>
             address.local === undefined
@@ -114,6 +118,14 @@ function linkKind(link: z.infer<typeof linkSchema>): LinkFacts['kind'] {
   if (link.link_type === 'loopback') return 'loopback';
   if (link.link_type === 'ether') return 'ethernet';
   return link.linkinfo?.info_kind === 'tun' ? 'tun' : 'layer3';
+}
+
+/** A GRE interface without a remote end takes what those with one do not take: the kernel's own `gre0`, mGRE. */
+function restOf({ flags, linkinfo }: z.infer<typeof linkSchema>): Pick<LinkFacts, 'takesRest'> {
+  const kind = linkinfo?.info_kind;
+  if ((kind !== 'gre' && kind !== 'ip6gre') || !flags.includes('UP')) return {};
+  const remote = linkinfo?.info_data?.remote ?? 'any';
+  return ['any', '0.0.0.0', '::'].includes(remote) ? { takesRest: kind } : {};
 }
 
 /** A VRF leaves packets their way through prerouting; others take them before that. */

@@ -45,6 +45,11 @@ export class HostSide {
     return new HostSide(takesOver, statePath, guard, new Links(statePath, current));
   }
 
+  /** Tunnel interfaces that the kernel would not make, by name: `HostFacts.refusedLinks`. */
+  get refusedLinks(): HostFacts['refusedLinks'] {
+    return this.#links.refused;
+  }
+
   /**
    * Sets the guard and does nothing else: for the time before there is a data plane. The next start takes it over.
    *

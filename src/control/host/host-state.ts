@@ -19,6 +19,13 @@ const linkStateSchema = z.strictObject({
   ipv4: z.record(z.string(), z.string()),
 });
 
+const madeLinkSchema = z.strictObject({
+  name: z.string(),
+  /** What it was made of, and what the kernel tells its packets by (`kernel-links.ts`). */
+  arguments: z.string(),
+  ends: z.string(),
+});
+
 const hostStateSchema = z.strictObject({
   version: z.literal(1),
   mark: z.string(),
@@ -26,16 +33,19 @@ const hostStateSchema = z.strictObject({
   links: z.array(linkStateSchema),
   /** TUN devices that we made. */
   tuns: z.array(z.string()),
+  /** Tunnel interfaces that the kernel made for us. */
+  madeLinks: z.array(madeLinkSchema).default([]),
   /** Ports that we added to the host's reserved ones. */
   reservedPorts: z.array(z.strictObject({ min: z.int(), max: z.int() })),
 });
 
 export type LinkState = z.infer<typeof linkStateSchema>;
+export type MadeLink = z.infer<typeof madeLinkSchema>;
 export type HostState = z.infer<typeof hostStateSchema>;
 
 /** Nothing changed yet. */
 export function emptyHostState(mark: string): HostState {
-  return { version: 1, mark, links: [], tuns: [], reservedPorts: [] };
+  return { version: 1, mark, links: [], tuns: [], madeLinks: [], reservedPorts: [] };
 }
 
 /** What {@link writeHostState} wrote; undefined if there is none, or none that can be read. */

@@ -10,6 +10,11 @@
  *
  *  absent    ------> TUN: persistent, vnet_hdr,   ------> deleted
  *     (recorded)     no addresses, up
+ *
+ *  absent    ------> the kernel's tunnel, down    ------> deleted
+ *     (recorded)       | the guard has its hook
+ *                      v
+ *                    up, as others above
  * ```
  *
  * The record is written before the change. An interface that was made anew under its name (another index) is
@@ -21,8 +26,9 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import * as z from 'zod';
 import type { HostDevice, HostSetup } from '../compile/host-setup.ts';
-import { runCommand } from './command.ts';
-import { type HostState, type LinkState, writeHostState } from './host-state.ts';
+import { CommandError, runCommand } from './command.ts';
+import { type HostState, type LinkState, type MadeLink, writeHostState } from './host-state.ts';
+import { linkArguments, linkEnds } from './kernel-links.ts';
 import {
   mergeRanges,
   readReservedPorts,
@@ -52,6 +58,7 @@ const DELETE_TIMEOUT_MS = 3000;
 export class Links {
   readonly #statePath: string;
   #state: HostState;
+  readonly #refused = new Map<string, string>();
 
   /** @param state what is changed already; each change is written to `statePath` first. */
   constructor(statePath: string, state: HostState) {
@@ -63,8 +70,14 @@ export class Links {
     return this.#state;
   }
 
+  /** Tunnel interfaces that the kernel would not make, by name: what it said. */
+  get refused(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#refused);
+  }
+
   /**
-   * Does what the set-up needs and is not done yet.
+   * Does what the set-up needs and is not done yet. What it takes another look at the host for, such as an interface
+   * that has just been made and that the guard must know before it is set up, is done by the next call.
    *
    * @returns whether an interface was made or changed.
    * @throws CommandError
@@ -72,16 +85,19 @@ export class Links {
   async take(setup: HostSetup): Promise<boolean> {
     const present = await showLinks();
     const made = await this.#makeTuns(setup, present);
+    const tunnelsMade = await this.#makeTunnels(setup, present);
     const taken = await this.#takeLinks(setup, present);
     this.#reservePorts(reservedPorts(setup));
-    return made || taken;
+    return made || tunnelsMade || taken;
   }
 
   /** `down`, first part: nothing moves any more on what we set up. */
   async setDown(): Promise<void> {
     const commands = [
       ...this.#state.links.filter(({ up }) => !up).map(({ name }) => `link set dev ${name} down`),
-      ...this.#state.tuns.map((name) => `link set dev ${name} down`),
+      ...[...this.#state.tuns, ...this.#state.madeLinks.map(({ name }) => name)].map(
+        (name) => `link set dev ${name} down`,
+      ),
     ];
     await ipBatch(commands, { mayFail: true });
   }
@@ -89,6 +105,7 @@ export class Links {
   /** `down`, second part: everything is as it was before us. What is gone is passed over. */
   async giveBackAll(): Promise<void> {
     await this.#giveBack(this.#state.links, this.#state.tuns);
+    await this.#deleteTunnels(this.#state.madeLinks);
     this.#reservePorts([]);
   }
 
@@ -114,12 +131,84 @@ export class Links {
     return changed.length > 0;
   }
 
+  /** Interfaces of the kernel's tunnels, down: see {@link take}. */
+  async #makeTunnels(setup: HostSetup, present: ReadonlyMap<string, ShownLink>): Promise<boolean> {
+    const wanted = setup.devices.flatMap((device): (MadeLink & { mtu: number })[] => {
+      if (device.role !== 'exclusive' || device.made === undefined) return [];
+      const { link } = device.made;
+      return [{ name: device.name, mtu: device.mtu, arguments: linkArguments(link), ends: linkEnds(link) }];
+    });
+    const known = this.#state.madeLinks;
+    const missing = wanted.filter(
+      (link) =>
+        !present.has(link.name) ||
+        !known.some((other) => other.name === link.name && other.arguments === link.arguments),
+    );
+    // What has the name, left by a run whose files are gone, or is ours and has the same ends: the kernel takes one.
+    const inTheWay = [
+      ...missing.filter(({ name }) => present.has(name)),
+      ...known.filter((old) => missing.some(({ name, ends }) => name !== old.name && ends === old.ends)),
+    ];
+    await this.#deleteTunnels(inTheWay);
+    const isMissing = new Set(missing.map(({ name }) => name));
+    this.#write({
+      ...this.#state,
+      madeLinks: [
+        ...this.#state.madeLinks.filter(({ name }) => !isMissing.has(name)),
+        ...missing.map(({ name, arguments: text, ends }) => ({ name, arguments: text, ends })),
+      ],
+    });
+    const changed = await this.#addTunnels(missing);
+    await ipBatch(
+      wanted
+        .filter(({ name, mtu }) => !isMissing.has(name) && present.get(name)?.mtu !== mtu)
+        .map(({ name, mtu }) => `link set dev ${name} mtu ${mtu}`),
+    );
+    return changed || inTheWay.length > 0;
+  }
+
+  /** One that the kernel refuses is noted, and keeps no other from being made. Whether anything is new. */
+  async #addTunnels(links: readonly (MadeLink & { mtu: number })[]): Promise<boolean> {
+    const refusals = await attemptBatch(
+      links.map(({ name, mtu, arguments: text }) => `link add name ${name} mtu ${mtu} ${text}`),
+    );
+    const isNew = links.filter(
+      ({ name }, at) => refusals.get(at) !== this.#refused.get(name) || !refusals.has(at),
+    );
+    for (const [at, { name }] of links.entries()) {
+      const refusal = refusals.get(at);
+      if (refusal === undefined) this.#refused.delete(name);
+      else this.#refused.set(name, refusal);
+    }
+    const refused = new Set([...refusals.keys()].map((at) => links[at]!.name));
+    this.#write({
+      ...this.#state,
+      madeLinks: this.#state.madeLinks.filter(({ name }) => !refused.has(name)),
+    });
+    return isNew.length > 0;
+  }
+
+  async #deleteTunnels(links: readonly MadeLink[]): Promise<void> {
+    if (links.length === 0) return;
+    // Gone already: somebody else has deleted it.
+    await ipBatch(
+      links.map(({ name }) => `link del dev ${name}`),
+      { mayFail: true },
+    );
+    const names = new Set(links.map(({ name }) => name));
+    this.#write({
+      ...this.#state,
+      madeLinks: this.#state.madeLinks.filter(({ name }) => !names.has(name)),
+    });
+  }
+
   async #takeLinks(setup: HostSetup, present: ReadonlyMap<string, ShownLink>): Promise<boolean> {
     const wanted = setup.devices.filter((device) => device.role === 'exclusive' && device.present);
     const fresh = wanted.filter(({ name }) => {
       const link = present.get(name);
       return (
         link !== undefined &&
+        !this.#state.madeLinks.some((made) => made.name === name) &&
         !this.#state.links.some((known) => known.name === name && known.ifindex === link.ifindex)
       );
     });
@@ -153,6 +242,7 @@ export class Links {
       this.#state.links.filter(({ name }) => !names.has(name)),
       this.#state.tuns.filter((name) => !names.has(name)),
     );
+    await this.#deleteTunnels(this.#state.madeLinks.filter(({ name }) => !names.has(name)));
   }
 
   async #giveBack(links: readonly LinkState[], tuns: readonly string[]): Promise<void> {
@@ -240,6 +330,29 @@ async function ipBatch(
 ): Promise<void> {
   if (commands.length === 0) return;
   await runCommand('ip', ['-force', '-batch', '-'], { ...options, input: `${commands.join('\n')}\n` });
+}
+
+/** Runs commands that may fail, each for itself. By number, what `ip` said of those that did. */
+async function attemptBatch(commands: readonly string[]): Promise<Map<number, string>> {
+  try {
+    await ipBatch(commands);
+    return new Map();
+  } catch (error) {
+    if (!(error instanceof CommandError) || error.code !== 'command_failed') throw error;
+    // What is said of a command stands in front of the line that names it: `Command failed -:2`.
+    const refusals = new Map<number, string>();
+    let said: string[] = [];
+    for (const line of error.stderr.split('\n')) {
+      const number = /^Command failed -:(\d+)$/.exec(line)?.[1];
+      if (number === undefined) said.push(line.trim());
+      else {
+        refusals.set(Number(number) - 1, said.join(' ').trim());
+        said = [];
+      }
+    }
+    if (refusals.size === 0) throw error;
+    return refusals;
+  }
 }
 
 /**
