@@ -65,6 +65,21 @@ export class HoldWheel {
       this.add(slot);
     }
   }
+
+  /** What {@link takeEnded} would give until it gives nothing, in that order; they stay. Allocates. */
+  ended(nowMs: number): number[] {
+    const now = nowMs >> TICK_SHIFT;
+    const slots: number[] = [];
+    const behind = Math.min(tickDifference(now, this.cursor), WHEEL_LISTS);
+    for (let back = behind; back > 0; back--) {
+      const bucket = tickDifference(now, back) & (WHEEL_LISTS - 1);
+      for (let slot = this.lists.first(bucket); slot >= 0; slot = this.lists.after(slot)) {
+        const until = this.words[this.firstSlotAt + slot * SLOT_WORDS + SLOT_UNTIL]!;
+        if (!holdRuns(until, nowMs)) slots.push(slot);
+      }
+    }
+    return slots;
+  }
 }
 
 /** `a - b` of ticks, which wrap at 22 bits. */

@@ -84,6 +84,26 @@ export class SiteAccounts {
     return mayTake(this.guaranteeOf(poolClass, space), used, free, this.owedToAll[poolClass]!);
   }
 
+  /**
+   * The same if every other space had that many fewer; `released` counts by space, and what it has of this one is
+   * already taken off `used`.
+   */
+  mayTakeAfter(
+    poolClass: number,
+    space: number,
+    used: number,
+    free: number,
+    released: ReadonlyMap<number, number>,
+  ): boolean {
+    let owedToAll = this.owedToAll[poolClass]!;
+    for (const [other, count] of released) {
+      const guarantee = this.guaranteeOf(poolClass, other);
+      const before = this.liveOf(poolClass, other) + this.heldOf(poolClass, other);
+      owedToAll += owed(guarantee, before - count) - owed(guarantee, before);
+    }
+    return mayTake(this.guaranteeOf(poolClass, space), used, free, owedToAll);
+  }
+
   private guaranteeOf(poolClass: number, space: number): number {
     return this.isSite[space] === 0 ? 0 : this.guarantees[poolClass]!;
   }
@@ -108,7 +128,7 @@ export class SiteAccounts {
     return account < 0 ? 0 : this.held[account]!;
   }
 
-  /** The slot that the site released first of those which are held, or -1. */
+  /** The slot that the site released first of those which are held, or -1. {@link heldSlots} has those behind it. */
   oldestHeld(poolClass: number, space: number): number {
     const account = this.find(poolClass, space);
     return account < 0 ? -1 : this.heldSlots.first(account);

@@ -2,7 +2,7 @@
  * First-in-first-out lists of slots, linked through typed arrays: any number of lists over one range of slot
  * numbers, a slot in at most one of them. Append, remove and first are O(1) and allocate nothing.
  *
- * Neighbours: `hold-wheel.ts` and `translation.ts` (free ports, held ports of a site).
+ * Neighbours: `hold-wheel.ts` and `translation-heap.ts` (free ports, held ports of a site).
  */
 
 const NONE = -1;
@@ -38,6 +38,11 @@ export class SlotLists {
   /** The slot that is longest in this list, or -1. */
   first(list: number): number {
     return this.heads[list]!;
+  }
+
+  /** The slot behind this one in its list, or -1. */
+  after(slot: number): number {
+    return this.next[slot]!;
   }
 
   /** Puts a slot that is in no list at the end of this one. */

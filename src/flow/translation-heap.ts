@@ -10,7 +10,7 @@
  *
  * It allocates and takes time in proportion to the section: milliseconds an address.
  *
- * Neighbours: `translation.ts`, its only user.
+ * Neighbours: `translation.ts`, its only user; `translation-preview.ts`, which only looks.
  */
 
 import { finishHash } from './hash.ts';
@@ -51,6 +51,23 @@ import {
   TRANSLATION_LAYOUT,
   translationChunks,
 } from './translation-layout.ts';
+
+/**
+ * What the choice of a port for a new mapping asks, by pool's class (`pool * CLASSES + class`). Answered as it is
+ * ({@link TranslationHeap}), or as it would be (`translation-preview.ts`).
+ */
+export interface PortStock {
+  liveOf(poolClass: number, space: number): number;
+  heldOf(poolClass: number, space: number): number;
+  /** Whether a site may take one more, as far as other sites are concerned. */
+  mayTake(poolClass: number, space: number): boolean;
+  /** The slot that has been free longest, or -1. */
+  firstFree(poolClass: number): number;
+  /** The slot that the site released first of those which are held, or -1. */
+  oldestHeld(poolClass: number, space: number): number;
+  /** HELD to FREE for slots whose holds have ended, the oldest first, so many at most. */
+  expire(nowMs: number, most: number): void;
+}
 
 /** Above every slot number: 24 bits, which leave 29 of a float64 for a time to sort slots by. */
 const SLOT_LIMIT = 2 ** 24;
@@ -96,12 +113,12 @@ export function carryTranslation(from: Int32Array, to: Int32Array): void {
   to[HEADER_LAYOUT] = TRANSLATION_LAYOUT;
 }
 
-/** Number of the list of free slots of a pool and protocol class, in {@link TranslationHeap.queues}. */
-function freeList(pool: number, protocolClass: number): number {
-  return WHEEL_LISTS + pool * CLASSES + protocolClass;
+/** Number of the list of free slots of a pool's class, in {@link TranslationHeap.queues}. */
+function freeList(poolClass: number): number {
+  return WHEEL_LISTS + poolClass;
 }
 
-export class TranslationHeap {
+export class TranslationHeap implements PortStock {
   readonly pools: PoolSet;
   /** Pool of every slot, or -1 if the slot may not be allocated. */
   readonly poolOf: Int16Array;
@@ -151,23 +168,49 @@ export class TranslationHeap {
     this.sortSlots(nowMs);
   }
 
-  /** The slot of a pool's class that has been free longest, or -1. */
-  firstFree(pool: number, protocolClass: number): number {
-    return this.queues.first(freeList(pool, protocolClass));
+  firstFree(poolClass: number): number {
+    return this.queues.first(freeList(poolClass));
   }
 
   /** How many slots of a pool's class are free. */
-  freeOf(pool: number, protocolClass: number): number {
-    return this.freeCounts[pool * CLASSES + protocolClass]!;
+  freeOf(poolClass: number): number {
+    return this.freeCounts[poolClass]!;
+  }
+
+  liveOf(poolClass: number, space: number): number {
+    return this.accounts.liveOf(poolClass, space);
+  }
+
+  heldOf(poolClass: number, space: number): number {
+    return this.accounts.heldOf(poolClass, space);
+  }
+
+  mayTake(poolClass: number, space: number): boolean {
+    return this.accounts.mayTake(poolClass, space, this.freeCounts[poolClass]!);
+  }
+
+  oldestHeld(poolClass: number, space: number): number {
+    return this.accounts.oldestHeld(poolClass, space);
+  }
+
+  expire(nowMs: number, most: number): void {
+    for (let i = 0; i < most; i++) {
+      const slot = this.wheel.takeEnded(nowMs);
+      if (slot < 0) return;
+      if (this.poolOf[slot]! >= 0) this.index.remove(slot);
+      this.leaveHeld(slot);
+      this.words[this.firstSlotAt + slot * SLOT_WORDS + SLOT_STATE] = SLOT_FREE;
+      this.enterFree(slot);
+    }
   }
 
   /** Puts a slot that has become free behind the others; one that may not be allocated, nowhere. */
   enterFree(slot: number): void {
     const pool = this.poolOf[slot]!;
     if (pool < 0) return;
-    const kind = classOfSlot(slot);
-    this.queues.append(freeList(pool, kind), slot);
-    this.freeCounts[pool * CLASSES + kind]!++;
+    const poolClass = pool * CLASSES + classOfSlot(slot);
+    this.queues.append(freeList(poolClass), slot);
+    this.freeCounts[poolClass]!++;
   }
 
   /** Takes a free slot out. */
@@ -209,7 +252,8 @@ export class TranslationHeap {
     return account;
   }
 
-  private ownerOf(slot: number): number {
+  /** Address space of the site that stands in a slot. */
+  ownerOf(slot: number): number {
     return this.words[this.firstSlotAt + slot * SLOT_WORDS + SLOT_OWNER]! >>> 16;
   }
 

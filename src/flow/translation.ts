@@ -24,7 +24,7 @@
  * The mapped section is the truth; index, lists and accounts lie on the heap and are rebuilt from it by
  * {@link Translation.configure}. At start: construct, `configure`, `adopt` for every flow found, `settle`.
  *
- * Neighbours: `translation-layout.ts`, `translation-heap.ts`, `port-pool.ts`, `mapping-index.ts`,
+ * Neighbours: `translation-layout.ts`, `translation-heap.ts`, `translation-preview.ts`, `port-pool.ts`, `mapping-index.ts`,
  * `hold-wheel.ts`, `site-accounts.ts`; `pipeline` calls this when flows are set up and end.
  */
 
@@ -32,7 +32,7 @@ import { finishHash, mixWord } from './hash.ts';
 import { holdEnd, laterHoldEnd } from './hold-time.ts';
 import { preferredPool, type ReservedPort, type TranslationPool } from './port-pool.ts';
 import { protocolClass } from './protocol-class.ts';
-import { chunkCapacity, openSection, TranslationHeap } from './translation-heap.ts';
+import { chunkCapacity, openSection, type PortStock, TranslationHeap } from './translation-heap.ts';
 import {
   CHUNK_PORTS,
   CHUNK_SHIFT,
@@ -59,6 +59,7 @@ import {
   SLOT_WORDS,
   slotOf,
 } from './translation-layout.ts';
+import { TranslationPreview } from './translation-preview.ts';
 
 /** Answer of {@link Translation.acquire}: no external port is free for this site. */
 export const TRANSLATION_NO_PORTS = -1;
@@ -146,7 +147,6 @@ export class Translation {
    * @param a0 internal address, wire order, four words `a0` to `a3`
    * @param port internal port or ICMP identifier, host order
    * @param protocol IP protocol number
-   * @param takes false: changes nothing, and only answers what slot it would be
    * @returns the slot, or one of `TRANSLATION_...` (negative)
    */
   acquire(
@@ -160,25 +160,23 @@ export class Translation {
     port: number,
     protocol: number,
     nowMs: number,
-    takes = true,
   ): number {
     const kind = protocolClass(protocol, family);
     if (kind < 0) return TRANSLATION_PROTOCOL;
-    if (takes) this.expire(nowMs, FREED_PER_ACQUIRE);
     const heap = this.heap;
+    heap.expire(nowMs, FREED_PER_ACQUIRE);
     const words = this.words;
     const owner = (space << 16) | port;
     const known = heap.index.find(egress, family, kind, owner, a0, a1, a2, a3);
     if (known >= 0) {
       if (words[this.slotAt(known) + SLOT_STATE] === SLOT_LIVE) return known;
-      const pool = heap.poolOf[known]!;
-      if (heap.accounts.liveOf(pool * CLASSES + kind, space) < heap.pools.pools[pool]!.quotaPerSite) {
-        if (takes) this.revive(known);
+      if (this.mayRevive(known, kind, space)) {
+        this.revive(known);
         return known;
       }
     }
-    const slot = this.choose(egress, family, kind, space, this.hostHash(space, a0, a1, a2, a3), nowMs, takes);
-    if (slot < 0 || !takes) return slot;
+    const slot = this.choose(heap, egress, family, kind, space, this.hostHash(space, a0, a1, a2, a3), nowMs);
+    if (slot < 0) return slot;
     // Held where the quota has been lowered meanwhile: the endpoint's mapping is the new one.
     if (known >= 0) heap.index.remove(known);
     this.take(slot, nowMs);
@@ -193,6 +191,32 @@ export class Translation {
     heap.countLive(slot, 1);
     heap.index.insert(slot);
     return slot;
+  }
+
+  /** What {@link acquire} would answer now. Changes nothing; allocates, so not for the packet path. */
+  preview(
+    egress: number,
+    space: number,
+    family: number,
+    a0: number,
+    a1: number,
+    a2: number,
+    a3: number,
+    port: number,
+    protocol: number,
+    nowMs: number,
+  ): number {
+    const kind = protocolClass(protocol, family);
+    if (kind < 0) return TRANSLATION_PROTOCOL;
+    const heap = this.heap;
+    const stock = new TranslationPreview(heap);
+    stock.expire(nowMs, FREED_PER_ACQUIRE);
+    const known = heap.index.find(egress, family, kind, (space << 16) | port, a0, a1, a2, a3);
+    if (known >= 0 && !stock.isFreed(known)) {
+      if (this.words[this.slotAt(known) + SLOT_STATE] === SLOT_LIVE) return known;
+      if (this.mayRevive(known, kind, space)) return known;
+    }
+    return this.choose(stock, egress, family, kind, space, this.hostHash(space, a0, a1, a2, a3), nowMs);
   }
 
   /** Counts one more flow of a live mapping. */
@@ -264,7 +288,7 @@ export class Translation {
 
   /** Frees all slots whose holds have ended. Called now and then, at least once a day. */
   sweep(nowMs: number): void {
-    this.expire(nowMs, ALL);
+    this.heap.expire(nowMs, ALL);
   }
 
   /** Whether a slot exists and may be used under the pools in force. A flow whose slot is not must end. */
@@ -350,43 +374,45 @@ export class Translation {
 
   /** The slot of a new mapping, of the address that the host prefers or of another one. Takes nothing. */
   private choose(
+    stock: PortStock,
     egress: number,
     family: number,
     kind: number,
     space: number,
     hostHash: number,
     nowMs: number,
-    expires: boolean,
   ): number {
     const group = this.heap.pools.group(egress, family);
     if (group === undefined) return TRANSLATION_NO_ADDRESS;
     const preferred = group.length === 1 ? 0 : preferredPool(group, hostHash);
-    let answer = this.chooseOf(group[preferred]!.index, kind, space, nowMs, expires);
+    let answer = this.chooseOf(stock, group[preferred]!.index, kind, space, nowMs);
     for (let i = 1; answer < 0 && i < group.length; i++) {
       const pool = group[(preferred + i) % group.length]!;
       // Where one address has no ports and another's quota is used up, it is ports that are missing.
-      answer = Math.max(answer, this.chooseOf(pool.index, kind, space, nowMs, expires));
+      answer = Math.max(answer, this.chooseOf(stock, pool.index, kind, space, nowMs));
     }
     return answer;
   }
 
   /** A slot of a pool for a site: of the free ones, or of what the site itself has held. */
-  private chooseOf(pool: number, kind: number, space: number, nowMs: number, expires: boolean): number {
-    const heap = this.heap;
-    const accounts = heap.accounts;
+  private chooseOf(stock: PortStock, pool: number, kind: number, space: number, nowMs: number): number {
     const poolClass = pool * CLASSES + kind;
-    const quota = heap.pools.pools[pool]!.quotaPerSite;
-    const live = accounts.liveOf(poolClass, space);
+    const quota = this.heap.pools.pools[pool]!.quotaPerSite;
+    const live = stock.liveOf(poolClass, space);
     if (live >= quota) return TRANSLATION_QUOTA;
-    if (expires && heap.firstFree(pool, kind) < 0) this.expire(nowMs, ALL);
-    if (
-      live + accounts.heldOf(poolClass, space) < quota &&
-      accounts.mayTake(poolClass, space, heap.freeOf(pool, kind))
-    ) {
-      return heap.firstFree(pool, kind);
+    if (stock.firstFree(poolClass) < 0) stock.expire(nowMs, ALL);
+    if (live + stock.heldOf(poolClass, space) < quota && stock.mayTake(poolClass, space)) {
+      return stock.firstFree(poolClass);
     }
-    const own = accounts.oldestHeld(poolClass, space);
+    const own = stock.oldestHeld(poolClass, space);
     return own < 0 ? TRANSLATION_NO_PORTS : own;
+  }
+
+  /** Whether a held slot may become its endpoint's mapping again: not beyond the site's quota. */
+  private mayRevive(slot: number, kind: number, space: number): boolean {
+    const heap = this.heap;
+    const pool = heap.poolOf[slot]!;
+    return heap.liveOf(pool * CLASSES + kind, space) < heap.pools.pools[pool]!.quotaPerSite;
   }
 
   /** Makes a chosen slot nobody's: out of the free list, or out of what its site has held. */
@@ -418,19 +444,5 @@ export class Translation {
     this.words[at + SLOT_STATE] = SLOT_HELD;
     this.heap.countLive(slot, -1);
     this.heap.enterHeld(slot);
-  }
-
-  /** HELD to FREE for slots whose holds have ended, so many at most. */
-  private expire(nowMs: number, most: number): void {
-    const heap = this.heap;
-    for (let i = 0; i < most; i++) {
-      const slot = heap.wheel.takeEnded(nowMs);
-      if (slot < 0) return;
-      const pool = heap.poolOf[slot]!;
-      if (pool >= 0) heap.index.remove(slot);
-      heap.leaveHeld(slot);
-      this.words[this.slotAt(slot) + SLOT_STATE] = SLOT_FREE;
-      heap.enterFree(slot);
-    }
   }
 }

@@ -78,19 +78,11 @@ export class ReplyTuple {
     nowMs: number,
   ): number {
     const { table, translation } = this.state;
-    const slot = translation.acquire(
-      port.space,
-      proposal.draft.originatorSpace,
-      view.family,
-      view.src0,
-      view.src1,
-      view.src2,
-      view.src3,
-      view.sourcePort,
-      view.protocol,
-      nowMs,
-      takes,
-    );
+    const { family, src0, src1, src2, src3, sourcePort, protocol } = view;
+    const space = proposal.draft.originatorSpace;
+    const slot = takes
+      ? translation.acquire(port.space, space, family, src0, src1, src2, src3, sourcePort, protocol, nowMs)
+      : translation.preview(port.space, space, family, src0, src1, src2, src3, sourcePort, protocol, nowMs);
     if (slot < 0) return translationReason(slot);
     const { reply } = proposal;
     const { words } = translation;

@@ -37,8 +37,6 @@ export class NewFlowWords {
   }
 
   explain(view: PacketView, port: number, nowMs: number): Explanation {
-    // External ports whose holds have ended are free for whoever takes one; so they are for whoever asks.
-    this.#parts.state.translation.sweep(nowMs);
     this.#setup.begin(view, port);
     return (
       this.#routed(view, nowMs) ??
