@@ -29,6 +29,7 @@ const STATUS: GatewayStatus = {
       priority: 100,
       mtu: 1500,
       device: 'ic0',
+      health: null,
       flows: 1,
       rxPackets: 2,
       rxBytes: 3,

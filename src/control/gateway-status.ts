@@ -2,6 +2,7 @@
 import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
 import type { Config } from './config/config.ts';
+import type { TunnelHealthStatus } from './health/tunnel-health.ts';
 import type { DataPlaneReport } from './runtime/supervisor.ts';
 
 /** Packets and bytes (of IP) since the flow memory was made. */
@@ -17,7 +18,7 @@ export interface PortCounters {
 }
 
 /** `unknown`: no data plane could be asked. */
-export type PortState = 'up' | 'down' | 'disabled' | 'unknown';
+export type PortState = 'up' | 'degraded' | 'down' | 'disabled' | 'unknown';
 
 export interface TunnelStatus extends PortCounters {
   readonly name: string;
@@ -27,6 +28,8 @@ export interface TunnelStatus extends PortCounters {
   readonly priority: number;
   readonly mtu: number;
   readonly device: string;
+  /** What its health checks say; null: it is not checked. */
+  readonly health: TunnelHealthStatus | null;
 }
 
 export interface EgressStatus extends PortCounters {
@@ -74,6 +77,7 @@ export function portStatuses(
   plan: Plan,
   status: DataPlaneStatus | undefined,
   config: Config,
+  healthOf: (tunnel: string) => TunnelHealthStatus | null,
 ): Pick<GatewayStatus, 'tunnels' | 'egresses'> {
   const known = new Map(status?.ports.map((port) => [`${port.index}.${port.generation}`, port]));
   const spaces = new Map(plan.spaces.map(({ id, name }) => [id, name]));
@@ -98,7 +102,7 @@ export function portStatuses(
       port.role === 'tunnel'
         ? [
             {
-              ...common(port),
+              ...withHealth(common(port), healthOf(port.name)),
               site: spaces.get(port.space) ?? '',
               type: port.tunnelType,
               priority: port.priority,
@@ -113,6 +117,15 @@ export function portStatuses(
 function portState(port: PlanPort, reported: PortStatus | undefined): PortState {
   if (!port.enabled) return 'disabled';
   return reported?.state ?? 'unknown';
+}
+
+/** What health checks find down is down, whatever its device is. */
+function withHealth<T extends { readonly state: PortState }>(
+  port: T,
+  health: TunnelHealthStatus | null,
+): T & { readonly health: TunnelHealthStatus | null } {
+  const checked = health?.state === 'degraded' || health?.state === 'down' ? health.state : 'up';
+  return { ...port, state: port.state === 'up' ? checked : port.state, health };
 }
 
 function counters(reported: PortStatus | undefined): PortCounters {

@@ -19,6 +19,7 @@ import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
 import { ControlEvents } from './events.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
+import { TunnelHealth } from './health/tunnel-health.ts';
 import { HostSide } from './host/host-side.ts';
 import { Inspection } from './inspection.ts';
 import type { PlanEffect } from './live-change.ts';
@@ -53,6 +54,7 @@ export class Gateway {
   readonly #supervisor: Supervisor;
   readonly #host: HostSide;
   readonly #running: RunningPlan;
+  readonly #health: TunnelHealth;
   readonly #startedAt = performance.now();
 
   private constructor(
@@ -76,7 +78,10 @@ export class Gateway {
       events,
       supervisor,
       host,
-      onApplied: (config, plan) => this.telemetry.configure(config, plan),
+      onApplied: (config, plan) => {
+        this.#health.configure(config);
+        return this.telemetry.configure(config, plan);
+      },
     });
     const config = (): Config => this.#running.config;
     const plan = (): RunningPlan['plan'] => this.#running.plan;
@@ -88,12 +93,19 @@ export class Gateway {
       events,
     });
     this.inspection = new Inspection({ flowMemoryPath: runtime.flowMemoryPath, config, plan, supervisor });
-    this.tunnelTests = new TunnelTests({ config, supervisor, prober: new Prober(supervisor), logger });
+    const prober = new Prober(supervisor);
+    this.tunnelTests = new TunnelTests({ config, supervisor, prober, logger });
+    this.#health = new TunnelHealth({
+      prober,
+      logger,
+      penalise: (penalties) => supervisor.penalise(penalties),
+    });
     this.telemetry = new Telemetry({
       runtime,
       logger,
       report: () => supervisor.report,
       problems: () => this.#running.report.problems.length,
+      health: (tunnel) => this.#health.status(tunnel),
     });
     this.#logSupervisor();
   }
@@ -140,7 +152,9 @@ export class Gateway {
       configPath: this.#configPath,
       planGeneration: plan?.generation ?? 0,
       dataPlane: this.#supervisor.report,
-      ...(plan === undefined ? { tunnels: [], egresses: [] } : portStatuses(plan, status, config)),
+      ...(plan === undefined
+        ? { tunnels: [], egresses: [] }
+        : portStatuses(plan, status, config, (tunnel) => this.#health.status(tunnel))),
       flows:
         status === undefined
           ? null
@@ -169,6 +183,7 @@ export class Gateway {
 
   /** Stops forwarding; the next start finds guard, devices and flow memory. */
   async suspend(): Promise<void> {
+    this.#health.stop();
     await this.#running.end();
     await this.#supervisor.stop();
     await this.telemetry.close();
@@ -176,6 +191,7 @@ export class Gateway {
 
   /** Takes everything down. */
   async down(): Promise<void> {
+    this.#health.stop();
     await this.#running.end();
     await this.#host.takeDown(async () => {
       // What is logged of flows has an end.
@@ -188,6 +204,7 @@ export class Gateway {
 
   /** After a start that failed: the host as it was found. */
   async undo(): Promise<void> {
+    this.#health.stop();
     await this.#running.end();
     await this.telemetry.close();
     if (this.#host.takesOver) {

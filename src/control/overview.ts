@@ -23,7 +23,7 @@ export interface TunnelDetails extends TunnelStatus {
 export interface SiteOverview {
   readonly name: string;
   readonly prefixes: readonly string[];
-  /** `up`: at least one tunnel is. */
+  /** `up`: at least one tunnel carries packets. */
   readonly state: 'up' | 'down' | 'unknown';
   /** Names, the preferred first. */
   readonly tunnels: readonly string[];
@@ -169,7 +169,7 @@ function siteOverview(
   return {
     name,
     prefixes,
-    state: states.has('up') ? 'up' : states.has('unknown') ? 'unknown' : 'down',
+    state: states.has('up') || states.has('degraded') ? 'up' : states.has('unknown') ? 'unknown' : 'down',
     tunnels: own.map((tunnel) => tunnel.name),
     flows: own.reduce((sum, { flows }) => sum + flows, 0),
   };

@@ -16,6 +16,7 @@ import { DropLog } from './drop-log.ts';
 import { FlowLog } from './flow-log/flow-log.ts';
 import { FlowLogNames } from './flow-log/names.ts';
 import { MappedFlowMemory } from './flows/mapped-flow-memory.ts';
+import type { TunnelHealthStatus } from './health/tunnel-health.ts';
 import { collectMetrics } from './metrics/collect.ts';
 import { MetricsServer } from './metrics/server.ts';
 import type { Logger } from './runtime/logger.ts';
@@ -31,6 +32,8 @@ export interface TelemetryOptions {
   readonly report: () => DataPlaneReport;
   /** Problems of the gateway, these here not included. */
   readonly problems: () => number;
+  /** Of a tunnel; null: it is not checked. */
+  readonly health: (tunnel: string) => TunnelHealthStatus | null;
 }
 
 export class Telemetry {
@@ -86,7 +89,7 @@ export class Telemetry {
 
   /** The metrics as the text that Prometheus reads. */
   metrics(): string {
-    const { report, problems } = this.#options;
+    const { report, problems, health } = this.#options;
     return collectMetrics({
       version: this.#version,
       startedAtMs: this.#startedAtMs,
@@ -95,6 +98,7 @@ export class Telemetry {
       memory: this.#memory.get(),
       dataPlane: report(),
       problems: problems() + this.problems.length,
+      health,
       flowLog: this.#flowLog?.statistics,
     });
   }

@@ -48,6 +48,7 @@ export const explanationSchema = z
           name: z.string(),
           priority: z.int().nullable(),
           isUp: z.boolean(),
+          isAvoided: z.boolean().describe('Its health checks fail: the others are preferred.'),
           isCandidate: z.boolean(),
         }),
       )

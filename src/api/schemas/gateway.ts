@@ -16,7 +16,20 @@ const countersShape = {
   drops: z.record(z.string(), z.number()),
 };
 
-const portStateSchema = z.enum(['up', 'down', 'disabled', 'unknown']);
+const portStateSchema = z.enum(['up', 'degraded', 'down', 'disabled', 'unknown']);
+
+const healthSchema = z
+  .object({
+    state: z.enum(['unknown', 'healthy', 'degraded', 'down']),
+    target: z.string(),
+    /** Smoothed; null before the first answer. */
+    rttMs: z.number().nullable(),
+    /** Of the last 256 probes, 0 to 1. */
+    lossRatio: z.number(),
+    sent: z.int(),
+    lost: z.int(),
+  })
+  .meta({ id: 'TunnelHealth' });
 
 export const tunnelSchema = z
   .object({
@@ -27,6 +40,8 @@ export const tunnelSchema = z
     priority: z.number(),
     mtu: z.number(),
     device: z.string(),
+    /** null: it is not checked. */
+    health: healthSchema.nullable(),
     ...countersShape,
   })
   .meta({ id: 'Tunnel' });

@@ -112,6 +112,15 @@ export interface SiteConfig {
 
 export type TunnelConfig = GreTunnelConfig | InterconnectTunnelConfig | DeviceTunnelConfig;
 
+/** How often a tunnel is probed. */
+export type HealthRate = 'low' | 'mid' | 'high';
+
+export interface HealthConfig {
+  /** Who is asked; null: the other end, where the configuration tells it. */
+  readonly target: string | null;
+  readonly rate: HealthRate;
+}
+
 interface TunnelCommon {
   /** Unique among sites, tunnels and egresses; at most 15 characters. */
   readonly name: string;
@@ -124,6 +133,8 @@ interface TunnelCommon {
   readonly mtu: number | null;
   /** The gateway's own addresses on this tunnel. */
   readonly interfaceAddresses: readonly InterfaceAddress[];
+  /** null: it is not checked. */
+  readonly health: HealthConfig | null;
 }
 
 export interface GreTunnelConfig extends TunnelCommon {

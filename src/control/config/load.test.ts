@@ -42,6 +42,7 @@ test('the example is right, and says which addresses are ambiguous', () => {
         priority: 100,
         automaticReturnRouting: true,
         mtu: 1476,
+        health: { target: null, rate: 'mid' },
         interfaceAddresses: [
           { address: '169.254.240.0', prefix: '169.254.240.0/31' },
           { address: 'fd00:a::', prefix: 'fd00:a::/127' },

@@ -5,6 +5,7 @@ import type {
   EgressConfig,
   FamilyAddresses,
   FlowLogConfig,
+  HealthConfig,
   PortForwardConfig,
   TunnelConfig,
 } from './config.ts';
@@ -58,6 +59,7 @@ function toTunnel(tunnel: TunnelDocument): TunnelConfig {
     automaticReturnRouting: tunnel.automatic_return_routing,
     mtu: tunnel.mtu ?? null,
     interfaceAddresses: tunnel.interface_address,
+    health: toHealth(tunnel.health),
   };
   switch (tunnel.type) {
     case 'gre': {
@@ -69,6 +71,10 @@ function toTunnel(tunnel: TunnelDocument): TunnelConfig {
     case 'device':
       return { ...common, type: tunnel.type, device: tunnel.device, driver: tunnel.driver };
   }
+}
+
+function toHealth({ target, rate }: TunnelDocument['health']): HealthConfig | null {
+  return rate === 'none' ? null : { target: target ?? null, rate };
 }
 
 function toEgress(egress: EgressDocument): EgressConfig {

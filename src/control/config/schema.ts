@@ -159,56 +159,48 @@ const portRange = text(
 const mtu = integer(576, 65535);
 const port = integer(1, 65535);
 
+const health = map('a health check', {
+  target: address('refused').optional(),
+  rate: oneOf(['none', 'low', 'mid', 'high']).default('mid'),
+}).prefault({});
+
 const tunnelCommon = {
   name: name('a tunnel', MAX_TUNNEL_NAME),
   enabled: boolean().default(true),
   priority: integer(0, 65535).default(100),
   automatic_return_routing: boolean().default(true),
   mtu: mtu.optional(),
+  health,
 };
 
-const tunnelUnbuilt = { health: notBuilt('health checks are') };
+const greTunnel = map('a GRE tunnel', {
+  ...tunnelCommon,
+  type: z.literal('gre'),
+  local: address('refused'),
+  remote: address('refused'),
+  key: integer(0, 4294967295).optional(),
+  checksum: boolean().default(false),
+  sequence: boolean().default(false),
+  driver: oneOf(['auto', 'kernel', 'userspace']).default('auto'),
+  ttl: integer(1, 255).default(64),
+  interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
+});
 
-const greTunnel = map(
-  'a GRE tunnel',
-  {
-    ...tunnelCommon,
-    type: z.literal('gre'),
-    local: address('refused'),
-    remote: address('refused'),
-    key: integer(0, 4294967295).optional(),
-    checksum: boolean().default(false),
-    sequence: boolean().default(false),
-    driver: oneOf(['auto', 'kernel', 'userspace']).default('auto'),
-    ttl: integer(1, 255).default(64),
-    interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
-  },
-  tunnelUnbuilt,
-);
+const interconnectTunnel = map('an interconnect', {
+  ...tunnelCommon,
+  type: z.literal('interconnect'),
+  device,
+  interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length'),
+  next_hop: oneOrMore(address('allowed'), 'an address').default([]),
+});
 
-const interconnectTunnel = map(
-  'an interconnect',
-  {
-    ...tunnelCommon,
-    type: z.literal('interconnect'),
-    device,
-    interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length'),
-    next_hop: oneOrMore(address('allowed'), 'an address').default([]),
-  },
-  tunnelUnbuilt,
-);
-
-const deviceTunnel = map(
-  'a device tunnel',
-  {
-    ...tunnelCommon,
-    type: z.literal('device'),
-    device,
-    driver: oneOf(['packet', 'tun']).default('packet'),
-    interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
-  },
-  tunnelUnbuilt,
-);
+const deviceTunnel = map('a device tunnel', {
+  ...tunnelCommon,
+  type: z.literal('device'),
+  device,
+  driver: oneOf(['packet', 'tun']).default('packet'),
+  interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
+});
 
 const TUNNEL_TYPES = 'one of gre, interconnect, device';
 

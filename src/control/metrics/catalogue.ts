@@ -54,6 +54,19 @@ export const METRICS = {
   ),
   portUp: gauge('port_up', '1 while packets may leave by the port.', ...PORT),
   portEnabled: gauge('port_enabled', '1 unless the configuration disables it.', ...PORT),
+  tunnelHealth: gauge(
+    'tunnel_health',
+    '1 for what the health checks say of a tunnel, 0 for what they do not; only tunnels that are checked.',
+    ...PORT,
+    'state',
+  ),
+  tunnelRtt: gauge('tunnel_rtt_seconds', 'Round-trip time of health checks, smoothed.', ...PORT),
+  tunnelLoss: gauge(
+    'tunnel_loss_ratio',
+    'Share of the last 256 health checks that was not answered.',
+    ...PORT,
+  ),
+  tunnelProbes: counter('tunnel_probes', 'Health checks, by result.', ...PORT, 'result'),
   portPackets: counter(
     'port_packets',
     'Packets; those that offloads have joined count as one.',

@@ -47,6 +47,7 @@ function scrape(gateway: MemoryGateway, other: Partial<MetricSources> = {}): Map
     memory: opened.memory,
     dataPlane: { state: 'forwarding', pid: process.pid, restarts: 2, lastFailure: null },
     problems: 1,
+    health: () => null,
     flowLog: {
       events: 5,
       waiting: 4,
@@ -65,6 +66,23 @@ function value(families: Map<string, Family>, name: string, labels: Record<strin
 }
 
 describe('metrics', () => {
+  it('say what health checks say', () => {
+    const families = scrape(makeGateway(), {
+      health: (tunnel) =>
+        tunnel === 'paris-2'
+          ? { state: 'degraded', target: '10.0.1.1', rttMs: 12.5, lossRatio: 0.25, sent: 8, lost: 2 }
+          : null,
+    });
+    const port = { port: 'paris-2', site: 'paris' };
+    assert.equal(value(families, 'tunnel_health', { ...port, state: 'degraded' }), 1);
+    assert.equal(value(families, 'tunnel_health', { ...port, state: 'healthy' }), 0);
+    assert.equal(value(families, 'tunnel_rtt_seconds', port), 0.0125);
+    assert.equal(value(families, 'tunnel_loss_ratio', port), 0.25);
+    assert.equal(value(families, 'tunnel_probes_total', { ...port, result: 'answered' }), 6);
+    assert.equal(value(families, 'tunnel_probes_total', { ...port, result: 'lost' }), 2);
+    assert.equal(value(families, 'tunnel_loss_ratio', { port: 'lyon', site: 'lyon' }), undefined);
+  });
+
   it('say what happened', () => {
     const gateway = makeGateway();
     const from = { port: 'paris-1', site: 'paris' };

@@ -26,6 +26,8 @@ import type { FlowMemory } from '../../flow/flow-memory.ts';
 import type { Plan, PlanPort } from '../../pipeline/plan.ts';
 import { DROP_REASON_NAMES } from '../../plugin/drop-reasons.ts';
 import type { FlowLogStatistics } from '../flow-log/flow-log.ts';
+import type { Health } from '../health/health-record.ts';
+import type { TunnelHealthStatus } from '../health/tunnel-health.ts';
 import type { DataPlaneReport } from '../runtime/supervisor.ts';
 import { METRICS } from './catalogue.ts';
 import { Exposition } from './exposition.ts';
@@ -45,6 +47,8 @@ export interface MetricSources {
   readonly memory: FlowMemory | undefined;
   readonly dataPlane: DataPlaneReport;
   readonly problems: number;
+  /** Of a tunnel; null: it is not checked. */
+  readonly health: (tunnel: string) => TunnelHealthStatus | null;
   /** undefined: there is no flow log. */
   readonly flowLog: FlowLogStatistics | undefined;
 }
@@ -60,6 +64,7 @@ export function collectMetrics(sources: MetricSources): string {
     const counters = new Counters(memory.counters);
     addFlows(out, plan, memory, counters);
     addPorts(out, plan, counters, dataPlane.state === 'forwarding');
+    addHealth(out, plan, sources.health);
     addOwnPackets(out, counters);
     addPlugins(out, memory, counters);
     for (const { index, name } of plan.devices) {
@@ -141,6 +146,23 @@ function addPorts(out: Exposition, plan: Plan, counters: Counters, forwards: boo
   }
   // What came in by no port: foreign frames, unknown tunnels.
   addDrops(out, counters, 0, '', '');
+}
+
+const HEALTHS: readonly Health[] = ['unknown', 'healthy', 'degraded', 'down'];
+
+function addHealth(out: Exposition, plan: Plan, healthOf: MetricSources['health']): void {
+  const sites = new Map(plan.spaces.map(({ id, name }) => [id, name]));
+  for (const { name, space } of plan.ports) {
+    const health = healthOf(name);
+    if (health === null) continue;
+    const site = sites.get(space) ?? '';
+    for (const state of HEALTHS)
+      out.add(METRICS.tunnelHealth, state === health.state ? 1 : 0, name, site, state);
+    if (health.rttMs !== null) out.add(METRICS.tunnelRtt, health.rttMs / 1000, name, site);
+    out.add(METRICS.tunnelLoss, health.lossRatio, name, site);
+    out.add(METRICS.tunnelProbes, health.sent - health.lost, name, site, 'answered');
+    out.add(METRICS.tunnelProbes, health.lost, name, site, 'lost');
+  }
 }
 
 function portType(port: PlanPort): string {

@@ -96,6 +96,7 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   #process: ProcessIdentity | undefined;
   #session: DataPlaneSession | undefined;
   #plan: Plan | undefined;
+  #penalties: Readonly<Record<string, number>> = {};
   #startedAt = 0;
   #failuresInARow = 0;
   #restartTimer: NodeJS.Timeout | undefined;
@@ -216,6 +217,12 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     this.#session?.send({ type: 'capture-stop', id });
   }
 
+  /** Tunnels to avoid from now on, by name. A restarted data plane gets the same. */
+  penalise(penalties: Readonly<Record<string, number>>): void {
+    this.#penalties = penalties;
+    this.#session?.send({ type: 'penalties', penalties });
+  }
+
   /** Ends the data plane; resolves when its process is gone. Flow memory stays. */
   async stop(): Promise<void> {
     this.#end();
@@ -307,7 +314,10 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     this.#session = session;
     this.#process = identity;
     this.#startedAt = performance.now();
-    session.on('plan-applied', () => this.#setState('forwarding'));
+    session.on('plan-applied', () => {
+      session.send({ type: 'penalties', penalties: this.#penalties });
+      this.#setState('forwarding');
+    });
     session.on('log', (message) => this.emit('log', message));
     session.on('probe', (message) => this.emit('probe', message));
     session.on('failed', (reason) => this.#failed(session, reason));

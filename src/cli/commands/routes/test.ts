@@ -28,10 +28,10 @@ address. "flows explain --from-tunnel" says the rest: plugins, translation, budg
     const { args, flags } = await this.parse(RoutesTest);
     const explanation = await testRoute(await this.connect(flags), args.address, flags['from-tunnel']);
     this.log(explanationText({ ...explanation, pin: null }));
-    const rows = explanation.ports.map(({ name, priority, isUp, isCandidate }) => [
+    const rows = explanation.ports.map(({ name, priority, isUp, isAvoided, isCandidate }) => [
       name,
       priority === null ? '-' : String(priority),
-      isUp ? 'up' : 'down',
+      isUp ? (isAvoided ? 'avoided' : 'up') : 'down',
       isCandidate ? 'yes' : 'no',
     ]);
     if (rows.length > 0) this.log(`\n${table([['BY', 'PRIORITY', 'STATE', 'CHOSEN FROM'], ...rows])}`);

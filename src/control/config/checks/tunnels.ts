@@ -21,6 +21,7 @@ export function checkTunnels(document: ConfigDocument, findings: Findings): void
       const path = ['sites', siteAt, 'tunnels', at];
       checkInterfaceAddresses(tunnel, path, findings);
       checkMtu(site, tunnel, path, findings);
+      checkHealth(tunnel, path, findings);
       if (tunnel.type === 'gre') checkGre(tunnel, path, greEndpoints, findings);
       if (tunnel.type === 'interconnect') checkNextHops(tunnel, path, findings);
     });
@@ -54,6 +55,25 @@ function checkMtu(site: SiteDocument, tunnel: TunnelDocument, path: ConfigPath, 
     [...path, 'mtu'],
     `${tunnel.mtu} is too small for IPv6 (${ipv6}); write at least ${MIN_IPV6_MTU}`,
   );
+}
+
+function checkHealth({ health, ...tunnel }: TunnelDocument, path: ConfigPath, findings: Findings): void {
+  const { target } = health;
+  if (target === undefined) return;
+  const targetPath = [...path, 'health', 'target'];
+  const family = familyOf(target);
+  const own = tunnel.interface_address.filter(({ address }) => familyOf(address) === family);
+  if (own.length === 0) {
+    findings.problem(
+      targetPath,
+      `${target} cannot be asked without an address to ask from; add an IPv${family} interface_address`,
+    );
+  } else if (own.some(({ address }) => address === target)) {
+    findings.problem(
+      targetPath,
+      `${target} is the gateway's own interface_address; write an address of the site's`,
+    );
+  }
 }
 
 function checkGre(
