@@ -72,6 +72,10 @@ export interface MemoryGatewayOptions {
   readonly memory?: ArrayBuffer;
   /** Time at the start, milliseconds since boot. */
   readonly nowMs?: number;
+  /** External ports there is room for, in chunks of 1024. */
+  readonly translationChunks?: number;
+  /** What the gateway gets instead of its flow memory: for who wants to know of every store. */
+  readonly watchMemory?: (memory: FlowMemory) => FlowMemory;
 }
 
 const BOOT_ID = '00000000-0000-4000-8000-000000000000';
@@ -196,14 +200,15 @@ export class MemoryGateway {
     const capacity = this.plan.flowTable.maxFlows;
     const memoryOptions: FlowMemoryOptions = {
       capacity,
-      translationBytes: translationWords(64 * 4) * 4,
+      translationBytes: translationWords(options.translationChunks ?? 64 * 4) * 4,
       heldTupleBytes: heldTupleWords(capacity) * 4,
       bootId: BOOT_ID,
       hashSeed: [0x1234567, 0x89abcde],
     };
     this.buffer = options.memory ?? new ArrayBuffer(flowMemoryBytes(memoryOptions));
     const found = FlowMemory.open(this.buffer);
-    this.flowMemory = found.usable ? found.memory : FlowMemory.create(this.buffer, memoryOptions);
+    const flowMemory = found.usable ? found.memory : FlowMemory.create(this.buffer, memoryOptions);
+    this.flowMemory = options.watchMemory?.(flowMemory) ?? flowMemory;
     let random = 0x2545f491;
     this.assembly = new Assembly({
       frames: this.io,
