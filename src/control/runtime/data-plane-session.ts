@@ -21,10 +21,12 @@ import {
 } from '../../dataplane/messages.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import type { DataPlaneLink } from './data-plane-link.ts';
+import { PATIENCE } from './patience.ts';
 
 const HEARTBEAT_CHECK_MS = 100;
+const SILENCE_MS = HEARTBEAT_TIMEOUT_MS * PATIENCE;
 /** Taking a plan maps and searches the flow memory, in one go: a loaded machine may need this long. */
-const PLAN_TIMEOUT_MS = 15_000;
+const PLAN_TIMEOUT_MS = 15_000 * PATIENCE;
 /** Between the end of the connection and the news of the process's end. */
 const EXIT_GRACE_MS = 50;
 
@@ -77,9 +79,9 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
     this.#heartbeat = setInterval(() => {
       const now = performance.now();
       // If it was us who stood still, what it said meanwhile is yet to be read.
-      if (now - lastCheck > HEARTBEAT_TIMEOUT_MS / 2) this.#lastHeard = now;
+      if (now - lastCheck > SILENCE_MS / 2) this.#lastHeard = now;
       lastCheck = now;
-      const limitMs = this.#planReply === undefined ? HEARTBEAT_TIMEOUT_MS : PLAN_TIMEOUT_MS;
+      const limitMs = this.#planReply === undefined ? SILENCE_MS : PLAN_TIMEOUT_MS;
       if (now - this.#lastHeard > limitMs) this.#fail(`the data plane was silent for ${limitMs} ms`);
     }, HEARTBEAT_CHECK_MS);
   }

@@ -45,15 +45,16 @@ import {
   waitForEnd,
 } from './data-plane-process.ts';
 import { DataPlaneGoneError, DataPlaneSession, PlanRefusedError } from './data-plane-session.ts';
+import { PATIENCE } from './patience.ts';
 import { runningPlugin } from './running-plugin.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 
 /** From the start of the process until it listens and says `ready`: a second, and much more where all is slow. */
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 60_000 * PATIENCE;
 /** A running data plane that does not say `ready` in this time is not adopted but replaced. */
-const ADOPT_TIMEOUT_MS = 1_000;
+const ADOPT_TIMEOUT_MS = 1_000 * PATIENCE;
 const CONNECT_RETRY_MS = 20;
-const STOP_TIMEOUT_MS = 2_000;
+const STOP_TIMEOUT_MS = 2_000 * PATIENCE;
 /** A run that lasted so long ends a series of failures. */
 const STABLE_MS = 10_000;
 /** Pause before the n-th start in a series of failures; the last one for all further ones. */

@@ -1,7 +1,6 @@
 /**
  * One experiment in a lab: capture everything, send, then judge every frame that was delivered to any site.
  */
-import { PATIENCE } from '../patience.ts';
 import type { CaptureJob } from './agent.ts';
 import { readCapture, type SeenFrame } from './captured-packets.ts';
 import {
@@ -53,7 +52,7 @@ export class Experiment {
         to,
         kinds: ['icmp', 'fragments'],
         count: 1,
-        graceMs: 1500 * PATIENCE,
+        graceMs: 1500,
         firstPort: 60_000 + attempt * 16,
       });
       const outcomes = await runFlows(this.network, flows);
