@@ -3,7 +3,16 @@
  * with a real one: test/integration/configuration.test.ts.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -171,6 +180,86 @@ test('notices name the file that was given', async (t) => {
     assert.match(notices.join(), /^\S+:4:27: sites\.b\.prefixes\[0\]: 10\.0\.0\.0\/8 is ambiguous/);
     assert.ok(notices[0]!.startsWith(`${named}:`), notices[0]);
   }
+});
+
+test('where neither the history nor the way back works, it says what runs, and goes on from there', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  const obstacle = join(host.state, chosenDirectory(host), '2.yaml');
+  mkdirSync(obstacle);
+  host.gateway.meanwhile = () => {
+    host.gateway.failure = new Error('no such device');
+  };
+  await assert.rejects(host.apply(TWO), {
+    code: 'running_unrecorded',
+    message: /in no revision.*EISDIR.*no such device/,
+  });
+  const { configuration } = host;
+  assert.deepEqual([host.gateway.ran, host.file], [['two'], ONE]);
+  assert.deepEqual([configuration.show().text, configuration.show().revision], [TWO, null]);
+  assert.deepEqual([configuration.show().file, configuration.problems.length], ['differs', 1]);
+  assert.match(configuration.problems[0]!, /what runs is in no revision, and the next start does not run it/);
+
+  // Whatever fails next, that is still so.
+  await assert.rejects(host.apply(THREE), /no such device/);
+  assert.equal(configuration.show().text, TWO);
+  assert.equal(configuration.problems.length, 1);
+  host.gateway.failure = undefined;
+  host.gateway.meanwhile = () => {};
+  rmdirSync(obstacle);
+  const { difference, revision } = await host.apply(THREE);
+  assert.deepEqual(difference.lines, ['~ option gateway.name two -> three'], 'from what ran to what runs');
+  assert.deepEqual([revision!.number, host.file, configuration.problems], [2, THREE, []]);
+  assert.equal((await configuration.rollback(1, BY)).revision!.number, 3);
+  assert.deepEqual([host.file, host.gateway.ran.at(-1)], [ONE, 'one']);
+});
+
+test('what waits for its confirmation and does not run any more is not confirmed', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO, 60_000);
+  const obstacle = join(host.state, chosenDirectory(host), '3.yaml');
+  mkdirSync(obstacle);
+  host.gateway.meanwhile = () => {
+    host.gateway.failure = new Error('no such device');
+  };
+  await assert.rejects(host.configuration.rollback(1, BY), { code: 'running_unrecorded' });
+  assert.equal(host.configuration.show().text, ONE);
+  assert.match(
+    host.configuration.pendingNotice!,
+    /revision 2 .* does not run any more; revision 1 runs from/,
+  );
+  await assert.rejects(host.configuration.confirm(), { code: 'pending_not_running' });
+  host.gateway.failure = undefined;
+  rmdirSync(obstacle);
+  await host.configuration.rollback(1, BY);
+  assert.deepEqual(
+    [host.file, host.configuration.problems, host.configuration.pendingNotice],
+    [ONE, [], null],
+  );
+});
+
+test('every text that was in the file and did not run is kept, the newest ten', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  const written = (number: number): string => `broken: ${number}\n`;
+  const kept: string[] = [];
+  for (let number = 1; number <= 12; number++) {
+    writeFileSync(host.path, written(number));
+    const { unapplied } = await host.apply(number % 2 === 0 ? ONE : TWO);
+    kept.push(unapplied!);
+    writeFileSync(host.path, written(number));
+    assert.equal((await host.apply(THREE)).unapplied, unapplied, 'the same text is kept once');
+  }
+  assert.equal(new Set(kept).size, 12);
+  assert.deepEqual(
+    kept.map((path) => existsSync(path)),
+    kept.map((_, at) => at >= 2),
+  );
+  assert.equal(readFileSync(kept[11]!, 'utf8'), written(12));
+  assert.match(kept[11]!, /\/unapplied-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z(-\d)?\.yaml$/);
+  await host.start();
+  assert.ok(existsSync(kept[11]!), 'also over a start');
 });
 
 test('without confirmation it goes back by itself', async (t) => {

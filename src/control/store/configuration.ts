@@ -14,24 +14,24 @@
  * than what waits, so that nobody takes the unconfirmed one for settled. A file that cannot be put in place in the end
  * undoes nothing that runs; it is a problem that is told.
  *
- * The file is what the next start reads, so it has the text that runs, comments and all. What somebody has written
- * into it but not applied is kept as `unapplied.yaml` beside the history before it is written over.
+ * Where the history cannot be written and going back fails, too, the new configuration runs and is in no revision: a
+ * problem says so, until a change that works.
  *
- * Neighbours: `history.ts`, `starting-config.ts`, `../gateway.ts` (what runs), `api/routes/config.ts`.
+ * Neighbours: `configuration-file.ts`, `history.ts`, `starting-config.ts`, `start-record.ts`, `../gateway.ts` (what
+ * runs), `api/routes/config.ts`.
  */
-import { join } from 'node:path';
 import { ConfigError, formatProblem } from '../config/errors.ts';
 import { type LoadedConfig, readConfig } from '../config/load.ts';
-import { readConfigText } from '../config/source.ts';
 import type { ControlEvents } from '../events.ts';
 import type { PlanEffect } from '../live-change.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Applied, ChangeRequest, ConfigurationView, PendingView } from './change.ts';
+import { ConfigurationFile } from './configuration-file.ts';
 import { type Difference, difference, summaryOf } from './difference.ts';
 import type { History, NewRevision, Revision } from './history.ts';
+import { recordStart } from './start-record.ts';
 import type { StartingConfig } from './starting-config.ts';
-import { type StagedFile, stageFile, writeFileAtomic } from './state-directory.ts';
 
 /** A reversion that fails is tried again. */
 const RETRY_MS = 10_000;
@@ -44,13 +44,15 @@ export interface RunningGateway {
 }
 
 export class Configuration {
-  readonly #path: string;
+  readonly #file: ConfigurationFile;
   readonly #logger: Logger;
   readonly #gateway: RunningGateway;
   readonly #history: History | undefined;
   #running: LoadedConfig;
   #startProblems: readonly string[];
   #revertProblem = '';
+  /** Why what runs is in no revision; empty if it is in one. */
+  #unrecorded = '';
   #timer: NodeJS.Timeout | undefined;
   #work: Promise<unknown> = Promise.resolve();
   #closed = false;
@@ -61,13 +63,12 @@ export class Configuration {
    * @param starting its history is this object's from now on.
    */
   constructor(path: string, starting: StartingConfig, gateway: RunningGateway, logger: Logger) {
-    this.#path = path;
+    this.#file = new ConfigurationFile(path, logger);
     this.#logger = logger;
     this.#gateway = gateway;
     this.#history = starting.history;
     this.#running = starting.loaded;
-    this.#startProblems = starting.problems;
-    if (starting.history !== undefined) this.#noteStart(starting.history, starting.from);
+    this.#startProblems = [...starting.problems, ...recordStart(path, starting, logger)];
     this.#arm();
   }
 
@@ -78,7 +79,9 @@ export class Configuration {
 
   /** What the user must know, one line each. */
   get problems(): readonly string[] {
-    return [...this.#startProblems, ...(this.#revertProblem === '' ? [] : [this.#revertProblem])];
+    return [...this.#startProblems, this.#revertProblem, this.#unrecorded].filter(
+      (problem) => problem !== '',
+    );
   }
 
   /** What waits for its confirmation, as a line for people; null: nothing does. */
@@ -86,6 +89,9 @@ export class Configuration {
     const pending = this.#pending();
     if (pending === null) return null;
     const { revision, previous, deadline } = pending;
+    if (this.#unrecorded !== '') {
+      return `revision ${revision} of the configuration was to be confirmed, and does not run any more; revision ${previous} runs from ${deadline} on`;
+    }
     return `revision ${revision} of the configuration waits for its confirmation (homeward config confirm); without it revision ${previous} runs again from ${deadline} on`;
   }
 
@@ -98,12 +104,12 @@ export class Configuration {
   }
 
   show(): ConfigurationView {
-    const running = this.#history?.running ?? null;
+    const running = this.#unrecorded === '' ? (this.#history?.running ?? null) : null;
     return {
-      path: this.#path,
+      path: this.#file.path,
       text: this.#running.text,
       revision: running === null ? null : (this.#history?.find(running) ?? null),
-      file: this.#fileState(),
+      file: this.#file.state(this.#running.text),
       pending: this.#pending(),
     };
   }
@@ -128,7 +134,7 @@ export class Configuration {
     to: number | { readonly text: string; readonly file?: string | undefined },
   ): Promise<Difference> {
     const before = from === undefined ? this.#running : this.#load(from);
-    const after = typeof to === 'number' ? this.#load(to) : readConfig(to.text, to.file ?? this.#path);
+    const after = typeof to === 'number' ? this.#load(to) : readConfig(to.text, to.file ?? this.#file.path);
     if (from !== undefined) return difference(before, after, null);
     try {
       return difference(before, after, await this.#gateway.preview(after.config));
@@ -144,7 +150,7 @@ export class Configuration {
    * @throws ConfigError, RequestError, and whatever {@link RunningGateway.apply} throws: nothing has changed then.
    */
   apply(text: string, request: ChangeRequest): Promise<Applied> {
-    return this.#inTurn(() => this.#apply(readConfig(text, this.#path), request, 'applied'));
+    return this.#inTurn(() => this.#apply(readConfig(text, this.#file.path), request, 'applied'));
   }
 
   /**
@@ -154,14 +160,14 @@ export class Configuration {
    */
   edit(edit: (text: string) => string, request: ChangeRequest): Promise<Applied> {
     return this.#inTurn(() => {
-      if (this.#fileState() === 'differs') {
+      if (this.#file.state(this.#running.text) === 'differs') {
         throw new RequestError(
           'conflict',
           'file_differs',
-          `${this.#path} was changed and not applied; apply it first (homeward config apply ${this.#path}), or put the running text back (homeward config show)`,
+          `${this.#file.path} was changed and not applied; apply it first (homeward config apply ${this.#file.path}), or put the running text back (homeward config show)`,
         );
       }
-      return this.#apply(readConfig(edit(this.#running.text), this.#path), request, 'applied');
+      return this.#apply(readConfig(edit(this.#running.text), this.#file.path), request, 'applied');
     });
   }
 
@@ -188,6 +194,13 @@ export class Configuration {
       const { pending } = history;
       if (pending === null) {
         throw new RequestError('conflict', 'nothing_pending', 'no change waits for its confirmation');
+      }
+      if (this.#unrecorded !== '') {
+        throw new RequestError(
+          'conflict',
+          'pending_not_running',
+          `revision ${pending.revision} cannot be confirmed, as it does not run: ${this.#unrecorded}`,
+        );
       }
       if (!validateOnly) {
         history.confirm();
@@ -220,16 +233,16 @@ export class Configuration {
         unapplied: null,
       };
     }
-    const unapplied = this.#keepUnapplied(history, next.text);
-    const file = this.#stage(next.text);
+    const unapplied = this.#file.keepUnapplied(history.directory, [former.text, next.text]);
+    const file = this.#file.stage(next.text);
     const settles = history.pending !== null;
     let fileProblem: string | undefined;
     let revision: Revision;
     let done: Difference;
     try {
       done = difference(former, next, await this.#gateway.apply(next.config));
-      if (settles) fileProblem = this.#put(file);
-      revision = await this.#record(former, next.text, {
+      if (settles) fileProblem = this.#file.put(file);
+      revision = await this.#record(former, next, {
         cause,
         by: request.by,
         comment: request.comment,
@@ -238,13 +251,14 @@ export class Configuration {
       });
     } catch (error) {
       file.discard();
-      if (fileProblem === '') this.#restore(former.text);
+      if (fileProblem === '') this.#file.restore(former.text);
       throw error;
     }
-    fileProblem ??= this.#put(file);
+    fileProblem ??= this.#file.put(file);
     this.#running = next;
     this.#startProblems = [history.damage, fileProblem].filter((problem) => problem !== '');
     this.#revertProblem = '';
+    this.#unrecorded = '';
     this.#arm();
     this.#logger.info(
       { revision: revision.number, by: revision.by, changes: done.changes.length },
@@ -268,77 +282,28 @@ export class Configuration {
   /** Writes the history; if that fails, the gateway goes back, too. */
   async #record(
     former: LoadedConfig,
-    text: string,
+    next: LoadedConfig,
     { confirmMs, ...revision }: NewRevision & { readonly confirmMs: number | undefined },
   ): Promise<Revision> {
     try {
-      return this.#kept().add(text, revision, confirmMs);
+      return this.#kept().add(next.text, revision, confirmMs);
     } catch (error) {
+      const why = `the history cannot be written: ${(error as Error).message}`;
+      await this.#goBack(former, next, why);
+      throw new RequestError('unavailable', 'history_unwritable', `nothing was changed, as ${why}`);
+    }
+  }
+
+  /** @throws RequestError if that fails: `next` runs then, and nothing but the problem says so. */
+  async #goBack(former: LoadedConfig, next: LoadedConfig, why: string): Promise<void> {
+    try {
       await this.#gateway.apply(former.config);
-      throw new RequestError(
-        'unavailable',
-        'history_unwritable',
-        `nothing was changed, as the history cannot be written: ${(error as Error).message}`,
-      );
-    }
-  }
-
-  /** What waits for its confirmation is what the next start reads, again. */
-  #restore(text: string): void {
-    try {
-      writeFileAtomic(this.#path, text, 0o600);
     } catch (error) {
-      this.#logger.error(`${this.#path} cannot be written: ${(error as Error).message}`);
+      this.#running = next;
+      this.#unrecorded = `what runs is in no revision, and the next start does not run it: ${why}; and going back failed: ${(error as Error).message}. Apply a configuration again, or roll back`;
+      this.#logger.error(this.#unrecorded);
+      throw new RequestError('unavailable', 'running_unrecorded', this.#unrecorded);
     }
-  }
-
-  /** Puts a staged file in place. Returns what the user must know, or an empty string. */
-  #put(file: StagedFile): string {
-    try {
-      file.commit();
-      return '';
-    } catch (error) {
-      file.discard();
-      const problem = `${this.#path} does not have the configuration that runs, and the next start will read it: it cannot be written: ${(error as Error).message}`;
-      this.#logger.error(problem);
-      return problem;
-    }
-  }
-
-  /** What was started runs, whether that can be written down or not. */
-  #noteStart(history: History, from: StartingConfig['from']): void {
-    try {
-      this.#recordStart(history, from);
-    } catch (error) {
-      const problem = `what was started is not in the history: ${(error as Error).message}`;
-      this.#logger.error(problem);
-      this.#startProblems = [...this.#startProblems, problem];
-    }
-  }
-
-  /** What a start has found is a revision, too, and an expired one is not in the file any more. */
-  #recordStart(history: History, from: StartingConfig['from']): void {
-    const { text } = this.#running;
-    const runningText = history.running === null ? undefined : history.text(history.running);
-    if (from === 'last_good' || runningText === text) return;
-    const { pending } = history;
-    const before = runningText === undefined ? undefined : tryRead(runningText, this.#path);
-    const summary = before === undefined ? [] : summaryOf(difference(before, this.#running, null));
-    if (from === 'file') {
-      history.add(text, { cause: 'found', by: '', comment: 'found in the file at a start', summary });
-      return;
-    }
-    writeFileAtomic(this.#path, text, 0o600);
-    history.add(text, {
-      cause: 'reverted',
-      by: '',
-      comment: `revision ${pending?.revision} was not confirmed`,
-      summary,
-    });
-    this.#logger.error(
-      { revision: pending?.revision },
-      'a configuration was not confirmed in time: the one before it runs again',
-    );
   }
 
   /** Waits for the deadline of what is pending, by the clock that nobody sets. */
@@ -382,45 +347,9 @@ export class Configuration {
     };
   }
 
-  #fileState(): ConfigurationView['file'] {
-    try {
-      return readConfigText(this.#path) === this.#running.text ? 'same' : 'differs';
-    } catch (error) {
-      if (error instanceof ConfigError) return 'unreadable';
-      throw error;
-    }
-  }
-
-  /** Saves what is in the file, if it neither runs nor is about to. */
-  #keepUnapplied(history: History, next: string): string | null {
-    let text: string;
-    try {
-      text = readConfigText(this.#path);
-    } catch {
-      return null;
-    }
-    if (text === this.#running.text || text === next) return null;
-    const path = join(history.directory, 'unapplied.yaml');
-    writeFileAtomic(path, text, 0o600);
-    this.#logger.warn({ path }, 'the configuration file had a text that did not run: it is kept');
-    return path;
-  }
-
-  #stage(text: string): StagedFile {
-    try {
-      return stageFile(this.#path, text, 0o600);
-    } catch (error) {
-      throw new RequestError(
-        'unavailable',
-        'file_unwritable',
-        `nothing was changed, as ${this.#path} cannot be written: ${(error as Error).message}`,
-      );
-    }
-  }
-
   #load(number: number): LoadedConfig {
     this.#revision(number);
-    return readConfig(this.#kept().text(number), this.#path);
+    return readConfig(this.#kept().text(number), this.#file.path);
   }
 
   #revision(number: number): Revision {
@@ -448,14 +377,4 @@ export class Configuration {
 /** Notices with the name that whoever asks knows the text by: what runs has the name of the gateway's own file. */
 function noticesOf({ config }: LoadedConfig, file: string | undefined): string[] {
   return config.notices.map((notice) => formatProblem(file === undefined ? notice : { ...notice, file }));
-}
-
-/** A former text, which another version of homeward may have taken. */
-function tryRead(text: string, file: string): LoadedConfig | undefined {
-  try {
-    return readConfig(text, file);
-  } catch (error) {
-    if (error instanceof ConfigError) return undefined;
-    throw error;
-  }
 }
