@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { HeldTuples, heldTupleWords, MAX_HELD_MS, proposePort } from './held-tuples.ts';
+import { seededRandom } from '../../test/support/plain-packets.ts';
+import { carryHeldTuples, HeldTuples, heldTupleWords, MAX_HELD_MS, proposePort } from './held-tuples.ts';
 import { FlowKey, keyMeta } from './layout.ts';
 
 function keyOf(number: number): FlowKey {
@@ -120,6 +121,68 @@ test('never a false "free": a small table against a plain model', () => {
     { seed: 4711, numRuns: 300 },
   );
   assert.ok(running > 10_000);
+});
+
+test('never a false "free": thousands of holds over days, restarts, growth and the wrap of the ticks', () => {
+  let asked = 0;
+  let heldAtAll = 0;
+  for (const [seed, entries, keys] of [
+    [1, 64, 400],
+    [2, 512, 900],
+    [3, 2048, 1500],
+  ] as const) {
+    const random = seededRandom(seed);
+    const below = (limit: number): number => Math.floor(random() * limit);
+    let memory = new Int32Array(heldTupleWords(entries));
+    let held = new HeldTuples(memory, seed);
+    // Not far from where int32 milliseconds wrap.
+    let now = 0x7fff_ffff - 20_000_000;
+    let passed = 0;
+    /** When the last hold of a peer ends, by key and peer. */
+    const model = new Map<number, number>();
+    for (let step = 0; step < 12_000; step++) {
+      const kind = below(20);
+      if (kind < 12) {
+        const [key, peer] = [below(keys), 1 + below(4)];
+        const holdMs = [0, 1, 4096, 240_000, 300_000, 7_440_000, MAX_HELD_MS][below(7)]!;
+        held.hold(keyOf(key), peer, 1 + below(3), holdMs, now | 0);
+        model.set(key * 8 + peer, Math.max(model.get(key * 8 + peer) ?? 0, passed + holdMs));
+      } else if (kind < 17) {
+        const ms = [1, 100, 4095, 4096, 60_000, 600_000][below(6)]!;
+        passed += ms;
+        now += ms;
+      } else if (kind === 17) {
+        held.sweep(now | 0);
+      } else if (kind === 18) {
+        // A restart; now and then into a larger memory.
+        if (below(300) === 0 && memory.length < heldTupleWords(entries * 4)) {
+          const larger = new Int32Array(heldTupleWords(entries * 4));
+          carryHeldTuples(memory, larger);
+          memory = larger;
+        }
+        held = new HeldTuples(memory, 99);
+      } else {
+        for (let i = 0; i < 20; i++) {
+          const [key, other] = [below(keys), 1 + below(5)];
+          const isHeld = [1, 2, 3, 4].some(
+            (peer) => peer !== other && (model.get(key * 8 + peer) ?? 0) > passed,
+          );
+          asked++;
+          if (isHeld) heldAtAll++;
+          const answer = held.heldByAnother(keyOf(key), other, now | 0);
+          assert.ok(answer || !isHeld, `seed ${seed}, step ${step}: key ${key} is free for ${other}`);
+        }
+      }
+    }
+    assert.ok(passed > 4 * 4096 * 4096, `${passed} ms: the ticks have wrapped several times`);
+    // Everything ends: nothing stays for ever, and nobody is counted for what is gone.
+    for (const end = now + MAX_HELD_MS + 4096; now < end; now += 60_000) held.sweep(now | 0);
+    assert.deepEqual(
+      [1, 2, 3].map((site) => held.entriesOf(site)),
+      [0, 0, 0],
+    );
+  }
+  assert.ok(heldAtAll > 5000 && asked - heldAtAll > 5000, `${heldAtAll} of ${asked} were held`);
 });
 
 test('few false "held": a table half full answers others free', () => {
