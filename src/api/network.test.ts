@@ -1,5 +1,6 @@
 /** The API on TCP: TLS and tokens, or nothing. */
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request as plainRequest } from 'node:http';
 import { request } from 'node:https';
@@ -7,6 +8,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import type { FastifyInstance } from 'fastify';
 import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
 import { stubControl } from '../../test/support/stub-control.ts';
 import { makeCertificate, writeSecret } from '../../test/support/tls-files.ts';
@@ -174,4 +176,33 @@ test('files that are missing, wrong or not secret are refused, without a word of
       },
     );
   }
+});
+
+test('whatever cannot be listened on, nothing stays open', async (t) => {
+  const open = new Set<FastifyInstance>();
+  const onInstance = (message: unknown): void => {
+    const { fastify } = message as { fastify: FastifyInstance };
+    open.add(fastify);
+    fastify.addHook('onClose', async () => void open.delete(fastify));
+  };
+  subscribe('fastify.initialization', onInstance);
+  t.after(() => unsubscribe('fastify.initialization', onInstance));
+  const tokens = [{ name: 'x', role: 'read', file: secret('x', READ) }] as const;
+  const taken = { ...config, ...makeCertificate(directory, 'x'), tokens };
+  const free = { ...taken, port: await freePort() };
+  const file = secret('no-socket', 'a file');
+  const cases = [
+    { listen: { ...free, key: '/nowhere' }, socketPath: join(directory, 'never.sock') },
+    { listen: taken, socketPath: join(directory, 'never.sock') },
+    { listen: free, socketPath: file },
+    { listen: null, socketPath: file },
+  ];
+  for (const options of cases) {
+    await assert.rejects(serveApi(stubControl({}), options));
+    assert.equal(open.size, 0, JSON.stringify(options));
+  }
+  const served = await serveApi(stubControl({}), { listen: free, socketPath: join(directory, 'good.sock') });
+  assert.equal(open.size, 2);
+  await served.close();
+  assert.equal(open.size, 0);
 });

@@ -46,13 +46,14 @@ export async function serveApi(control: GatewayControl, options: ServeOptions): 
     },
   };
   const app = makeApp(control, common);
-  await app.ready();
-  const network = options.listen ? await serveNetwork(control, options.listen, options, common) : undefined;
+  let network: NetworkServer | undefined;
   try {
+    await app.ready();
+    if (options.listen) network = await serveNetwork(control, options.listen, options, common);
     bound(app);
     await listenOnSocket(app.server, options.socketPath, options.runtimeDirectory);
   } catch (error) {
-    await network?.close();
+    await Promise.all([closed(app), network?.close()]);
     throw error;
   }
   return {
@@ -106,16 +107,16 @@ async function serveNetwork(
   await app.ready();
   bound(app);
   const server = app.server as ReturnType<typeof createServer>;
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (error) => {
-      reject(
-        new ApiListenError(
-          `the API cannot listen on ${config.address} port ${config.port}: ${error.message}`,
-        ),
-      );
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: config.address, port: config.port }, resolve);
     });
-    server.listen({ host: config.address, port: config.port }, resolve);
-  });
+  } catch (error) {
+    await closed(app);
+    const why = (error as Error).message;
+    throw new ApiListenError(`the API cannot listen on ${config.address} port ${config.port}: ${why}`);
+  }
   // Handshakes that fail are the other side's affair.
   server.on('tlsClientError', (_, socket) => socket.destroy());
   logger?.info({ address: config.address, port: config.port }, 'the API listens on the network');
