@@ -1,6 +1,7 @@
 /** What control knows of the gateway, as the API gives it (`api/schemas/gateway.ts` checks the same shape). */
 import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
+import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
 import type { DataPlaneReport } from './runtime/supervisor.ts';
@@ -28,6 +29,8 @@ export interface TunnelStatus extends PortCounters {
   readonly priority: number;
   readonly mtu: number;
   readonly device: string;
+  /** What does its work, and why that; null: there is no choice. */
+  readonly driver: TunnelDriver | null;
   /** What its health checks say; null: it is not checked. */
   readonly health: TunnelHealthStatus | null;
 }
@@ -77,6 +80,7 @@ export function portStatuses(
   plan: Plan,
   status: DataPlaneStatus | undefined,
   config: Config,
+  drivers: ReadonlyMap<string, TunnelDriver>,
   healthOf: (tunnel: string) => TunnelHealthStatus | null,
 ): Pick<GatewayStatus, 'tunnels' | 'egresses'> {
   const known = new Map(status?.ports.map((port) => [`${port.index}.${port.generation}`, port]));
@@ -106,6 +110,7 @@ export function portStatuses(
               site: spaces.get(port.space) ?? '',
               type: port.tunnelType,
               priority: port.priority,
+              driver: drivers.get(port.name) ?? null,
             },
           ]
         : [],

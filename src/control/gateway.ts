@@ -144,7 +144,7 @@ export class Gateway {
   /** What there is to know now; asks the data plane. */
   async status(): Promise<GatewayStatus> {
     const status = await this.#supervisor.status().catch(() => undefined);
-    const { config, plan, report } = this.#running;
+    const { config, plan, drivers, report } = this.#running;
     return {
       gateway: config.gateway.name,
       pid: process.pid,
@@ -154,7 +154,7 @@ export class Gateway {
       dataPlane: this.#supervisor.report,
       ...(plan === undefined
         ? { tunnels: [], egresses: [] }
-        : portStatuses(plan, status, config, (tunnel) => this.#health.status(tunnel))),
+        : portStatuses(plan, status, config, drivers, (tunnel) => this.#health.status(tunnel))),
       flows:
         status === undefined
           ? null

@@ -15,6 +15,7 @@
 import type { Plan } from '../pipeline/plan.ts';
 import { type Compilation, compilePlan, type KnownPorts, routeQueries } from './compile/compile.ts';
 import type { Tolerance } from './compile/host-findings.ts';
+import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
 import type { ControlEvents } from './events.ts';
@@ -57,6 +58,7 @@ export class RunningPlan {
   #config: Config;
   #identities: Identities;
   #plan: Plan | undefined;
+  #drivers: ReadonlyMap<string, TunnelDriver> = new Map();
   /** Whether the data plane has `#plan`, or will get it from the supervisor. */
   #delivered = false;
   /** What is remembered of ports that are down. */
@@ -86,6 +88,11 @@ export class RunningPlan {
   /** Undefined before the first. */
   get plan(): Plan | undefined {
     return this.#plan;
+  }
+
+  /** What does the work of tunnels that have a choice, by name. */
+  get drivers(): ReadonlyMap<string, TunnelDriver> {
+    return this.#drivers;
   }
 
   /**
@@ -210,6 +217,7 @@ export class RunningPlan {
       events.publish({ type: 'plan_applied', generation: plan.generation });
     }
     this.#known = compilation.known;
+    this.#drivers = compilation.drivers;
     await host.finish(compilation.host, facts);
     await onApplied(this.#config, plan);
   }

@@ -40,6 +40,10 @@ export const tunnelSchema = z
     priority: z.number(),
     mtu: z.number(),
     device: z.string(),
+    driver: z
+      .object({ name: z.enum(['kernel', 'userspace', 'xfrm', 'libipsec']), why: z.string() })
+      .nullable()
+      .describe("What does the tunnel's work, and why that. null: there is no choice."),
     /** null: it is not checked. */
     health: healthSchema.nullable(),
     ...countersShape,

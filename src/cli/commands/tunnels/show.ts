@@ -28,6 +28,7 @@ function describe(tunnel: TunnelDetailsBody): string {
     ['site', tunnel.site],
     ['type', tunnel.type],
     ['state', paintState(tunnel.state)],
+    ...(tunnel.driver === null ? [] : [['driver', `${tunnel.driver.name} (${tunnel.driver.why})`]]),
     ['device', tunnel.device],
     ['mtu', String(tunnel.mtu)],
     ['priority', String(tunnel.priority)],
