@@ -7,12 +7,11 @@
  *     v
  *  netdev homeward / ingress      drops ours, before ARP, VLAN interfaces' parents and IP
  *     v
- *  inet homeward / prerouting     the same again, by name: holds while a device is made anew; outer packets of the
- *     v                           kernel's tunnels only from their uplink, and only while the tunnel takes them
+ *  inet homeward / prerouting     the same again, by name: holds while a device is made anew
+ *     v
  *  inet homeward / forward        nothing passes into or out of a device of ours
  *
- *  inet homeward / output         the host sends nothing into a site, nothing from ports of ours (reject), and no
- *     |                           errors about what is sent by its tunnels
+ *  inet homeward / output         the host sends nothing into a site, and nothing from ports of ours (reject)
  *  inet homeward / postrouting    nor does its own address translation (drop)
  * ```
  *
@@ -22,7 +21,7 @@
  * No rule has a state of its own (`counter`, `limit`, named sets): `guard.ts` takes rules that change for damage.
  */
 import { GUARDED_NAME } from '../compile/devices.ts';
-import type { ExclusiveDevice, HostSetup, SharedDevice } from '../compile/host-setup.ts';
+import type { HostSetup, SharedDevice } from '../compile/host-setup.ts';
 import type { PortRange } from '../config/config.ts';
 import { type Classification, classify } from './classifier.ts';
 import { formatPortRanges, mergeRanges } from './reserved-ports.ts';
@@ -30,6 +29,8 @@ import type { BitsCondition, Condition, Rule } from './rules.ts';
 
 /** Name of both tables. */
 export const GUARD_TABLE = 'homeward';
+/** Name of both tables that stand in while those are replaced. */
+const STAND_IN_TABLE = `${GUARD_TABLE}_stand_in`;
 
 /** Before connection tracking's defragmentation (-400): a fragment of ours is never held. */
 const INGRESS_PRIORITY = -450;
@@ -39,23 +40,49 @@ const POSTROUTING_PRIORITY = 300;
 const RAW_PRIORITY = -300;
 
 /**
+ * The changes that set the guard: each a transaction, in this order. One alone would do if the kernel exchanged all that a
+ * transaction contains at the same moment. It does not: sets in new rules (of ports, of addresses) are empty for some
+ * hundred microseconds in which the former rules hold no more, and the host resets connections that are ours (seen on 6.18).
+ *
+ * ```
+ *  stand-in          |=================|
+ *  former   =================|
+ *  new                       |...=============     ...: its sets may be empty
+ * ```
+ *
+ * @param present see {@link guardRules}
+ */
+export function guardChanges(setup: HostSetup, present: ReadonlySet<string>, mark: string): string[] {
+  return [
+    guardRules(setup, present, mark, STAND_IN_TABLE),
+    guardRules(setup, present, mark),
+    removeTables(STAND_IN_TABLE),
+  ];
+}
+
+/**
  * The whole guard: replaces what there was in one transaction.
  *
  * @param present devices that exist now; nftables refuses hooks on others. They are covered by name only.
  * @param mark text that comes back from {@link guardMark}: whose guard this is.
  */
-export function guardRules(setup: HostSetup, present: ReadonlySet<string>, mark: string): string {
+export function guardRules(
+  setup: HostSetup,
+  present: ReadonlySet<string>,
+  mark: string,
+  table = GUARD_TABLE,
+): string {
   const classifications = setup.devices.flatMap((device) => {
     const classification = classify(device);
     return classification === undefined ? [] : [{ classification, index: device.index }];
   });
   const hooked = classifications.filter(({ classification }) => present.has(classification.device));
   return [
-    removeGuardRules(),
-    `table netdev ${GUARD_TABLE} {`,
+    removeTables(table),
+    `table netdev ${table} {`,
     ...hooked.flatMap(({ classification, index }) => ingressChain(classification, index)),
     '}',
-    `table inet ${GUARD_TABLE} {`,
+    `table inet ${table} {`,
     `  comment "${mark}"`,
     ...classifications.flatMap(({ classification, index }) => [
       `  chain device_${index} {`,
@@ -67,7 +94,6 @@ export function guardRules(setup: HostSetup, present: ReadonlySet<string>, mark:
     ...classifications.map(
       ({ classification, index }) => `    iifname ${quoted(classification.device)} goto device_${index}`,
     ),
-    ...kernelTunnelRules(setup),
     '  }',
     ...hostChains(setup),
     '}',
@@ -77,33 +103,13 @@ export function guardRules(setup: HostSetup, present: ReadonlySet<string>, mark:
 
 /** Removes the guard; succeeds also if there is none. */
 export function removeGuardRules(): string {
+  return [removeTables(GUARD_TABLE), removeTables(STAND_IN_TABLE)].join('\n');
+}
+
+function removeTables(table: string): string {
   return ['netdev', 'inet']
-    .flatMap((family) => [`add table ${family} ${GUARD_TABLE}`, `delete table ${family} ${GUARD_TABLE}`])
+    .flatMap((family) => [`add table ${family} ${table}`, `delete table ${family} ${table}`])
     .join('\n');
-}
-
-/**
- * Outer packets of the kernel's tunnels. The kernel takes them from any interface, and when a tunnel's own interface
- * is not there or not up, another one may take them that has no remote end: the host's.
- */
-function kernelTunnelRules(setup: HostSetup): string[] {
-  const rules = new Map<string, string[]>();
-  for (const { made } of exclusiveDevices(setup)) {
-    if (made === undefined) continue;
-    const { link, underlay, isUp } = made;
-    const from = isUp && underlay !== null ? `iifname != ${quoted(underlay)} ` : '';
-    const header = link.kind === 'gre' ? 'ip' : 'ip6';
-    const rule = `${from}${header} daddr ${link.local} meta l4proto gre ${header} saddr`;
-    rules.set(rule, [...(rules.get(rule) ?? []), link.remote]);
-  }
-  return [...rules].map(
-    ([rule, remotes]) =>
-      `    ${rule} { ${[...new Set(remotes)].join(', ')} } drop comment "GRE of the kernel's"`,
-  );
-}
-
-function exclusiveDevices(setup: HostSetup): ExclusiveDevice[] {
-  return setup.devices.flatMap((device) => (device.role === 'exclusive' ? [device] : []));
 }
 
 function ingressChain(classification: Classification, index: number): string[] {
@@ -201,10 +207,6 @@ function hostChains(setup: HostSetup): string[] {
     '  chain output {',
     `    type filter hook output priority ${INGRESS_PRIORITY}; policy accept;`,
     ...any(exclusive, (set) => [`    oifname ${set} drop`]),
-    // About an IPv6 packet that does not fit, GRE over IPv6 itself tells the sender, whom the host's routes find.
-    ...(exclusiveDevices(setup).some(({ made }) => made?.link.kind === 'ip6gre')
-      ? ['    icmpv6 type packet-too-big drop']
-      : []),
     ...shared.flatMap((device) => fromOwnPorts(device, 'reject')),
     '  }',
     '  chain postrouting {',

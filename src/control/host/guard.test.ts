@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { INTERCONNECT, UPLINK } from '../../../test/fixtures/classifier-cases.ts';
 import { linesOf, NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import type { HostSetup, TunDevice } from '../compile/host-setup.ts';
-import { guardRules, removeGuardRules } from './guard-rules.ts';
+import { guardChanges, guardRules, removeGuardRules } from './guard-rules.ts';
 
 const TUN: TunDevice = {
   role: 'tun',
@@ -190,6 +190,30 @@ test('a TUN of ours is for the host itself: nothing is forwarded there', async (
   );
   end.kill();
   await once(end, 'exit');
+});
+
+test('while the guard is replaced another one stands', async () => {
+  const present = new Set(['up0', 'ic0']);
+  const tables = (): string[] =>
+    gateway
+      .exec('nft', ['list', 'tables'])
+      .split('\n')
+      .filter((line) => line.includes('homeward'));
+  gateway.nft(removeGuardRules());
+  assert.deepEqual(tables(), []);
+  const [standIn, replace, remove] = guardChanges(SETUP, present, 'test');
+  gateway.nft(standIn!);
+  assert.deepEqual(tables(), ['table netdev homeward_stand_in', 'table inet homeward_stand_in']);
+  assert.equal(await connect(peer, '192.0.2.1', 45000), 'TIMEOUT', 'it does all that the guard does');
+  assert.equal(await connect(peer, '192.0.2.1', 22), 'connected');
+  gateway.nft(replace!);
+  assert.equal(tables().length, 4);
+  gateway.nft(remove!);
+  assert.deepEqual(tables(), ['table netdev homeward', 'table inet homeward']);
+  // A change that was cut short.
+  gateway.nft(standIn!);
+  gateway.nft(removeGuardRules());
+  assert.deepEqual(tables(), []);
 });
 
 test('a name that is none is refused, and removing twice is no error', () => {

@@ -1,6 +1,6 @@
 /**
  * Sets and removes the guard: the rules (`guard-rules.ts`) that keep the host and the data plane out of each
- * other's packets. Each change is one transaction of nftables: there is no moment without rules.
+ * other's packets. There is no moment without rules, also while they change ({@link guardChanges}).
  *
  * The guard outlives both processes. It is set before any device is opened and removed last. Others change the
  * host's rules, too, and a `flush ruleset` takes the guard along: what stands is compared with what was set, by the
@@ -11,7 +11,7 @@ import { type NftState, nftState } from '../../device/native.ts';
 import type { HostSetup } from '../compile/host-setup.ts';
 import type { HostFacts } from '../facts.ts';
 import { runCommand } from './command.ts';
-import { GUARD_TABLE, guardRules, removeGuardRules } from './guard-rules.ts';
+import { GUARD_TABLE, guardChanges, removeGuardRules } from './guard-rules.ts';
 
 /** How often in a row the guard is set while somebody changes it all the time. */
 const MAX_ATTEMPTS = 5;
@@ -40,15 +40,15 @@ export class Guard {
    */
   async apply(setup: HostSetup, links: HostFacts['links']): Promise<boolean> {
     const present = setup.devices.map(({ name }) => name).filter((name) => Object.hasOwn(links, name));
-    const rules = guardRules(setup, new Set(present), this.#mark);
+    const changes = guardChanges(setup, new Set(present), this.#mark);
     // A device that was made anew has lost its hook: its index tells.
-    const wanted = `${rules}\n${present.map((name) => `${name}=${links[name]!.ifindex}`).join(' ')}`;
+    const wanted = `${changes.join('\n')}\n${present.map((name) => `${name}=${links[name]!.ifindex}`).join(' ')}`;
     if (wanted === this.#applied && this.#fingerprint !== undefined) {
       if (look()?.fingerprint === this.#fingerprint) return false;
       this.#onDamage();
     }
     this.#fingerprint = undefined;
-    this.#fingerprint = await set(rules);
+    this.#fingerprint = await set(changes);
     this.#applied = wanted;
     return true;
   }
@@ -58,12 +58,12 @@ export class Guard {
  * Sets the guard; what the kernel has then. Damage done between setting and looking must not pass for the guard: it is
  * set until nobody else has changed rules meanwhile, which the number of changes tells.
  */
-async function set(rules: string): Promise<bigint | undefined> {
+async function set(changes: readonly string[]): Promise<bigint | undefined> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const before = look()?.generation;
-    await runCommand('nft', ['-f', '-'], { input: rules });
+    for (const rules of changes) await runCommand('nft', ['-f', '-'], { input: rules });
     const after = look();
-    if (before !== undefined && after?.generation === before + 1) return after.fingerprint;
+    if (before !== undefined && after?.generation === before + changes.length) return after.fingerprint;
   }
   return undefined;
 }
