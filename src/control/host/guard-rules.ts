@@ -7,11 +7,12 @@
  *     v
  *  netdev homeward / ingress      drops ours, before ARP, VLAN interfaces' parents and IP
  *     v
- *  inet homeward / prerouting     the same again, by name: holds while a device is made anew
- *     v
+ *  inet homeward / prerouting     the same again, by name: holds while a device is made anew; outer packets of the
+ *     v                           kernel's tunnels only from their uplink, and only while the tunnel takes them
  *  inet homeward / forward        nothing passes into or out of a device of ours
  *
- *  inet homeward / output         the host sends nothing into a site, and nothing from ports of ours (reject)
+ *  inet homeward / output         the host sends nothing into a site, nothing from ports of ours (reject), and no
+ *     |                           errors about what is sent by its tunnels
  *  inet homeward / postrouting    nor does its own address translation (drop)
  * ```
  *
@@ -21,7 +22,7 @@
  * No rule has a state of its own (`counter`, `limit`, named sets): `guard.ts` takes rules that change for damage.
  */
 import { GUARDED_NAME } from '../compile/devices.ts';
-import type { HostSetup, SharedDevice } from '../compile/host-setup.ts';
+import type { ExclusiveDevice, HostSetup, SharedDevice } from '../compile/host-setup.ts';
 import type { PortRange } from '../config/config.ts';
 import { type Classification, classify } from './classifier.ts';
 import { formatPortRanges, mergeRanges } from './reserved-ports.ts';
@@ -94,6 +95,7 @@ export function guardRules(
     ...classifications.map(
       ({ classification, index }) => `    iifname ${quoted(classification.device)} goto device_${index}`,
     ),
+    ...kernelTunnelRules(setup),
     '  }',
     ...hostChains(setup),
     '}',
@@ -110,6 +112,30 @@ function removeTables(table: string): string {
   return ['netdev', 'inet']
     .flatMap((family) => [`add table ${family} ${table}`, `delete table ${family} ${table}`])
     .join('\n');
+}
+
+/**
+ * Outer packets of the kernel's tunnels. The kernel takes them from any interface, and when a tunnel's own interface
+ * is not there or not up, another one may take them that has no remote end: the host's.
+ */
+function kernelTunnelRules(setup: HostSetup): string[] {
+  const rules = new Map<string, string[]>();
+  for (const { made } of exclusiveDevices(setup)) {
+    if (made === undefined) continue;
+    const { link, underlay, isUp } = made;
+    const from = isUp && underlay !== null ? `iifname != ${quoted(underlay)} ` : '';
+    const header = link.kind === 'gre' ? 'ip' : 'ip6';
+    const rule = `${from}${header} daddr ${link.local} meta l4proto gre ${header} saddr`;
+    rules.set(rule, [...(rules.get(rule) ?? []), link.remote]);
+  }
+  return [...rules].map(
+    ([rule, remotes]) =>
+      `    ${rule} { ${[...new Set(remotes)].join(', ')} } drop comment "GRE of the kernel's"`,
+  );
+}
+
+function exclusiveDevices(setup: HostSetup): ExclusiveDevice[] {
+  return setup.devices.flatMap((device) => (device.role === 'exclusive' ? [device] : []));
 }
 
 function ingressChain(classification: Classification, index: number): string[] {
@@ -207,6 +233,10 @@ function hostChains(setup: HostSetup): string[] {
     '  chain output {',
     `    type filter hook output priority ${INGRESS_PRIORITY}; policy accept;`,
     ...any(exclusive, (set) => [`    oifname ${set} drop`]),
+    // About an IPv6 packet that does not fit, GRE over IPv6 itself tells the sender, whom the host's routes find.
+    ...(exclusiveDevices(setup).some(({ made }) => made?.link.kind === 'ip6gre')
+      ? ['    icmpv6 type packet-too-big drop']
+      : []),
     ...shared.flatMap((device) => fromOwnPorts(device, 'reject')),
     '  }',
     '  chain postrouting {',
