@@ -29,6 +29,7 @@ const STATUS: GatewayStatus = {
       priority: 100,
       mtu: 1500,
       device: 'ic0',
+      driver: null,
       health: null,
       flows: 1,
       rxPackets: 2,
