@@ -15,11 +15,19 @@ import { ApiSocketError, serveApi } from './server.ts';
 
 const STATUS: GatewayStatus = {
   gateway: 'gw1',
+  version: '1.2.3',
   pid: 7,
   uptimeMs: 8,
   configPath: '/etc/homeward/homeward.yaml',
   planGeneration: 1,
-  dataPlane: { state: 'forwarding', pid: 9, restarts: 0, lastFailure: null },
+  dataPlane: {
+    state: 'forwarding',
+    pid: 9,
+    version: null,
+    uptimeMs: null,
+    restarts: 0,
+    lastFailure: null,
+  },
   tunnels: [
     {
       name: 'lyon-ic',
@@ -30,6 +38,8 @@ const STATUS: GatewayStatus = {
       mtu: 1500,
       device: 'ic0',
       driver: null,
+      reason: null,
+      since: null,
       health: null,
       flows: 1,
       rxPackets: 2,

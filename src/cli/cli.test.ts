@@ -81,8 +81,8 @@ test('status: for people, and as JSON', async () => {
   assert.deepEqual(plain, {
     status: 0,
     stderr: '',
-    stdout: `gateway     gw1 (pid 100)
-data plane  forwarding (pid 101, restarts 1)
+    stdout: `gateway     gw1 (homeward 1.2.3, pid 100, up 5s)
+data plane  forwarding (homeward 1.2.2, pid 101, up 1h02m, restarts 1)
 flows       12 of 262144
 
 PORT       TYPE    SITE   STATE  FLOWS  IN    OUT   DROPPED

@@ -1,6 +1,7 @@
 /** Flows and explanations for people. */
 import type { ExplanationBody } from '../api/schemas/explain.ts';
 import type { FlowBody } from '../api/schemas/flows.ts';
+import { durationText } from './duration.ts';
 import { counted, shortNumber, table } from './table.ts';
 import { paint } from './terminal.ts';
 
@@ -98,14 +99,4 @@ export function explanationText(explanation: ExplanationBody): string {
 function endText(protocol: string, address: string, port: number): string {
   if (protocol !== 'tcp' && protocol !== 'udp') return port === 0 ? address : `${address} id ${port}`;
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
-}
-
-/** `950ms`, `12s`, `4m05s`, `2h04m`. */
-function durationText(ms: number): string {
-  if (ms < 1000) return `${Math.round(ms)}ms`;
-  const seconds = Math.floor(ms / 1000);
-  const two = (value: number): string => String(value).padStart(2, '0');
-  if (seconds < 60) return `${seconds}s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)}m${two(seconds % 60)}s`;
-  return `${Math.floor(seconds / 3600)}h${two(Math.floor((seconds % 3600) / 60))}m`;
 }

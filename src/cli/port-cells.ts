@@ -14,7 +14,7 @@ export interface Counted {
 
 /** For `--help`: what the columns of {@link portCells} count. */
 export const COLUMNS_OF_COUNTERS = `FLOWS are live flows that came in there, not those that leave by it; IN, OUT and DROPPED are packets since the
-last boot or "homeward down". "flows list --tunnel NAME" lists the flows of both kinds.`;
+last boot or "homeward down", or since the tunnel became another one. "flows list --tunnel NAME" lists the flows of both kinds.`;
 
 /** Dropped packets of all reasons. */
 export function dropped(port: Counted): number {

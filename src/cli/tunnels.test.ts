@@ -25,6 +25,7 @@ const PASSED: TunnelTestResult = {
   tunnel: 'paris-gre',
   site: 'paris',
   target: '169.254.240.1',
+  targetFrom: 'configuration',
   outcome: 'passed',
   reason: null,
   sent: 3,

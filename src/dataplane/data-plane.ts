@@ -49,6 +49,7 @@ import {
 } from './messages.ts';
 import { type HostedPlugin, loadPlugins } from './plugin-loader.ts';
 import { ProbeDesk } from './probe-desk.ts';
+import { RUNNING_VERSION } from './version.ts';
 import { Vitals } from './vitals.ts';
 
 /** Housekeeping is done that often at most, and the loop never waits for longer. */
@@ -61,7 +62,6 @@ export class DataPlane {
   private readonly arguments: DataPlaneArguments;
   private readonly control: ControlSocket;
   private readonly devices: DeviceSet;
-  private readonly startedMs: number;
   private plan: Plan | undefined;
   private plugins: readonly HostedPlugin[] = [];
   private assembly: Assembly | undefined;
@@ -82,7 +82,6 @@ export class DataPlane {
     this.arguments = options;
     this.io = new NativeIo();
     this.vitals = new Vitals(this.io);
-    this.startedMs = this.io.nowMs;
     this.tickedMs = this.io.nowMs;
     this.devices = new DeviceSet(this.io, {
       onUp: (device) => {
@@ -193,6 +192,11 @@ export class DataPlane {
           error: this.probes.probe(message, this.assembly, this.plan, this.io.nowMs),
         });
         break;
+      case 'neighbor': {
+        const address = this.probes.neighbor(message.port, this.assembly, this.plan, this.io.nowMs);
+        this.control.send({ type: 'neighbor', address });
+        break;
+      }
       case 'penalties':
         this.assembly?.penalise(new Map(Object.entries(message.penalties)));
         break;
@@ -329,7 +333,8 @@ export class DataPlane {
     const table = this.assembly?.state.table;
     return {
       generation: this.plan?.generation ?? 0,
-      uptimeMs: (this.io.nowMs - this.startedMs) | 0,
+      version: RUNNING_VERSION,
+      uptimeMs: Math.round(performance.now()),
       flows: table?.live ?? 0,
       maxFlows: table?.capacity ?? 0,
       flowsCreated: counters?.global(COUNTER.flows_created) ?? 0,

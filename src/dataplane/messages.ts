@@ -21,8 +21,8 @@
  *     | ---------- capture-start ---------> |
  *     | <--------- capture-started -------- |
  *     | ---------- capture-stop ----------> |   also ends when its ring is not read any more
- *     | ---------- probe, strays ---------> |
- *     | <------- probe-sent, strays ------- |
+ *     | ----- probe, neighbor, strays ----> |
+ *     | <-- probe-sent, neighbor, strays -- |
  *     | <--------- probe-answered --------- |   when a reply comes
  *     | ------------ penalties -----------> |
  *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
@@ -58,6 +58,7 @@ export type ControlMessage =
   | FlushRequest
   | ExplainRequest
   | ProbeRequest
+  | NeighborRequest
   | PenaltiesMessage
   | StraysRequest
   | CaptureStartMessage
@@ -91,6 +92,13 @@ export interface ProbeRequest {
 export interface PenaltiesMessage {
   readonly type: 'penalties';
   readonly penalties: Readonly<Record<string, number>>;
+}
+
+/** Tell who on a tunnel's own link was heard last. Answered by `neighbor`. */
+export interface NeighborRequest {
+  readonly type: 'neighbor';
+  /** Name of the tunnel. */
+  readonly port: string;
 }
 
 /** Tell which packets came by a tunnel where nothing expects them. Answered by `strays`. */
@@ -134,6 +142,7 @@ export type DataPlaneMessage =
   | ExplainedMessage
   | CaptureStartedMessage
   | ProbeSentMessage
+  | NeighborMessage
   | ProbeAnsweredMessage
   | StraysMessage
   | StatusMessage
@@ -197,6 +206,12 @@ export interface ProbeAnsweredMessage {
   readonly rttMs: number;
 }
 
+export interface NeighborMessage {
+  readonly type: 'neighbor';
+  /** null: nobody is known, or the tunnel has no link of its own. */
+  readonly address: string | null;
+}
+
 export interface StraysMessage {
   readonly type: 'strays';
   /** Replies that nothing expects, since the process began. */
@@ -241,6 +256,8 @@ export interface LogMessage {
 /** The data plane's account of itself. Counters count from the creation of the flow memory. */
 export interface DataPlaneStatus {
   readonly generation: number;
+  /** Of homeward, as this process runs it. */
+  readonly version: string;
   /** Since this process began, milliseconds. */
   readonly uptimeMs: number;
   readonly flows: number;
@@ -291,6 +308,7 @@ const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
   'capture-start',
   'capture-stop',
   'probe',
+  'neighbor',
   'penalties',
   'strays',
 ]);
@@ -302,6 +320,7 @@ const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>(
   'explained',
   'capture-started',
   'probe-sent',
+  'neighbor',
   'probe-answered',
   'strays',
   'status',

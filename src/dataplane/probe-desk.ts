@@ -8,7 +8,8 @@ import { portWord } from '../pipeline/port-table.ts';
 import type { Stray } from '../pipeline/strays.ts';
 import { PROBE_NO_SOURCE, PROBE_TIMEOUT_MS } from '../pipeline/tunnel-probes.ts';
 import { DROP_REASON_NAMES } from '../plugin/drop-reasons.ts';
-import { parseAddress } from '../wire/address.ts';
+import { type Address, classifyAddress, formatAddress, parseAddress } from '../wire/address.ts';
+import { IPV6 } from '../wire/packet.ts';
 import type { DataPlaneMessage, ProbeRequest, StrayReport, StraysMessage } from './messages.ts';
 
 export class ProbeDesk {
@@ -28,7 +29,12 @@ export class ProbeDesk {
       this.sentAt.delete(id);
       const port = plan()?.ports.find((candidate) => candidate.index === index);
       if (sentAt === undefined || port === undefined) return;
-      this.send({ type: 'probe-answered', id, port: port.name, rttMs: performance.now() - sentAt });
+      this.send({
+        type: 'probe-answered',
+        id,
+        port: port.name,
+        rttMs: inMicroseconds(performance.now() - sentAt),
+      });
     });
     assembly.strays.setOnStray((stray) => told(inWords(stray, plan(), stray.atMs)));
   }
@@ -52,6 +58,25 @@ export class ProbeDesk {
     return result === PROBE_NO_SOURCE ? 'no_interface_address' : DROP_REASON_NAMES[result]!;
   }
 
+  /**
+   * Who on a tunnel's own link was heard last, of a family that the tunnel has an address of; null: nobody, or the
+   * tunnel is none of Ethernet.
+   */
+  neighbor(
+    tunnel: string,
+    assembly: Assembly | undefined,
+    plan: Plan | undefined,
+    nowMs: number,
+  ): string | null {
+    const port = plan?.ports.find(({ name, role }) => role === 'tunnel' && name === tunnel);
+    if (assembly === undefined || port?.link.kind !== 'ethernet') return null;
+    const families = assembly.ports.addressesOf(port.index).map(({ family }) => family);
+    const heard = assembly.link
+      .neighborsHeard(port.index, nowMs)
+      .find((address) => families.includes(address.family) && !isLinkLocal(address));
+    return heard === undefined ? null : formatAddress(heard);
+  }
+
   strays(assembly: Assembly | undefined, plan: Plan | undefined, nowMs: number): StraysMessage {
     const strays = assembly?.strays;
     return {
@@ -69,6 +94,15 @@ export class ProbeDesk {
       this.sentAt.delete(id);
     }
   }
+}
+
+function isLinkLocal(address: Address): boolean {
+  return address.family === IPV6 && classifyAddress(address) === 'link_local';
+}
+
+/** What is beyond them is noise. */
+function inMicroseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
 }
 
 function inWords(stray: Stray, plan: Plan | undefined, nowMs: number): StrayReport {

@@ -86,6 +86,86 @@ test('each tunnel is tested by itself, and a reply by another one is found out',
   assert.match(host.output(), /"tunnel":"lyon-1".*"msg":"tunnel test: replies came by other ways"/);
 });
 
+test('without a target it asks who is known there, and of a tunnel that is down it says why', async (t) => {
+  const host = new DaemonHost(t);
+  const site = new NetworkNamespace();
+  t.after(() => site.remove());
+  writeFileSync(
+    host.configPath,
+    CONFIG.replace('interface_address: 172.20.0.1/30, next_hop: 172.20.0.2', 'interface_address: 10.0.1.1/24')
+      .replace('remote: 192.0.2.9 }', 'remote: 192.0.2.9, interface_address: 172.20.9.1/24, enabled: false }')
+      .replace('max_flows: 4096 }', 'max_flows: 4096 }\nroutes: [ { prefix: 0.0.0.0/0, via: internet } ]'),
+  );
+  host.namespace.ip(`link set ic1 netns ${site.name}`);
+  site.ip(
+    'link set lo up',
+    'address add 10.0.1.20/24 dev ic1',
+    'link set ic1 up',
+    'route add default via 10.0.1.1',
+  );
+  host.start();
+  await host.forwarding();
+  const results = () => testTunnels(host.api, { tunnels: ['lyon-1'], count: 2, timeoutMs: 2000 });
+
+  const [nobody] = await results();
+  assert.deepEqual([nobody!.outcome, nobody!.target, nobody!.targetFrom], ['not_sent', null, null]);
+  assert.match(nobody!.reason!, /nobody there was heard yet/);
+  // A flow needs nobody to answer.
+  site.exec('python3', [
+    '-c',
+    'import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("203.0.113.9", 53))',
+  ]);
+  const found = await eventually('its host is asked', async () => {
+    const [result] = await results();
+    return result!.outcome === 'passed' ? result : undefined;
+  });
+  assert.equal(found.target, '10.0.1.20');
+  assert.ok(['flow', 'neighbor'].includes(found.targetFrom!), found.targetFrom!);
+  // It has answered now: it is a neighbour, and needs no flow any more.
+  const [neighbor] = await results();
+  assert.deepEqual([neighbor!.outcome, neighbor!.targetFrom], ['passed', 'neighbor']);
+  const { min, average, max } = neighbor!.rttMs!;
+  for (const ms of [min, average, max]) assert.match(String(ms), /^\d+(\.\d{1,3})?$/);
+
+  const down = await homeward(host.runtimeDirectory, 'tunnels', 'test');
+  assert.equal(down.status, 1);
+  assert.match(down.stdout, /^lyon-1 +lyon +10\.0\.1\.20 +passed +3\/3 /m);
+  assert.match(down.stdout, /^lyon-2 +lyon +- +down +0\/0 +-$/m);
+  assert.match(down.stdout, /^lyon-2: .*tunnels\.lyon-2\.device: ic2 does not exist; /m);
+  assert.match(down.stdout, /^lyon-gre: it is disabled: "homeward tunnels enable lyon-gre"$/m);
+
+  const { version, dataPlane, uptimeMs } = await host.status();
+  assert.match(version, /^\d+\.\d+\.\d+/);
+  assert.equal(dataPlane.version, version);
+  assert.ok(uptimeMs > 0 && dataPlane.uptimeMs! > 0);
+  for (const [args, status] of UNKNOWN_NAMES) {
+    const { status: ended, stderr } = await homeward(host.runtimeDirectory, ...args.split(' '));
+    assert.equal(ended, status, `${args}: ${stderr}`);
+  }
+});
+
+/** What names something that is not there is wrong usage, wherever it is named. */
+const UNKNOWN_NAMES: readonly (readonly [args: string, status: number])[] = [
+  ['tunnels show berlin', 2],
+  ['tunnels test berlin', 2],
+  ['tunnels enable berlin', 2],
+  ['tunnels remove berlin', 2],
+  ['sites show berlin', 2],
+  ['plugins show berlin', 2],
+  ['flows list --tunnel berlin', 2],
+  ['flows list --plugin berlin', 2],
+  ['flows show 999999', 2],
+  ['flows explain 999999', 2],
+  ['flows flush --id 999999', 2],
+  ['flows flush --id 999999 --dry-run', 2],
+  ['flows explain --from-tunnel berlin --src 10.0.1.20 --dst 203.0.113.9', 2],
+  ['routes test 10.0.1.20 --from-tunnel berlin', 2],
+  ['capture --tunnel berlin -o /dev/null', 2],
+  ['config show --revision 99', 2],
+  ['config rollback 99', 2],
+  ['tunnels remove lyon-2 --confirm 10m --dry-run', 0],
+];
+
 test('a reply that nothing expects is counted, logged and listed', async (t) => {
   const { host, site } = await gatewayWithSite(t);
   site.exec('python3', ['-c', STRAY]);

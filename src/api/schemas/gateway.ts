@@ -16,7 +16,7 @@ const countersShape = {
   drops: z.record(z.string(), z.number()),
 };
 
-const portStateSchema = z.enum(['up', 'degraded', 'down', 'disabled', 'unknown']);
+const portStateSchema = z.enum(['configured', 'connecting', 'up', 'degraded', 'down', 'disabled', 'unknown']);
 
 const healthSchema = z
   .object({
@@ -44,6 +44,11 @@ export const tunnelSchema = z
       .object({ name: z.enum(['kernel', 'userspace', 'xfrm', 'libipsec']), why: z.string() })
       .nullable()
       .describe("What does the tunnel's work, and why that. null: there is no choice."),
+    reason: z.string().nullable().describe('Why it is in this state, where that is known.'),
+    since: z
+      .string()
+      .nullable()
+      .describe('Since when it is connected, or not; null where nobody keeps it.'),
     /** null: it is not checked. */
     health: healthSchema.nullable(),
     ...countersShape,
@@ -63,6 +68,7 @@ export const egressSchema = z
 export const statusSchema = z
   .object({
     gateway: z.string(),
+    version: z.string().describe('Of the control process, as pid and uptimeMs are.'),
     pid: z.int(),
     uptimeMs: z.number(),
     configPath: z.string(),
@@ -70,6 +76,13 @@ export const statusSchema = z
     dataPlane: z.object({
       state: z.enum(['stopped', 'starting', 'running', 'forwarding', 'waiting']),
       pid: z.int().nullable(),
+      version: z
+        .string()
+        .nullable()
+        .describe(
+          'Its own: until it is restarted after an upgrade, the former one. null: it could not be asked.',
+        ),
+      uptimeMs: z.number().nullable(),
       restarts: z.int(),
       lastFailure: z.string().nullable(),
     }),

@@ -11,7 +11,9 @@ export const tunnelTestRequestSchema = z
     target: z
       .union([z.ipv4('is not an address'), z.ipv6('is not an address')])
       .optional()
-      .describe('An address that answers ping; default: the other end, where the configuration tells it.'),
+      .describe(
+        'An address that answers ping; default: the next hop or only other end, else a neighbour that is known, else the host of the newest flow.',
+      ),
     count: z.int().min(1).max(20).default(3).describe('Echo requests for each tunnel.'),
     timeoutMs: z.int().min(50).max(MAX_TIMEOUT_MS).default(2000).describe('How long to wait for each reply.'),
   })
@@ -22,7 +24,8 @@ export const tunnelTestResultSchema = z
     tunnel: z.string(),
     site: z.string(),
     target: z.string().nullable(),
-    outcome: z.enum(['passed', 'lossy', 'no_reply', 'wrong_tunnel', 'not_sent']),
+    targetFrom: z.enum(['request', 'configuration', 'neighbor', 'flow']).nullable(),
+    outcome: z.enum(['passed', 'lossy', 'no_reply', 'wrong_tunnel', 'down', 'not_sent']),
     reason: z.string().nullable(),
     sent: z.int(),
     received: z.int(),

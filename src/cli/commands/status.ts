@@ -1,6 +1,7 @@
 import type { StatusBody } from '../../api/schemas/gateway.ts';
 import { HomewardCommand } from '../command.ts';
 import { CONNECTION_FLAGS } from '../connection.ts';
+import { durationText } from '../duration.ts';
 import { COLUMNS_OF_COUNTERS, portCells } from '../port-cells.ts';
 import { table } from '../table.ts';
 import { paint, paintState } from '../terminal.ts';
@@ -24,13 +25,10 @@ export default class Status extends HomewardCommand {
 
 /** The status for people. */
 function describe(status: StatusBody): string {
-  const { gateway, pid, dataPlane, flows, tunnels, egresses, problems, notices } = status;
+  const { gateway, version, pid, uptimeMs, dataPlane, flows, tunnels, egresses, problems, notices } = status;
   const head = table([
-    ['gateway', `${gateway} (pid ${pid})`],
-    [
-      'data plane',
-      `${paintState(dataPlane.state)} (pid ${dataPlane.pid ?? '-'}, restarts ${dataPlane.restarts})`,
-    ],
+    ['gateway', `${gateway} (homeward ${version}, pid ${pid}, up ${durationText(uptimeMs)})`],
+    ['data plane', `${paintState(dataPlane.state)} (${dataPlaneText(dataPlane, version)})`],
     ['flows', flows === null ? 'unknown' : `${flows.current} of ${flows.max}`],
   ]);
   const rows = [
@@ -44,6 +42,19 @@ function describe(status: StatusBody): string {
   const wrong = problems.length > 0 ? [[paint('red', UNFIT), ...problems].join('\n')] : [];
   const notes = notices.length > 0 ? [['Notices:', ...notices].join('\n')] : [];
   return [head, ...ports, ...dropped, ...wrong, ...notes].join('\n\n');
+}
+
+function dataPlaneText(
+  { version, pid, uptimeMs, restarts }: StatusBody['dataPlane'],
+  ofControl: string,
+): string {
+  return [
+    // The same one goes without saying.
+    ...(version === null || version === ofControl ? [] : [`homeward ${version}`]),
+    `pid ${pid ?? '-'}`,
+    ...(uptimeMs === null ? [] : [`up ${durationText(uptimeMs)}`]),
+    `restarts ${restarts}`,
+  ].join(', ');
 }
 
 /** One row for each reason, most packets first. */

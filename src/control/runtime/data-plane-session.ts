@@ -157,6 +157,7 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
       case 'explained':
       case 'capture-started':
       case 'probe-sent':
+      case 'neighbor':
       case 'strays':
         this.#replies.shift()?.resolve(message);
         return;

@@ -1,21 +1,23 @@
 /**
  * Tests of tunnels: echo requests of the gateway's own through each, and whether the replies come back by the same
- * one. The data plane sends them and says by what port each reply came (`pipeline/tunnel-probes.ts`).
+ * one. The data plane sends them and says by what port each reply came (`pipeline/tunnel-probes.ts`). A tunnel that is down
+ * is not tested: the answer says why it is down.
  *
- * Neighbours: `prober.ts` (sends), `api/routes/tunnel-tests.ts`, `runtime/supervisor.ts` (asks for strays).
+ * Neighbours: `prober.ts` (sends), `test-target.ts` (to whom), `api/routes/tunnel-tests.ts`, `runtime/supervisor.ts` (asks for strays).
  */
 import type { ProbeAnsweredMessage, StraysMessage } from '../../dataplane/messages.ts';
 import type { Config, TunnelConfig } from '../config/config.ts';
+import type { FlowService } from '../flows/flow-service.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
-import { defaultTarget } from './default-target.ts';
 import type { Prober } from './prober.ts';
+import { type TargetOrigin, type TestTarget, TestTargets } from './test-target.ts';
 
 export interface TunnelTestRequest {
   /** Names; all tunnels if there are none. */
   readonly tunnels: readonly string[];
-  /** An address that answers ping; default: the other end, where the configuration tells it. */
+  /** An address that answers ping; default: the other end, where that is known. */
   readonly target: string | undefined;
   /** Echo requests for each tunnel. */
   readonly count: number;
@@ -28,14 +30,17 @@ export interface TunnelTestRequest {
  * - `lossy`: some did, and none by another
  * - `no_reply`: none came
  * - `wrong_tunnel`: at least one came by another tunnel or an egress
+ * - `down`: the tunnel is down or disabled; `reason` says why
  * - `not_sent`: nothing could be sent; `reason` says why
  */
-export type TunnelTestOutcome = 'passed' | 'lossy' | 'no_reply' | 'wrong_tunnel' | 'not_sent';
+export type TunnelTestOutcome = 'passed' | 'lossy' | 'no_reply' | 'wrong_tunnel' | 'down' | 'not_sent';
 
 export interface TunnelTestResult {
   readonly tunnel: string;
   readonly site: string;
   readonly target: string | null;
+  /** How the target was found; null: there is none. */
+  readonly targetFrom: TargetOrigin | null;
   readonly outcome: TunnelTestOutcome;
   readonly reason: string | null;
   readonly sent: number;
@@ -43,6 +48,7 @@ export interface TunnelTestResult {
   readonly received: number;
   /** By others: how many by which. */
   readonly elsewhere: Readonly<Record<string, number>>;
+  /** To the microsecond. */
   readonly rttMs: { readonly min: number; readonly average: number; readonly max: number } | null;
 }
 
@@ -73,6 +79,9 @@ export interface TunnelTestsOptions {
   readonly config: () => Config;
   readonly supervisor: Supervisor;
   readonly prober: Prober;
+  readonly flows: FlowService;
+  /** What is not as the configuration has it, one line each with the path of what it is about. */
+  readonly problems: () => readonly string[];
   readonly logger: Logger;
 }
 
@@ -84,16 +93,18 @@ const RUNNING_TESTS = 4;
 const REASONS: Readonly<Record<string, string>> = {
   no_interface_address: 'the tunnel has no interface_address of that family: there is nothing to send from',
   no_such_tunnel: 'the tunnel is not in the plan that runs',
-  port_down: 'the tunnel is down',
-  no_target: 'nothing tells the address of the other end: give one that answers ping as target',
+  no_target:
+    'nothing tells the address of the other end, and nobody there was heard yet: give one that answers ping as target',
 };
 
 export class TunnelTests {
   readonly #options: TunnelTestsOptions;
+  readonly #targets: TestTargets;
   #running = 0;
 
   constructor(options: TunnelTestsOptions) {
     this.#options = options;
+    this.#targets = new TestTargets(options.supervisor, options.flows);
   }
 
   /**
@@ -114,9 +125,16 @@ export class TunnelTests {
     this.#running++;
     try {
       const results: TunnelTestResult[] = [];
+      const { ports } = await this.#options.supervisor.status();
+      const down = new Set(ports.flatMap(({ name, state }) => (state === 'down' ? [name] : [])));
       for (let at = 0; at < tunnels.length && signal?.aborted !== true; at += AT_A_TIME) {
         const some = tunnels.slice(at, at + AT_A_TIME);
-        results.push(...(await Promise.all(some.map((tunnel) => this.#test(tunnel, request, signal)))));
+        const tests = some.map((tunnel) =>
+          down.has(tunnel.config.name) || !tunnel.config.enabled
+            ? this.#notTested(tunnel, undefined, 'port_down')
+            : this.#test(tunnel, request, signal),
+        );
+        results.push(...(await Promise.all(tests)));
       }
       return results;
     } finally {
@@ -153,28 +171,61 @@ export class TunnelTests {
   }
 
   async #test(
-    { site, config }: TestedTunnel,
+    tested: TestedTunnel,
     request: TunnelTestRequest,
     signal: AbortSignal | undefined,
   ): Promise<TunnelTestResult> {
-    const target = request.target ?? defaultTarget(config);
-    const tunnel = config.name;
-    if (target === undefined) return notSent(tunnel, site, null, 'no_target');
+    const target = await this.#targets.of(tested.config, request.target);
+    const tunnel = tested.config.name;
+    if (target === undefined) return this.#notTested(tested, undefined, 'no_target');
     const probes: Promise<ProbeAnsweredMessage | undefined>[] = [];
     let refusal = '';
     for (let i = 0; i < request.count && signal?.aborted !== true; i++) {
       if (i > 0) await new Promise((resolve) => setTimeout(resolve, BETWEEN_PROBES_MS));
-      const { error, answer } = await this.#options.prober.send(tunnel, target, request.timeoutMs, signal);
+      const { error, answer } = await this.#options.prober.send(
+        tunnel,
+        target.address,
+        request.timeoutMs,
+        signal,
+      );
       if (error === '') probes.push(answer);
       else refusal = error;
     }
-    if (probes.length === 0) return notSent(tunnel, site, target, refusal);
-    const result = judge(tunnel, site, target, await Promise.all(probes));
+    if (probes.length === 0) return this.#notTested(tested, target, refusal);
+    const result = judge(tested, target, await Promise.all(probes));
     if (result.outcome === 'wrong_tunnel') {
       const { elsewhere } = result;
-      this.#options.logger.warn({ tunnel, target, elsewhere }, 'tunnel test: replies came by other ways');
+      const { address } = target;
+      this.#options.logger.warn(
+        { tunnel, target: address, elsewhere },
+        'tunnel test: replies came by other ways',
+      );
     }
     return result;
+  }
+
+  #notTested({ site, config }: TestedTunnel, target: TestTarget | undefined, why: string): TunnelTestResult {
+    const isDown = why === 'port_down';
+    return {
+      tunnel: config.name,
+      site,
+      target: target?.address ?? null,
+      targetFrom: target?.origin ?? null,
+      outcome: isDown ? 'down' : 'not_sent',
+      reason: isDown ? this.#whyDown(config) : (REASONS[why] ?? `the packet was dropped: ${why}`),
+      sent: 0,
+      received: 0,
+      elsewhere: {},
+      rttMs: null,
+    };
+  }
+
+  #whyDown({ name, enabled }: TunnelConfig): string {
+    if (!enabled) return `it is disabled: "homeward tunnels enable ${name}"`;
+    const reasons = this.#options
+      .problems()
+      .filter((line) => line.includes(`.tunnels.${name}.`) || line.includes(`.tunnels.${name}:`));
+    return reasons.length === 0 ? 'the device that carries it is not usable' : reasons.join('\n');
   }
 }
 
@@ -183,24 +234,9 @@ interface TestedTunnel {
   readonly config: TunnelConfig;
 }
 
-function notSent(tunnel: string, site: string, target: string | null, why: string): TunnelTestResult {
-  return {
-    tunnel,
-    site,
-    target,
-    outcome: 'not_sent',
-    reason: REASONS[why] ?? `the packet was dropped: ${why}`,
-    sent: 0,
-    received: 0,
-    elsewhere: {},
-    rttMs: null,
-  };
-}
-
 function judge(
-  tunnel: string,
-  site: string,
-  target: string,
+  { site, config: { name: tunnel } }: TestedTunnel,
+  target: TestTarget,
   answers: readonly (ProbeAnsweredMessage | undefined)[],
 ): TunnelTestResult {
   const came = answers.filter((answer) => answer !== undefined);
@@ -216,7 +252,8 @@ function judge(
   return {
     tunnel,
     site,
-    target,
+    target: target.address,
+    targetFrom: target.origin,
     outcome,
     reason: null,
     sent: answers.length,
@@ -225,7 +262,11 @@ function judge(
     rttMs:
       times.length === 0
         ? null
-        : { min: Math.min(...times), average: sum / times.length, max: Math.max(...times) },
+        : {
+            min: Math.min(...times),
+            average: Math.round((sum / times.length) * 1000) / 1000,
+            max: Math.max(...times),
+          },
   };
 }
 

@@ -24,6 +24,7 @@
  */
 import type { Counters } from '../../flow/counters.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
+import type { Address } from '../../wire/address.ts';
 import { FRAME_PREFIX_BYTES, type FrameList, type FrameMemory } from '../../wire/frame.ts';
 import { IPV4_HEADER_BYTES, IPV4_PROTOCOL } from '../../wire/ipv4.ts';
 import { IPV6_HEADER_BYTES, IPV6_MINIMUM_MTU, IPV6_NEXT_HEADER } from '../../wire/ipv6.ts';
@@ -233,6 +234,12 @@ export class LinkLayer {
     const reason = this.output.send(port, device, packet, nowMs);
     if (this.tap.active !== 0 && reason === DROP.none) this.tap.sent(portIndex, packet);
     return reason;
+  }
+
+  /** Control path: neighbours by a port that are known, who was heard to answer last first. */
+  neighborsHeard(portIndex: number, nowMs: number): Address[] {
+    const port = this.portAt(portIndex);
+    return port === undefined ? [] : this.neighbors.heardOn(port.device, nowMs);
   }
 
   /** Neighbours of all ports that do not answer: while there is none, `isUnreachable` need not be asked. */

@@ -50,6 +50,22 @@ test('behaves as a plain map under random use', () => {
   );
 });
 
+test('who was heard last is named first, and only who answered', () => {
+  const table = new NeighborTable(32, 1);
+  table.setDevices(2, 2);
+  const states = [NEIGHBOR_REACHABLE, NEIGHBOR_STALE, NEIGHBOR_INCOMPLETE, NEIGHBOR_REACHABLE];
+  const nowMs = -0x7fffffff | 0;
+  const entries = states.map((state, at) => {
+    const entry = table.insert(at === 3 ? 1 : 0, 0, 0, 0, 10 + at);
+    table.state[entry] = state;
+    // Across the wrap of the clock.
+    table.confirmedAt[entry] = (nowMs - 5000 + at * 1000) | 0;
+    return entry;
+  });
+  assert.deepEqual(table.heardOf(0, nowMs), [entries[1], entries[0]]);
+  assert.deepEqual(table.heardOf(1, nowMs), [entries[3]]);
+});
+
 test('the same address behind two devices is two neighbours', () => {
   const table = new NeighborTable(32, 1);
   table.setDevices(2, 2);

@@ -130,6 +130,16 @@ export class NeighborTable {
     return NONE;
   }
 
+  /** Control path: the entries of a device whose MAC is usable, who was heard to answer last first. */
+  heardOf(device: number, nowMs: number): number[] {
+    const entries: number[] = [];
+    for (let entry = 0; entry < this.end; entry++) {
+      if (this.device[entry] === device && this.state[entry] >= NEIGHBOR_REACHABLE) entries.push(entry);
+    }
+    const ageMs = (entry: number): number => (nowMs - this.confirmedAt[entry]) | 0;
+    return entries.sort((one, other) => ageMs(one) - ageMs(other));
+  }
+
   matches(
     entry: number,
     device: number,

@@ -28,7 +28,9 @@
  * `neighbor-input.ts` (reads what neighbours send).
  */
 import { DROP } from '../../plugin/drop-reasons.ts';
+import type { Address } from '../../wire/address.ts';
 import type { FrameList, FrameMemory } from '../../wire/frame.ts';
+import { IPV4, IPV6 } from '../../wire/packet.ts';
 import { writeDestination } from './ethernet-header.ts';
 import type { LinkDevice } from './link-device.ts';
 import type { LinkPort } from './link-port.ts';
@@ -125,6 +127,21 @@ export class Neighbors {
       return entry;
     }
     return this.use(entry, nowMs);
+  }
+
+  /** Control path: addresses of a device's neighbours that are known, who was heard to answer last first. */
+  heardOn(device: number, nowMs: number): Address[] {
+    const { table } = this;
+    return table.heardOf(device, nowMs).map((entry) => {
+      const words = Int32Array.of(
+        table.word0[entry],
+        table.word1[entry],
+        table.word2[entry],
+        table.word3[entry],
+      );
+      const isIpv4 = words[0] === 0 && words[1] === 0 && words[2] === 0;
+      return { family: isIpv4 ? IPV4 : IPV6, words };
+    });
   }
 
   /** The same for an entry that was found before. */

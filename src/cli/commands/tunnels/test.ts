@@ -19,16 +19,19 @@ const OUTCOMES: Readonly<Record<TunnelTestResultBody['outcome'], string>> = {
   lossy: 'replies missing',
   no_reply: 'no reply',
   wrong_tunnel: 'wrong tunnel',
+  down: 'down',
   not_sent: 'not tested',
 };
+
+const GUESSED = { neighbor: 'the neighbour that was heard last', flow: 'the host of the newest flow' };
 
 export default class TunnelsTest extends HomewardCommand {
   static override summary =
     'Send test traffic through tunnels, and check that the replies come back by them.';
   static override description =
-    `Sends echo requests from the tunnel's interface_address to the other end: the next hop, the other address of a
-/30, /31, /126 or /127, or --target. A tunnel passes when every reply comes by itself. The exit status is 1 if one
-does not pass, or cannot be tested.`;
+    `Sends echo requests from the tunnel's interface_address to --target, or to the other end: the next hop, the other
+address of a /30, /31, /126 or /127; on link the neighbour that was heard last; or the host of the newest flow. A tunnel
+passes when every reply comes by itself. The exit status is 1 if one does not pass, is down, or cannot be tested.`;
   static override examples = [
     '<%= config.bin %> tunnels test',
     '<%= config.bin %> tunnels test paris-gre --target 10.0.1.7 --count 10',
@@ -93,8 +96,11 @@ function describe(results: readonly TunnelTestResultBody[]): string {
     `${result.received}/${result.sent}`,
     result.rttMs === null ? '-' : `${result.rttMs.average.toFixed(2)} ms`,
   ]);
-  const remarks = results.flatMap(({ tunnel, reason, elsewhere }) => [
-    ...(reason === null ? [] : [`${tunnel}: ${reason}`]),
+  const remarks = results.flatMap(({ tunnel, target, targetFrom, outcome, reason, elsewhere }) => [
+    ...(reason ?? '').split('\n').flatMap((line) => (line === '' ? [] : [`${tunnel}: ${line}`])),
+    ...(outcome === 'no_reply' && (targetFrom === 'neighbor' || targetFrom === 'flow')
+      ? [`${tunnel}: ${target} is ${GUESSED[targetFrom]}, and may not answer ping; --target names another`]
+      : []),
     ...Object.entries(elsewhere).map(
       ([port, count]) =>
         `${tunnel}: ${count} of the replies came by ${port}: the other end answers by another way`,
