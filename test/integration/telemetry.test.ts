@@ -249,7 +249,8 @@ test('the flow log: JSON lines and nfcapd tell the same', labOptions(), async (t
   >[];
   const described = records.map((record) => ({
     event: record.nat_event,
-    time: Date.parse(`${record.t_event}Z`),
+    // nfdump writes milliseconds without leading zeros.
+    time: Date.parse(`${String(record.t_event).replace(/\d+$/, (ms) => ms.padStart(3, '0'))}Z`),
     tuple: [record.src4_addr, record.src_port, record.dst4_addr, record.dst_port],
     translated: [
       record.src4_xlt_ip,

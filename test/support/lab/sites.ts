@@ -114,6 +114,8 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
         key: greKey(at),
         ...spec.gre,
         interface_address: [...GRE_INNER],
+        // Where the tunnel ends in the host itself, the gateway's own packets would be taken for a leak.
+        ...(site.attachment === 'gre' ? {} : { health: { rate: 'none' } }),
       };
   }
 }
