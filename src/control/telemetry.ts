@@ -129,7 +129,8 @@ export class Telemetry {
     } else if (this.#flowLog === undefined) {
       this.#flowLog = new FlowLog(this.#ringPath, flowLog, this.#names);
     } else {
-      this.#flowLog.configure(flowLog);
+      // A disk that hangs keeps no configuration from being applied.
+      void this.#flowLog.configure(flowLog);
     }
   }
 

@@ -1,12 +1,14 @@
 /** From the data plane's ring to a file and to a collector, with real files and sockets. */
 import assert from 'node:assert/strict';
+import { execFile, execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { promisify } from 'node:util';
 import { eventNames } from '../../../test/fixtures/flow-events.ts';
 import { MemoryGateway } from '../../../test/support/memory-gateway.ts';
 import { eventually as within } from '../../../test/support/network-namespace.ts';
@@ -26,6 +28,14 @@ interface Line {
   readonly number: number;
   readonly flow: number;
 }
+
+const SETTINGS: FlowLogConfig = {
+  file: null,
+  rotate: { sizeBytes: 1e9, keep: 1 },
+  ipfix: null,
+  refusals: 'policy',
+  refusalsPerSecond: 10,
+};
 
 /** A gateway in memory whose events go to a ring in a folder of its own. */
 class Bench {
@@ -56,15 +66,7 @@ class Bench {
   }
 
   start(settings: Partial<FlowLogConfig> = { file: this.file }): FlowLog {
-    const config: FlowLogConfig = {
-      file: null,
-      rotate: { sizeBytes: 1e9, keep: 1 },
-      ipfix: null,
-      refusals: 'policy',
-      refusalsPerSecond: 10,
-      ...settings,
-    };
-    const log = new FlowLog(this.ringPath, config, this.names);
+    const log = new FlowLog(this.ringPath, { ...SETTINGS, ...settings }, this.names);
     this.#logs.push(log);
     return log;
   }
@@ -85,6 +87,15 @@ class Bench {
       .split('\n')
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Line);
+  }
+}
+
+/** Where a symbolic link leads; empty if it is gone. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
   }
 }
 
@@ -109,6 +120,35 @@ function describeMessage(bytes: Buffer): { sets: number[]; sequence: number; dom
 }
 
 describe('the flow log', () => {
+  it('takes another file between two writes, not within one', async (t) => {
+    const bench = new Bench(t);
+    // A pipe takes some of what is written, and the rest when it is read.
+    const pipe = join(bench.folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    bench.flows(3000);
+    const log = bench.start({ file: pipe });
+    const isOpen = (): boolean =>
+      readdirSync('/proc/self/fd').some((fd) => linkOf(`/proc/self/fd/${fd}`) === pipe);
+    await eventually('it writes', isOpen);
+    const changed = log.configure({ ...SETTINGS, file: bench.file });
+    bench.flows(100);
+    const { stdout: piped } = await promisify(execFile)('cat', [pipe], { maxBuffer: 1e8 });
+    await changed;
+    await eventually('the rest is in the other file', () => bench.lines().at(-1)?.number === 6199);
+    const numbers = [
+      ...piped
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line) as Line),
+      ...bench.lines(),
+    ].map(({ number }) => number);
+    assert.deepEqual(
+      numbers,
+      Array.from({ length: 6200 }, (_, at) => at),
+    );
+    assert.deepEqual([log.problems, log.statistics.lost], [[], 0]);
+  });
+
   it('writes every event once and in order, over restarts of either process', async (t) => {
     const bench = new Bench(t);
     bench.flows(100);

@@ -53,7 +53,8 @@ export class FlowLog {
   /** Number of the next event for the collector; the ring's `read` is the file's. */
   #exported: number | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #round: Promise<void> = Promise.resolve();
+  /** Rounds and changes of settings run one after the other. */
+  #round: Promise<void>;
   #isOpen = true;
   #closing: Promise<void> | undefined;
   #events = 0;
@@ -64,22 +65,14 @@ export class FlowLog {
   constructor(path: string, config: FlowLogConfig, names: FlowLogNames) {
     this.#path = path;
     this.#names = names;
-    this.configure(config);
+    this.#round = this.#change(config);
     this.#schedule(ROUND_MS);
   }
 
-  /** Takes other settings; what they do not change goes on. */
-  configure(config: FlowLogConfig): void {
-    if (this.#file?.path !== (config.file ?? undefined)) {
-      void this.#file?.close();
-      this.#file = config.file === null ? undefined : new RotatingFile(config.file, config.rotate);
-      this.#fileProblem = '';
-    }
-    if (this.#file !== undefined) this.#file.options = config.rotate;
-    if (JSON.stringify(config.ipfix) === JSON.stringify(this.#ipfixConfig)) return;
-    void this.#ipfix?.close();
-    this.#ipfixConfig = config.ipfix;
-    this.#ipfix = config.ipfix === null ? undefined : new IpfixExporter(config.ipfix, this.#names);
+  /** Takes other settings when the round under way is written; what they do not change goes on. Never rejects. */
+  configure(config: FlowLogConfig): Promise<void> {
+    this.#round = this.#round.then(() => this.#change(config));
+    return this.#round;
   }
 
   /** What keeps events from where they belong now, one line each. */
@@ -128,9 +121,29 @@ export class FlowLog {
     await this.#ipfix?.close();
   }
 
+  /** Nothing is being written now: a file that is not wanted any more is whole. A collector gets what is on its way. */
+  async #change(config: FlowLogConfig): Promise<void> {
+    const [file, ipfix] = [this.#file, this.#ipfix];
+    const isOtherFile = file?.path !== (config.file ?? undefined);
+    if (isOtherFile) {
+      this.#file = config.file === null ? undefined : new RotatingFile(config.file, config.rotate);
+      this.#fileProblem = '';
+    } else if (file !== undefined) {
+      file.options = config.rotate;
+    }
+    const isOtherCollector = JSON.stringify(config.ipfix) !== JSON.stringify(this.#ipfixConfig);
+    if (isOtherCollector) {
+      this.#ipfixConfig = config.ipfix;
+      this.#ipfix = config.ipfix === null ? undefined : new IpfixExporter(config.ipfix, this.#names);
+      void ipfix?.close();
+    }
+    if (isOtherFile) await file?.close();
+  }
+
   #schedule(delayMs: number): void {
     this.#timer = setTimeout(() => {
-      this.#round = this.#take().then((taken) => {
+      const round = this.#round.then(() => this.#take());
+      this.#round = round.then((taken) => {
         if (!this.#isOpen) return;
         const isStuck = taken === 0 && this.#fileProblem !== '';
         this.#schedule(isStuck ? RETRY_MS : taken === ROUND_EVENTS ? 0 : ROUND_MS);
