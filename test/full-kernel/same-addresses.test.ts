@@ -13,6 +13,7 @@ answersEverySite(
       { name: 'nice', attachment: 'vlan' },
       { name: 'lille', attachment: 'wireguard' },
     ],
+    gre: { driver: 'userspace' },
   },
   5,
 );
@@ -24,7 +25,7 @@ answersEverySite(
       { name: 'paris', attachment: 'gre-kernel' },
       { name: 'caen', attachment: 'gre-kernel' },
     ],
-    gre: { checksum: true, sequence: true },
+    gre: { checksum: true, sequence: true, driver: 'userspace' },
   },
   5,
 );

@@ -25,9 +25,11 @@ import {
   type Attachment,
   DATA_CENTER_ADDRESSES,
   gatewayConfiguration,
+  greEnds,
   greKey,
   type NetworkSpec,
   outer,
+  outerIpv6,
   SERVER_ADDRESSES,
   SITE_ADDRESSES,
   SITE_GATEWAY,
@@ -268,10 +270,11 @@ export class Network {
         case 'gre-kernel':
         case 'wireguard':
           links.push([end('net', `s${at}`), end(name, 'wan')]);
-          add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`]));
+          add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`, `${outerIpv6(at, 1)}/64`]));
           add(name, [
-            ...addresses('wan', [`${outer(at, 2)}/30`]),
+            ...addresses('wan', [`${outer(at, 2)}/30`, `${outerIpv6(at, 2)}/64`]),
             `route add ${UPLINK_ADDRESSES[0]} via ${outer(at, 1)} dev wan`,
+            `route add ${UPLINK_ADDRESSES[1]} via ${outerIpv6(at, 1)} dev wan`,
           ]);
           break;
         case 'gre':
@@ -348,8 +351,9 @@ export class Network {
   }
 
   /** Devices that a program holds open: a wire of two TUN devices, or the far end of a GRE tunnel; and the kernel's. */
-  async #addLayer3({ name, attachment }: SiteSpec, at: number): Promise<void> {
+  async #addLayer3(site: SiteSpec, at: number): Promise<void> {
     const { lab, spec } = this;
+    const { name, attachment } = site;
     if (!isLayer3(attachment)) return;
     if (attachment === 'device') {
       const device = `tn${at}`;
@@ -362,9 +366,11 @@ export class Network {
       await this.#addWireguard(name, at);
     } else if (attachment === 'gre-kernel') {
       const { checksum = false, sequence = false } = spec.gre ?? {};
-      const options = `${checksum ? 'csum' : ''} ${sequence ? 'seq' : ''}`;
-      const ends = `local ${outer(at, 2)} remote ${UPLINK_ADDRESSES[0]}`;
-      await lab.ip(name, [`link add eth0 type gre ${ends} key ${greKey(at)} ttl 64 ${options}`]);
+      const options = `key ${greKey(at)} ${checksum ? 'csum' : ''} ${sequence ? 'seq' : ''}`;
+      const { local, remote } = greEnds(site, at);
+      const kind = site.outer === 6 ? 'ip6gre' : 'gre';
+      const more = kind === 'gre' ? 'ttl 64' : 'hoplimit 64 encaplimit none';
+      await lab.ip(name, [`link add eth0 type ${kind} local ${remote} remote ${local} ${options} ${more}`]);
     } else {
       if (spec.grePeer === undefined) throw new Error('gre-peer sites need a program');
       // As on a real wire, checksums are complete where the peer's raw socket reads: it cannot complete them.

@@ -19,6 +19,8 @@ export interface SiteSpec {
   /** Lower case letters and digits, at most 11. */
   readonly name: string;
   readonly attachment: Attachment;
+  /** Family of the outer packets, `gre-kernel` only. Default 4. */
+  readonly outer?: 4 | 6;
 }
 
 export interface NetworkSpec {
@@ -30,8 +32,12 @@ export interface NetworkSpec {
   readonly portForwards?: readonly object[];
   /** Merged over the gateway's configuration. */
   readonly configuration?: Configuration;
-  /** Options of every GRE tunnel, at both ends. */
-  readonly gre?: { readonly checksum?: boolean; readonly sequence?: boolean };
+  /** Options of every GRE tunnel, at both ends; `driver` is homeward's. */
+  readonly gre?: {
+    readonly checksum?: boolean;
+    readonly sequence?: boolean;
+    readonly driver?: 'kernel' | 'userspace';
+  };
   /** Path of `gre-raw` (test/bench/native), for sites of kind `gre-peer`. */
   readonly grePeer?: string;
   /** Where homeward's `src/` is; default: this project. */
@@ -59,6 +65,18 @@ export function siteDevice({ attachment }: SiteSpec, at: number): string | undef
 /** Outer address of a GRE site: 1 is the internet's side, 2 the site gateway's. */
 export function outer(at: number, side: 1 | 2): string {
   return `198.18.${at}.${side}`;
+}
+
+/** The same over IPv6. */
+export function outerIpv6(at: number, side: 1 | 2): string {
+  return `2001:db8:18:${at}::${side}`;
+}
+
+/** Outer addresses of a GRE site's tunnel, as the gateway has them. */
+export function greEnds({ outer: family = 4 }: SiteSpec, at: number): { local: string; remote: string } {
+  return family === 4
+    ? { local: UPLINK_ADDRESSES[0], remote: outer(at, 2) }
+    : { local: UPLINK_ADDRESSES[1], remote: outerIpv6(at, 2) };
 }
 
 /** Id of a VLAN site's VLAN, on the trunk that all of them share. */
@@ -109,8 +127,7 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
       return {
         ...common,
         type: 'gre',
-        local: UPLINK_ADDRESSES[0],
-        remote: outer(at, 2),
+        ...greEnds(site, at),
         key: greKey(at),
         ...spec.gre,
         interface_address: [...GRE_INNER],
