@@ -5,11 +5,12 @@
  * ```
  *  running ──┬─ limit of packets or bytes ────────────► statistics, end
  *            ├─ time is up, stopped, data plane gone ─► drain what is there ─► statistics, end
+ *            ├─ nothing was read for a minute ────────► the ring is given up, statistics, end
  *            └─ destroyed (the reader is gone) ───────► nothing more
  * ```
  *
  * Nothing is buffered here beyond a chunk: a reader that is slow fills the ring, and then packets are lost and
- * counted, here and not in the gateway. While the stream lives it renews the ring's lease; when this process ends,
+ * counted, here and not in the gateway. One that does not read at all holds the ring for so long and no longer. While the stream lives it renews the ring's lease; when this process ends,
  * nobody does, and the data plane stops by itself.
  *
  * Neighbours: `pipeline/capture/capture-ring.ts`, `capture-interfaces.ts`, `device/pcapng-writer.ts`.
@@ -42,6 +43,8 @@ export interface CaptureStreamOptions {
   readonly application: string;
   /** Tells the data plane to stop. Called once. */
   readonly stop: () => void;
+  /** How long a reader may read nothing while there is something to read; default a minute. */
+  readonly stalledMs?: number;
 }
 
 /** Packets reach a pipe that soon. */
@@ -52,11 +55,15 @@ const RENEW_MS = 500;
 const CHUNK_BYTES = 256 * 1024;
 /** How long the data plane may take to say that it has stopped. */
 const DRAIN_MS = 500;
+/** Somebody who looks at one page of a pager is still there. */
+const STALLED_MS = 60_000;
 /** What a frame without an Ethernet header begins with: a gap of so many bytes. */
 const LINK_GAP_BYTES = 14;
 
 export class CaptureStream extends Readable {
-  readonly #options: CaptureStreamOptions;
+  readonly #options: Omit<CaptureStreamOptions, 'reader'>;
+  /** undefined: given up. */
+  #reader: CaptureRingReader | undefined;
   readonly #writer: PcapngWriter;
   readonly #timers: NodeJS.Timeout[];
   readonly #limit: NodeJS.Timeout;
@@ -66,6 +73,8 @@ export class CaptureStream extends Readable {
   /** What packets have been told to be missing so far. */
   #lostTold = 0;
   #isWanted = false;
+  /** When the reader last wanted something; counts while it does not. */
+  #wantedAt = performance.now();
   #isStopped = false;
   /** Why it ends; empty while it runs. */
   #ending = '';
@@ -73,16 +82,15 @@ export class CaptureStream extends Readable {
 
   constructor(options: CaptureStreamOptions) {
     super({ highWaterMark: CHUNK_BYTES });
-    this.#options = options;
+    const { reader, ...others } = options;
+    this.#options = others;
+    this.#reader = reader;
     const { comment, application } = options;
     this.#writer = new PcapngWriter((bytes) => this.#keep(bytes), { comment, application });
     // Those that were asked for are in the file even if no packet comes.
     options.interfaces.announce(this.#writer);
-    this.#timers = [
-      setInterval(() => this.#pump(), POLL_MS),
-      setInterval(() => options.reader.renewLease(), RENEW_MS),
-    ];
-    options.reader.renewLease();
+    this.#timers = [setInterval(() => this.#pump(), POLL_MS), setInterval(() => this.#renew(), RENEW_MS)];
+    reader.renewLease();
     this.#limit = setTimeout(() => this.finish('its time is up'), options.limits.durationMs);
     this.#limit.unref();
   }
@@ -97,6 +105,7 @@ export class CaptureStream extends Readable {
 
   override _read(): void {
     this.#isWanted = true;
+    this.#wantedAt = performance.now();
     this.#pump();
   }
 
@@ -104,7 +113,31 @@ export class CaptureStream extends Readable {
     this.#stop();
     for (const timer of this.#timers) clearInterval(timer);
     clearTimeout(this.#limit);
+    this.#reader = undefined;
     callback(error);
+  }
+
+  #renew(): void {
+    const { stalledMs = STALLED_MS } = this.#options;
+    if (!this.#isWanted && performance.now() - this.#wantedAt > stalledMs) this.#giveUp(stalledMs);
+    else this.#reader?.renewLease();
+  }
+
+  /** The reader does not read: what the ring has is lost, and what was handed on before is followed by the end. */
+  #giveUp(stalledMs: number): void {
+    const reader = this.#reader;
+    if (reader === undefined) return;
+    const stalled = `its reader has read nothing for ${stalledMs / 1000} s`;
+    this.#ending = this.#ending === '' ? stalled : `${this.#ending}, and ${stalled}`;
+    this.#stop();
+    for (const timer of this.#timers) clearInterval(timer);
+    let left = 0;
+    while (reader.read() !== undefined) left++;
+    this.#reader = undefined;
+    this.#writeStatistics(reader.lost + left);
+    this.push(Buffer.concat(this.#parts));
+    this.#parts = [];
+    this.push(null);
   }
 
   #stop(): void {
@@ -120,14 +153,15 @@ export class CaptureStream extends Readable {
 
   /** Hands on what the ring has, if the reader has room. */
   #pump(): void {
-    if (!this.#isWanted || this.destroyed) return;
-    const { reader, limits } = this.#options;
+    const reader = this.#reader;
+    if (!this.#isWanted || this.destroyed || reader === undefined) return;
+    const { limits } = this.#options;
     let isOver = false;
     const end = this.#bytes + CHUNK_BYTES;
     while (!isOver && this.#bytes < end) {
       const record = reader.read();
       if (record === undefined) break;
-      this.#write(record);
+      this.#write(record, reader.lost);
       isOver = this.#packets >= limits.packets || this.#bytes >= limits.bytes;
     }
     if (isOver) {
@@ -136,19 +170,23 @@ export class CaptureStream extends Readable {
     } else if (this.#bytes < end && this.#ending !== '') {
       isOver = reader.ended || performance.now() - this.#endingSince > DRAIN_MS;
     }
-    if (isOver) this.#writeStatistics();
+    if (isOver) this.#writeStatistics(reader.lost);
     const chunk = Buffer.concat(this.#parts);
     this.#parts = [];
-    if (chunk.length > 0) this.#isWanted = this.push(chunk);
+    if (chunk.length > 0) {
+      this.#isWanted = this.push(chunk);
+      this.#wantedAt = performance.now();
+    }
     if (isOver) {
       this.#isWanted = false;
+      this.#reader = undefined;
       this.push(null);
     } else if (this.#isWanted && this.#bytes >= end) {
       setImmediate(() => this.#pump());
     }
   }
 
-  #write(record: CaptureRecord): void {
+  #write(record: CaptureRecord, lost: number): void {
     const isFrame = record.what === RECORD_FRAME;
     const { interfaces } = this.#options;
     const found = isFrame
@@ -156,7 +194,6 @@ export class CaptureStream extends Readable {
       : interfaces.ofPort(this.#writer, record.port);
     const gap = isFrame && !found.isEthernet ? LINK_GAP_BYTES : 0;
     found.packets++;
-    const { lost } = this.#options.reader;
     const dropped = lost - this.#lostTold;
     this.#lostTold = lost;
     this.#packets++;
@@ -188,11 +225,11 @@ export class CaptureStream extends Readable {
     return comments;
   }
 
-  #writeStatistics(): void {
+  /** @param lost is known of all interfaces together: it is told once. */
+  #writeStatistics(lost: number): void {
     const timestampNs = BigInt(Date.now()) * 1_000_000n;
-    const { interfaces, reader } = this.#options;
-    // What was lost is known of all together: it is told once.
-    let dropped = reader.lost;
+    const { interfaces } = this.#options;
+    let dropped = lost;
     for (const { index, packets } of interfaces.used()) {
       const comment = index === 0 ? `the capture has ended: ${this.#ending}` : undefined;
       this.#writer.writeStatistics(index, {
