@@ -63,6 +63,10 @@ export const PORT_FLOWS_LIVE = 5;
 export const PORT_REPINS = 6;
 /** 1 while packets may leave by the port, else 0: a gauge, brought up to date once a second. */
 export const PORT_UP = 7;
+/** Replies that came in by the port and that nothing expects (`pipeline/strays.ts`). */
+export const PORT_UNEXPECTED = 8;
+/** Of those that were examined: a flow of another site or egress looks like them. */
+export const PORT_FOREIGN = 9;
 /**
  * No counter: the generation of the port that the others were counted for, 0 while nobody has said. It lies here
  * because the port may become another one while no data plane runs.
@@ -84,6 +88,8 @@ export const PORT_COUNTER_NAMES = [
   'flows_live',
   'repins',
   'up',
+  'unexpected',
+  'foreign',
 ] as const;
 
 /** Calls of a plugin's hooks. */

@@ -180,7 +180,7 @@ export class Assembly {
       this.counters,
     );
     this.probes = new TunnelProbes(view, this.link, this.scratch, random);
-    this.strays = new Strays(table, nowMs);
+    this.strays = new Strays(table, this.counters, nowMs);
     this.end = new FlowEnd(this.state, this.counters, this.policy.chain, nowMs);
     this.pipeline = new Pipeline(
       {

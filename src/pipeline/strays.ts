@@ -10,6 +10,7 @@
  * {@link EXAMINED_PER_SECOND} packets a second are examined; the others are counted. Nothing here is on the way of a
  * packet that has a flow.
  */
+import { type Counters, PORT_FOREIGN, PORT_UNEXPECTED } from '../flow/counters.ts';
 import { DIRECTION_EGRESS, ORIGINATOR, RECORD_WORDS, SHARED_ID, SHARED_INGRESS } from '../flow/layout.ts';
 import type { FlowTable } from '../flow/table.ts';
 import { formatAddressWords } from '../wire/address.ts';
@@ -49,12 +50,14 @@ export class Strays {
   /** Of the examined ones. */
   foreign = 0;
   private readonly table: FlowTable;
+  private readonly counters: Counters;
   private readonly kept: Stray[] = [];
   private nextMs: number;
   private onStray: (stray: Stray) => void = () => {};
 
-  constructor(table: FlowTable, nowMs: number) {
+  constructor(table: FlowTable, counters: Counters, nowMs: number) {
     this.table = table;
+    this.counters = counters;
     this.nextMs = nowMs;
   }
 
@@ -73,6 +76,7 @@ export class Strays {
     // Whatever the internet sends unasked is no news.
     if (ports.isEgress[port] === 1 || !isReply(view)) return;
     this.unexpected++;
+    this.counters.addPort(port, PORT_UNEXPECTED, 1);
     if (((nowMs - this.nextMs) | 0) < 0) return;
     this.nextMs = (nowMs + PAUSE_MS) | 0;
     this.examine(view, port, ports, nowMs);
@@ -98,7 +102,10 @@ export class Strays {
       flow: isForeign ? words[base + SHARED_ID] >>> 0 : 0,
       expectedPortWord: isForeign ? expected : 0,
     };
-    if (isForeign) this.foreign++;
+    if (isForeign) {
+      this.foreign++;
+      this.counters.addPort(port, PORT_FOREIGN, 1);
+    }
     this.kept.push(stray);
     if (this.kept.length > KEPT) this.kept.shift();
     this.onStray(stray);

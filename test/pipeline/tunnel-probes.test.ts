@@ -1,6 +1,7 @@
 /** Test packets through tunnels: the reply counts by whatever port it comes, and nothing else counts. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { PORT_FOREIGN, PORT_UNEXPECTED } from '../../src/flow/counters.ts';
 import { PROBE_NO_SOURCE, PROBE_TIMEOUT_MS } from '../../src/pipeline/tunnel-probes.ts';
 import { DROP } from '../../src/plugin/drop-reasons.ts';
 import { parseAddress } from '../../src/wire/address.ts';
@@ -171,6 +172,11 @@ describe('strays', () => {
       ],
     );
     assert.deepEqual([strays.unexpected, strays.foreign], [2, 1]);
+    // The same for metrics, by tunnel, in memory that outlives the process.
+    const { counters } = gateway.assembly;
+    const counted = (name: string, counter: number) => counters.port(indexOf(name), counter);
+    assert.deepEqual([counted('lyon-1', PORT_UNEXPECTED), counted('lyon-1', PORT_FOREIGN)], [2, 1]);
+    assert.deepEqual([counted('paris-1', PORT_UNEXPECTED), counted('paris-1', PORT_FOREIGN)], [0, 0]);
     assert.equal(gateway.drops('lyon-1').no_flow, 2);
   });
 

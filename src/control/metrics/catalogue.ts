@@ -81,6 +81,16 @@ export const METRICS = {
     'Flows that changed over to the port from another of its site.',
     ...PORT,
   ),
+  portUnexpected: counter(
+    'port_unexpected_replies',
+    'TCP segments and ICMP replies that came by the tunnel and answer nothing that the gateway knows of; all were dropped.',
+    ...PORT,
+  ),
+  portForeign: counter(
+    'port_foreign_replies',
+    'The same, where a flow of another site or egress has exactly these addresses and ports; of twenty a second that are examined.',
+    ...PORT,
+  ),
   dropped: counter(
     'dropped_packets',
     'Packets dropped, by the port they came in by and the reason; reasons that never happened are left out.',

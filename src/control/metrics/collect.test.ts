@@ -123,6 +123,8 @@ describe('metrics', () => {
     is('port_flows_created_total', from, 1);
     is('port_repins_total', { port: 'paris-2', site: 'paris' }, 1);
     is('dropped_packets_total', { port: 'lyon', site: 'lyon', reason: 'policy' }, 1);
+    is('port_unexpected_replies_total', from, 0);
+    is('port_foreign_replies_total', { port: 'paris-2', site: 'paris' }, 0);
     is('plugin_calls_total', { plugin: 'judge' }, 2);
     is('plugin_calls_total', { plugin: 'return-routing' }, 1);
     const pool = { egress: 'internet', address: '203.0.113.1', protocol: 'udp' };

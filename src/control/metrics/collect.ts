@@ -17,9 +17,11 @@ import {
   PORT_BYTES_OUT,
   PORT_FLOWS_CREATED,
   PORT_FLOWS_LIVE,
+  PORT_FOREIGN,
   PORT_PACKETS_IN,
   PORT_PACKETS_OUT,
   PORT_REPINS,
+  PORT_UNEXPECTED,
   PORT_UP,
 } from '../../flow/counters.ts';
 import type { FlowMemory } from '../../flow/flow-memory.ts';
@@ -142,6 +144,10 @@ function addPorts(out: Exposition, plan: Plan, counters: Counters, forwards: boo
     out.add(METRICS.portFlows, counters.port(index, PORT_FLOWS_LIVE), name, site);
     out.add(METRICS.portFlowsCreated, counters.port(index, PORT_FLOWS_CREATED), name, site);
     out.add(METRICS.portRepins, counters.port(index, PORT_REPINS), name, site);
+    if (port.role === 'tunnel') {
+      out.add(METRICS.portUnexpected, counters.port(index, PORT_UNEXPECTED), name, site);
+      out.add(METRICS.portForeign, counters.port(index, PORT_FOREIGN), name, site);
+    }
     addDrops(out, counters, index, name, site);
   }
   // What came in by no port: foreign frames, unknown tunnels.
