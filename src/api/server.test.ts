@@ -38,6 +38,8 @@ const STATUS: GatewayStatus = {
       mtu: 1500,
       device: 'ic0',
       driver: null,
+      reason: null,
+      since: null,
       health: null,
       flows: 1,
       rxPackets: 2,

@@ -11,6 +11,7 @@ import { formatProblem } from './config/errors.ts';
 import { collectFacts } from './host/collect-facts.ts';
 import { CommandError } from './host/command.ts';
 import { Identities } from './identities.ts';
+import { collectIpsecFacts } from './ipsec/ipsec-facts.ts';
 
 /** What is not refused. */
 export interface HostCheck {
@@ -28,7 +29,7 @@ export interface HostCheck {
  */
 export async function checkHost(config: Config, strict: boolean): Promise<HostCheck> {
   try {
-    const facts = await collectFacts(routeQueries(config));
+    const facts = { ...(await collectFacts(routeQueries(config))), ipsec: collectIpsecFacts(config) };
     const tolerate = strict ? 'nothing' : 'lacks';
     const { problems, notices } = compilePlan(config, facts, new Identities(), { tolerate });
     return { down: problems.map(formatProblem), notices: notices.map(formatProblem) };

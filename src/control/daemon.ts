@@ -10,6 +10,8 @@
  *
  * The API's server is given to {@link runDaemon}: it stands above this in the order of imports.
  */
+
+import { removeLeftovers } from '../tunnel/ipsec/user-space-host.ts';
 import type { AuditReport } from './audit/audit.ts';
 import type { CaptureService } from './capture/capture-service.ts';
 import type { ApiListenConfig } from './config/config.ts';
@@ -17,6 +19,7 @@ import type { ControlEvents } from './events.ts';
 import type { FlowService } from './flows/flow-service.ts';
 import type { Gateway } from './gateway.ts';
 import type { GatewayStatus } from './gateway-status.ts';
+import { runCommand } from './host/command.ts';
 import { guardMark } from './host/guard.ts';
 import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
@@ -29,6 +32,7 @@ import { acquireInstance } from './runtime/instance.ts';
 import type { Logger } from './runtime/logger.ts';
 import {
   clearRuntimeDirectory,
+  networkNamespaceInode,
   openRuntimeDirectory,
   type RuntimeDirectory,
 } from './runtime/runtime-directory.ts';
@@ -187,6 +191,7 @@ export async function takeDown(runtime: RuntimeDirectory = openRuntimeDirectory(
     await host.takeDown(async () => {
       if (orphan !== undefined) await killProcess(orphan);
     });
+    await removeLeftovers(String(networkNamespaceInode()), runCommand);
     clearRuntimeDirectory(runtime);
     removeInstance(runtime, lock);
     return found;

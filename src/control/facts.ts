@@ -5,6 +5,8 @@
  * Addresses are text in canonical form (RFC 5952).
  */
 
+import type { IpsecFacts } from './ipsec/ipsec-facts.ts';
+
 export interface HostFacts {
   /** Interfaces of the namespace, by name; `lo` included. */
   readonly links: Readonly<Record<string, LinkFacts>>;
@@ -16,6 +18,8 @@ export interface HostFacts {
   readonly kernelLinks: Readonly<Record<KernelLinkKind, KernelLinkFacts>>;
   /** Interfaces that it would not make when it was asked to, by name: what it said. */
   readonly refusedLinks: Readonly<Record<string, string>>;
+  /** Where there are `ipsec` tunnels. */
+  readonly ipsec?: IpsecFacts | undefined;
   /** `net.ipv4.ip_local_port_range`, inclusive. */
   readonly localPortRange: { readonly min: number; readonly max: number };
 }

@@ -1,6 +1,7 @@
 /** What control knows of the gateway, as the API gives it (`api/schemas/gateway.ts` checks the same shape). */
 import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
+import type { IpsecTunnelStatus } from '../tunnel/ipsec/tunnel-state.ts';
 import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
@@ -18,8 +19,11 @@ export interface PortCounters {
   readonly drops: Readonly<Record<string, number>>;
 }
 
-/** `unknown`: no data plane could be asked. */
-export type PortState = 'up' | 'degraded' | 'down' | 'disabled' | 'unknown';
+/**
+ * `unknown`: no data plane could be asked. `configured`, `connecting`: of tunnels that have to be agreed on with the peer,
+ * before the first time that they are up.
+ */
+export type PortState = 'configured' | 'connecting' | 'up' | 'degraded' | 'down' | 'disabled' | 'unknown';
 
 export interface TunnelStatus extends PortCounters {
   readonly name: string;
@@ -31,6 +35,10 @@ export interface TunnelStatus extends PortCounters {
   readonly device: string;
   /** What does its work, and why that; null: there is no choice. */
   readonly driver: TunnelDriver | null;
+  /** Why it is in this state, where that is known. */
+  readonly reason: string | null;
+  /** Since when it is connected, or not, as ISO 8601; null where nobody keeps it. */
+  readonly since: string | null;
   /** What its health checks say; null: it is not checked. */
   readonly health: TunnelHealthStatus | null;
 }
@@ -75,6 +83,12 @@ const NO_COUNTERS: PortCounters = {
   drops: {},
 };
 
+/** What others know of a tunnel. */
+export interface TunnelDetailsOf {
+  readonly health: (tunnel: string) => TunnelHealthStatus | null;
+  readonly ipsec: (tunnel: string) => IpsecTunnelStatus | undefined;
+}
+
 /**
  * The ports of the plan with what the data plane says of them. One that is down for what the host lacks has no device
  * in the plan: it is named as the configuration does.
@@ -84,13 +98,17 @@ export function portStatuses(
   status: DataPlaneStatus | undefined,
   config: Config,
   drivers: ReadonlyMap<string, TunnelDriver>,
-  healthOf: (tunnel: string) => TunnelHealthStatus | null,
+  details: TunnelDetailsOf,
 ): Pick<GatewayStatus, 'tunnels' | 'egresses'> {
   const known = new Map(status?.ports.map((port) => [`${port.index}.${port.generation}`, port]));
   const spaces = new Map(plan.spaces.map(({ id, name }) => [id, name]));
   const configured = new Map(
     [...config.sites.flatMap(({ tunnels }) => tunnels), ...config.egress].flatMap((entry) =>
-      'device' in entry ? [[entry.name, entry.device] as const] : [],
+      'device' in entry
+        ? [[entry.name, entry.device] as const]
+        : entry.type === 'ipsec'
+          ? [[entry.name, entry.name] as const]
+          : [],
     ),
   );
   const devices = new Map(plan.devices.map(({ index, name }) => [index, name]));
@@ -109,7 +127,7 @@ export function portStatuses(
       port.role === 'tunnel'
         ? [
             {
-              ...withHealth(common(port), healthOf(port.name)),
+              ...withDetails(common(port), port.name, details),
               site: spaces.get(port.space) ?? '',
               type: port.tunnelType,
               priority: port.priority,
@@ -127,13 +145,20 @@ function portState(port: PlanPort, reported: PortStatus | undefined): PortState 
   return reported?.state ?? 'unknown';
 }
 
-/** What health checks find down is down, whatever its device is. */
-function withHealth<T extends { readonly state: PortState }>(
+/** What health checks find down is down, whatever its device is; and what is not connected is not up. */
+function withDetails<T extends { readonly state: PortState }>(
   port: T,
-  health: TunnelHealthStatus | null,
-): T & { readonly health: TunnelHealthStatus | null } {
+  name: string,
+  details: TunnelDetailsOf,
+): T & Pick<TunnelStatus, 'health' | 'reason' | 'since'> {
+  const health = details.health(name);
+  const connection = port.state === 'disabled' ? undefined : details.ipsec(name);
+  const since = connection === undefined ? null : new Date(connection.sinceMs).toISOString();
+  if (connection !== undefined && connection.state !== 'up' && port.state !== 'unknown') {
+    return { ...port, state: connection.state, reason: connection.reason, since, health };
+  }
   const checked = health?.state === 'degraded' || health?.state === 'down' ? health.state : 'up';
-  return { ...port, state: port.state === 'up' ? checked : port.state, health };
+  return { ...port, state: port.state === 'up' ? checked : port.state, reason: null, since, health };
 }
 
 function counters(reported: PortStatus | undefined): PortCounters {

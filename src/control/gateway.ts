@@ -21,13 +21,20 @@ import { formatProblem } from './config/errors.ts';
 import { ControlEvents } from './events.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
 import { TunnelHealth } from './health/tunnel-health.ts';
+import { runCommand } from './host/command.ts';
 import { HostSide } from './host/host-side.ts';
 import { Inspection } from './inspection.ts';
+import { IpsecService } from './ipsec/ipsec-service.ts';
 import type { PlanEffect } from './live-change.ts';
 import { RunningPlan } from './running-plan.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
 import type { Logger } from './runtime/logger.ts';
-import { clearRuntimeDirectory, forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
+import {
+  clearRuntimeDirectory,
+  forgetFlows,
+  networkNamespaceInode,
+  type RuntimeDirectory,
+} from './runtime/runtime-directory.ts';
 import { Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
 import { Telemetry } from './telemetry.ts';
 import { Prober } from './tunnel-test/prober.ts';
@@ -56,6 +63,7 @@ export class Gateway {
   readonly #host: HostSide;
   readonly #running: RunningPlan;
   readonly #health: TunnelHealth;
+  readonly #ipsec: IpsecService;
   readonly #startedAt = performance.now();
 
   private constructor(
@@ -73,12 +81,20 @@ export class Gateway {
     const supervisor = new Supervisor(runtime, supervisorOptions);
     const { events } = this;
     this.#supervisor = supervisor;
+    this.#ipsec = new IpsecService({
+      directory: runtime.directory,
+      instance: String(networkNamespaceInode()),
+      run: runCommand,
+      logger,
+      onChange: () => void this.#running.followHost(),
+    });
     this.#running = new RunningPlan(initial, {
       runtime,
       logger,
       events,
       supervisor,
       host,
+      ipsec: this.#ipsec,
       onApplied: (config, plan) => {
         this.#health.configure(config);
         return this.telemetry.configure(config, plan);
@@ -167,7 +183,10 @@ export class Gateway {
       },
       ...(plan === undefined
         ? { tunnels: [], egresses: [] }
-        : portStatuses(plan, status, config, drivers, (tunnel) => this.#health.status(tunnel))),
+        : portStatuses(plan, status, config, drivers, {
+            health: (tunnel) => this.#health.status(tunnel),
+            ipsec: (tunnel) => this.#ipsec.status(tunnel),
+          })),
       flows:
         status === undefined
           ? null
@@ -199,6 +218,7 @@ export class Gateway {
     this.#health.stop();
     await this.#running.end();
     await this.#supervisor.stop();
+    await this.#ipsec.stop();
     await this.telemetry.close();
   }
 
@@ -210,6 +230,7 @@ export class Gateway {
       // What is logged of flows has an end.
       if (this.config.flowLog !== null) await this.#supervisor.flush({}).catch(() => 0);
       await this.#supervisor.stop();
+      await this.#ipsec.stop();
     });
     await this.telemetry.close();
     clearRuntimeDirectory(this.#runtime);
@@ -219,6 +240,7 @@ export class Gateway {
   async undo(): Promise<void> {
     this.#health.stop();
     await this.#running.end();
+    await this.#ipsec.stop();
     await this.telemetry.close();
     if (this.#host.takesOver) {
       // As the run before left it, and with its data plane if that still runs.

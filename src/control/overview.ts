@@ -148,7 +148,7 @@ export class Overview {
 function outerEnds(tunnel: TunnelConfig): TunnelDetails['outer'] {
   if (!('local' in tunnel) || !('remote' in tunnel)) return null;
   const { local, remote } = tunnel;
-  return { local, remote, key: 'key' in tunnel ? tunnel.key : null };
+  return { local, remote: remote ?? 'any', key: 'key' in tunnel ? tunnel.key : null };
 }
 
 function addressesOf({ ipv4, ipv6 }: FamilyAddresses): string[] {

@@ -19,7 +19,7 @@ import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
 import type { ControlEvents } from './events.ts';
-import type { HostFacts, RouteQuery } from './facts.ts';
+import type { HostFacts } from './facts.ts';
 import { collectFacts } from './host/collect-facts.ts';
 import { CommandError } from './host/command.ts';
 import type { HostSide } from './host/host-side.ts';
@@ -27,6 +27,8 @@ import { withSocketFilters } from './host/socket-filter.ts';
 import { HostWatch } from './host/watch-host.ts';
 import { HostReport } from './host-report.ts';
 import { Identities, IdentityError } from './identities.ts';
+import { collectIpsecFacts } from './ipsec/ipsec-facts.ts';
+import type { IpsecService } from './ipsec/ipsec-service.ts';
 import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
 import { DataPlaneGoneError } from './runtime/data-plane-session.ts';
 import type { Logger } from './runtime/logger.ts';
@@ -46,6 +48,7 @@ export interface RunningPlanOptions {
   readonly events: ControlEvents;
   readonly supervisor: Supervisor;
   readonly host: HostSide;
+  readonly ipsec: IpsecService;
   /** Called with what runs, after every change; the next change waits for it. Never rejects. */
   readonly onApplied: (config: Config, plan: Plan) => Promise<void>;
 }
@@ -140,7 +143,7 @@ export class RunningPlan {
    */
   async preview(config: Config): Promise<PlanEffect> {
     checkLiveChange(this.#config, config);
-    const facts = await this.#look(routeQueries(config));
+    const facts = await this.#look(config);
     const { plan } = compilePlan(config, facts, this.#identities.copy(), { known: this.#known });
     return planEffect(this.#plan, plan);
   }
@@ -192,13 +195,12 @@ export class RunningPlan {
   }
 
   async #updateOnce(tolerate: Tolerance): Promise<void> {
-    const { host, supervisor, logger, events, onApplied } = this.#options;
-    const queries = routeQueries(this.#config);
-    let facts = await this.#look(queries);
+    const { host, supervisor, ipsec, logger, events, onApplied } = this.#options;
+    let facts = await this.#look(this.#config);
     let compilation = this.#compile(facts, tolerate);
     // A device that was made or set up now has an index, addresses and routes.
     for (let look = 1; (await host.prepare(compilation.host, facts)) && look < MAX_LOOKS; look++) {
-      facts = await this.#look(queries);
+      facts = await this.#look(this.#config);
       compilation = this.#compile(facts, tolerate);
     }
     const plan = withSocketFilters(compilation.plan, compilation.host);
@@ -219,12 +221,19 @@ export class RunningPlan {
     this.#known = compilation.known;
     this.#drivers = compilation.drivers;
     await host.finish(compilation.host, facts);
+    // Behind the guard, which knows their devices now.
+    await ipsec.apply(compilation.ipsec);
     await onApplied(this.#config, plan);
   }
 
-  async #look(queries: readonly RouteQuery[]): Promise<HostFacts> {
-    const facts = await collectFacts(queries);
-    return { ...facts, refusedLinks: this.#options.host.refusedLinks };
+  async #look(config: Config): Promise<HostFacts> {
+    const { host, ipsec } = this.#options;
+    const facts = await collectFacts(routeQueries(config));
+    return {
+      ...facts,
+      refusedLinks: host.refusedLinks,
+      ipsec: collectIpsecFacts(config, ipsec.running()),
+    };
   }
 
   /** The size of the flow memory is a data plane's for life: another one takes over, with the flows. */

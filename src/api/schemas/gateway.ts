@@ -16,7 +16,7 @@ const countersShape = {
   drops: z.record(z.string(), z.number()),
 };
 
-const portStateSchema = z.enum(['up', 'degraded', 'down', 'disabled', 'unknown']);
+const portStateSchema = z.enum(['configured', 'connecting', 'up', 'degraded', 'down', 'disabled', 'unknown']);
 
 const healthSchema = z
   .object({
@@ -44,6 +44,8 @@ export const tunnelSchema = z
       .object({ name: z.enum(['kernel', 'userspace', 'xfrm', 'libipsec']), why: z.string() })
       .nullable()
       .describe("What does the tunnel's work, and why that. null: there is no choice."),
+    reason: z.string().nullable().describe('Why it is in this state, where that is known.'),
+    since: z.string().nullable().describe('Since when it is connected, or not; null where nobody keeps it.'),
     /** null: it is not checked. */
     health: healthSchema.nullable(),
     ...countersShape,

@@ -24,6 +24,7 @@ import { type DraftedEgress, draftEgresses } from './egress.ts';
 import { planFlowEvents } from './flow-events.ts';
 import { HostFindings, type Tolerance } from './host-findings.ts';
 import type { HostDevice, HostSetup } from './host-setup.ts';
+import type { IpsecWish } from './ipsec.ts';
 import { planPlugins } from './plugins.ts';
 import { draftTunnels, type TunnelDriver, type Underlay } from './tunnels.ts';
 
@@ -41,6 +42,8 @@ export interface Compilation {
   readonly problems: readonly Problem[];
   /** By tunnel, of those that have a choice. */
   readonly drivers: ReadonlyMap<string, TunnelDriver>;
+  /** IPsec tunnels to run. */
+  readonly ipsec: readonly IpsecWish[];
   /** For the next compilation. */
   readonly known: KnownPorts;
 }
@@ -146,7 +149,8 @@ export function compilePlan(
   const drivers = new Map(
     tunnels.flatMap(({ draft, driver }) => (driver === undefined ? [] : [[draft.name, driver]])),
   );
-  return { plan, host, notices: findings.notices, problems: findings.problems, drivers, known };
+  const ipsec = tunnels.flatMap((tunnel) => (tunnel.ipsec === undefined ? [] : [tunnel.ipsec]));
+  return { plan, host, notices: findings.notices, problems: findings.problems, drivers, ipsec, known };
 }
 
 function recall<T>(known: ReadonlyMap<string, Known<T>>, entry: TunnelConfig | EgressConfig): T | undefined {
@@ -222,7 +226,7 @@ function deviceNumber(name: string | null, indexes: ReadonlyMap<string, number>)
 function gatewayAddresses(config: Config, facts: HostFacts, devices: readonly DeviceDraft[]): string[] {
   const addresses = new Set<string>();
   for (const tunnel of config.sites.flatMap((site) => site.tunnels)) {
-    if (tunnel.type === 'gre') addresses.add(tunnel.local);
+    if ('local' in tunnel) addresses.add(tunnel.local);
     for (const { address } of tunnel.interfaceAddresses) addresses.add(address);
   }
   for (const { host } of devices) {

@@ -193,7 +193,7 @@ class EgressCompiler {
   #checkTaken(routed: readonly string[], nextHops: readonly string[]): void {
     const remotes = this.#config.sites
       .flatMap(({ tunnels }) => tunnels)
-      .flatMap((tunnel) => (tunnel.type === 'gre' ? [tunnel.remote] : []));
+      .flatMap((tunnel) => ('remote' in tunnel && tunnel.remote !== null ? [tunnel.remote] : []));
     for (const address of routed) {
       const owner = nextHops.includes(address)
         ? 'the next hop'

@@ -7,8 +7,9 @@ export function routeQueries(config: Config): RouteQuery[] {
   const queries = new Map<string, RouteQuery>();
   for (const site of config.sites) {
     for (const tunnel of site.tunnels) {
-      if (tunnel.type !== 'gre') continue;
+      if (tunnel.type !== 'gre' && tunnel.type !== 'ipsec') continue;
       const { local, remote } = tunnel;
+      if (remote === null) continue;
       queries.set(`${local} ${remote}`, { local, remote });
     }
   }

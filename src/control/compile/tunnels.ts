@@ -17,6 +17,7 @@ import type { LinkDraft, TunnelDraft } from './drafts.ts';
 import { GreCompiler } from './gre.ts';
 import type { HostFindings } from './host-findings.ts';
 import type { HostGreEndpoints } from './host-setup.ts';
+import { IpsecCompiler, type IpsecWish } from './ipsec.ts';
 
 /** Of a port that is down for want of its device. */
 export const UNKNOWN_MTU = 1500;
@@ -41,12 +42,14 @@ export interface LinkedTunnel {
   readonly fingerprint: string;
   /** GRE in user space that is not down. */
   readonly underlay?: Underlay;
+  /** IPsec that can run here. */
+  readonly ipsec?: IpsecWish;
   /** Where there is more than one that could do it. */
   readonly driver?: TunnelDriver;
 }
 
 /** What {@link draftTunnels} gives for each tunnel. */
-export interface DraftedTunnel extends Pick<LinkedTunnel, 'underlay' | 'driver'> {
+export interface DraftedTunnel extends Pick<LinkedTunnel, 'underlay' | 'driver' | 'ipsec'> {
   readonly draft: TunnelDraft;
 }
 
@@ -66,18 +69,20 @@ export function draftTunnels(
     site.tunnels.map((tunnel, at) => ({ site: site.name, tunnel, path: ['sites', siteAt, 'tunnels', at] })),
   );
   const compiler = new TunnelCompiler(facts, devices, findings, former);
-  const draft = (tunnel: TunnelConfig, path: ConfigPath): LinkedTunnel =>
-    tunnel.enabled ? compiler.draft(tunnel, path) : findings.unheard(() => compiler.draft(tunnel, path));
+  const draft = (tunnel: TunnelConfig, site: string, path: ConfigPath): LinkedTunnel =>
+    tunnel.enabled
+      ? compiler.draft(tunnel, site, path)
+      : findings.unheard(() => compiler.draft(tunnel, site, path));
   // First those that own their device, so that an underlay can be told from them; then in the file's order.
   const drafts = new Map<TunnelConfig, LinkedTunnel>();
-  for (const { tunnel, path } of paths) {
-    if (tunnel.type !== 'gre') drafts.set(tunnel, draft(tunnel, path));
+  for (const { tunnel, site, path } of paths) {
+    if ('device' in tunnel) drafts.set(tunnel, draft(tunnel, site, path));
   }
-  for (const { tunnel, path } of paths) {
-    if (tunnel.type === 'gre') drafts.set(tunnel, draft(tunnel, path));
+  for (const { tunnel, site, path } of paths) {
+    if (!('device' in tunnel)) drafts.set(tunnel, draft(tunnel, site, path));
   }
   return paths.map(({ site, tunnel }): DraftedTunnel => {
-    const { fingerprint, mtu, link, underlay, driver } = drafts.get(tunnel)!;
+    const { fingerprint, mtu, link, underlay, driver, ipsec } = drafts.get(tunnel)!;
     const port: TunnelDraft = {
       spaceName: site,
       fingerprint: `${tunnel.type} ${fingerprint}`,
@@ -95,6 +100,7 @@ export function draftTunnels(
       draft: port,
       ...(underlay === undefined ? {} : { underlay }),
       ...(driver === undefined ? {} : { driver }),
+      ...(ipsec === undefined || !tunnel.enabled ? {} : { ipsec }),
     };
   });
 }
@@ -103,6 +109,7 @@ class TunnelCompiler {
   readonly #devices: DeviceDrafts;
   readonly #findings: HostFindings;
   readonly #gre: GreCompiler;
+  readonly #ipsec: IpsecCompiler;
 
   constructor(
     facts: HostFacts,
@@ -113,13 +120,16 @@ class TunnelCompiler {
     this.#devices = devices;
     this.#findings = findings;
     this.#gre = new GreCompiler(facts, devices, findings, former);
+    this.#ipsec = new IpsecCompiler(facts, devices, findings);
   }
 
   /** Without a device if something was wrong; it has been reported then. */
-  draft(tunnel: TunnelConfig, path: ConfigPath): LinkedTunnel {
+  draft(tunnel: TunnelConfig, site: string, path: ConfigPath): LinkedTunnel {
     switch (tunnel.type) {
       case 'gre':
         return this.#gre.draft(tunnel, path);
+      case 'ipsec':
+        return this.#ipsec.draft(tunnel, site, path);
       case 'interconnect':
         return this.#interconnect(tunnel, path);
       case 'device':

@@ -8,6 +8,7 @@
  * step), docs/configuration.md (every option).
  */
 import type { Problem } from './errors.ts';
+import type { ChildConfig, IkeConfig } from './ipsec-config.ts';
 
 /** A place in the file: a list of keys and list positions from the root, in the file's own spelling. */
 export type ConfigPath = readonly (string | number)[];
@@ -110,7 +111,11 @@ export interface SiteConfig {
   readonly tunnels: readonly TunnelConfig[];
 }
 
-export type TunnelConfig = GreTunnelConfig | InterconnectTunnelConfig | DeviceTunnelConfig;
+export type TunnelConfig =
+  | GreTunnelConfig
+  | IpsecTunnelConfig
+  | InterconnectTunnelConfig
+  | DeviceTunnelConfig;
 
 /** How often a tunnel is probed. */
 export type HealthRate = 'low' | 'mid' | 'high';
@@ -147,6 +152,16 @@ export interface GreTunnelConfig extends TunnelCommon {
   readonly sequence: boolean;
   readonly driver: 'auto' | 'kernel' | 'userspace';
   readonly ttl: number;
+}
+
+export interface IpsecTunnelConfig extends TunnelCommon {
+  readonly type: 'ipsec';
+  readonly local: string;
+  /** null: an end that calls from any address. */
+  readonly remote: string | null;
+  readonly ike: IkeConfig;
+  readonly child: ChildConfig;
+  readonly driver: 'auto' | 'xfrm' | 'libipsec';
 }
 
 export interface InterconnectTunnelConfig extends TunnelCommon {

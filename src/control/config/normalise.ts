@@ -11,6 +11,7 @@ import type {
 } from './config.ts';
 import type { Problem } from './errors.ts';
 import { familyOf } from './ip.ts';
+import type { ChildConfig, IkeConfig, SecretPlace } from './ipsec-config.ts';
 import type { ConfigDocument } from './schema.ts';
 
 type TunnelDocument = ConfigDocument['sites'][number]['tunnels'][number];
@@ -66,6 +67,11 @@ function toTunnel(tunnel: TunnelDocument): TunnelConfig {
       const { type, local, remote, checksum, sequence, driver, ttl } = tunnel;
       return { ...common, type, local, remote, key: tunnel.key ?? null, checksum, sequence, driver, ttl };
     }
+    case 'ipsec': {
+      const { type, local, driver } = tunnel;
+      const remote = tunnel.remote === 'any' ? null : tunnel.remote;
+      return { ...common, type, local, remote, ...toIpsec(tunnel), driver };
+    }
     case 'interconnect':
       return { ...common, type: tunnel.type, device: tunnel.device, nextHop: byFamily(tunnel.next_hop) };
     case 'device':
@@ -75,6 +81,38 @@ function toTunnel(tunnel: TunnelDocument): TunnelConfig {
 
 function toHealth({ target, rate }: TunnelDocument['health']): HealthConfig | null {
   return rate === 'none' ? null : { target: target ?? null, rate };
+}
+
+function toIpsec({ remote, ike, child }: Extract<TunnelDocument, { type: 'ipsec' }>): {
+  ike: IkeConfig;
+  child: ChildConfig;
+} {
+  const { psk, certificate } = ike;
+  return {
+    ike: {
+      localId: ike.local_id,
+      remoteId: ike.remote_id,
+      authentication:
+        certificate === undefined
+          ? { kind: 'psk', secret: toSecretPlace(psk ?? {}) }
+          : { kind: 'certificate', certificate },
+      proposals: ike.proposals,
+      rekeyMs: ike.rekey,
+      dpdMs: ike.dpd,
+      // Nobody can be called whose address is not known.
+      start: ike.start ?? (remote === 'any' ? 'respond' : 'both'),
+    },
+    child: {
+      proposals: child.proposals,
+      replayProtection: child.replay_protection,
+      rekeyMs: child.rekey,
+    },
+  };
+}
+
+/** The schema saw to it that there is one of them. */
+function toSecretPlace({ file, env }: { file?: string | undefined; env?: string | undefined }): SecretPlace {
+  return file === undefined ? { env: env! } : { file };
 }
 
 function toEgress(egress: EgressDocument): EgressConfig {

@@ -23,6 +23,7 @@ import {
   isUnicast,
   knownPrefix,
 } from './ip.ts';
+import { ipsecKeys } from './ipsec-schema.ts';
 import {
   AUTO_OR,
   boolean,
@@ -202,15 +203,22 @@ const deviceTunnel = map('a device tunnel', {
   interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
 });
 
-const TUNNEL_TYPES = 'one of gre, interconnect, device';
+const ipsecTunnel = map('an IPsec tunnel', {
+  ...tunnelCommon,
+  type: z.literal('ipsec'),
+  local: address('refused'),
+  ...ipsecKeys,
+  interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
+});
 
-const tunnel = z.discriminatedUnion('type', [greTunnel, interconnectTunnel, deviceTunnel], {
+const TUNNEL_TYPES = 'one of gre, ipsec, interconnect, device';
+
+const tunnel = z.discriminatedUnion('type', [greTunnel, ipsecTunnel, interconnectTunnel, deviceTunnel], {
   error: ({ input }) => {
     if (input === null || typeof input !== 'object' || Array.isArray(input)) {
       return mismatch(input, { what: 'a tunnel', write: 'a map with name, type and what the type needs' });
     }
     const { type } = input as { type?: unknown };
-    if (type === 'ipsec') return notBuilt('ipsec tunnels are', `write ${TUNNEL_TYPES}`);
     return mismatch(type, { what: 'a type of tunnel', write: TUNNEL_TYPES });
   },
 });

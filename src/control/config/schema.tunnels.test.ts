@@ -34,29 +34,23 @@ badConfigurations([
     'tunnel without type',
     'type: device, ',
     '',
-    ['25:9: sites.datacenter.tunnels.dc-wg.type: is missing; write one of gre, interconnect, device'],
+    ['25:9: sites.datacenter.tunnels.dc-wg.type: is missing; write one of gre, ipsec, interconnect, device'],
   ],
   [
     'unknown type',
     'type: device, ',
     'type: wireguard, ',
     [
-      '25:30: sites.datacenter.tunnels.dc-wg.type: wireguard is not a type of tunnel; write one of gre, interconnect, device',
-    ],
-  ],
-  [
-    'ipsec',
-    'type: device, ',
-    'type: ipsec, ',
-    [
-      '25:30: sites.datacenter.tunnels.dc-wg.type: ipsec tunnels are not built yet; write one of gre, interconnect, device',
+      '25:30: sites.datacenter.tunnels.dc-wg.type: wireguard is not a type of tunnel; write one of gre, ipsec, interconnect, device',
     ],
   ],
   [
     'unknown gre driver',
     'driver: auto',
     'driver: fast',
-    ['12:17: sites.paris.tunnels.paris-gre.driver: fast is not known here; write one of auto, kernel, userspace'],
+    [
+      '12:17: sites.paris.tunnels.paris-gre.driver: fast is not known here; write one of auto, kernel, userspace',
+    ],
   ],
   [
     'unknown device driver',

@@ -9,6 +9,7 @@
  *    dataplane.log      what the data plane wrote to its standard output and error
  *    identities.json    name -> space id, port index and generation
  *    host-state.json    what `down` restores (`control/host/links.ts`), and whose state this is
+ *    ipsec/             configuration and sockets of IKE daemons (`tunnel/ipsec/charon.ts`)
  *    api.sock           the API, where the configuration names no other place
  *    flow-memory        mapped by the data plane; if this is no tmpfs, then instead in
  *  /dev/shm/homeward-<inode>[-<hash>]/flow-memory
@@ -91,6 +92,7 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
   rmSync(runtime.hostStatePath, { force: true });
   rmSync(runtime.defaultApiSocketPath, { force: true });
   rmSync(flowEventsPath(runtime.flowMemoryPath), { force: true });
+  rmSync(join(runtime.directory, 'ipsec'), { recursive: true, force: true });
   // Half-written files of a process that was killed.
   for (const name of readdirSync(runtime.directory)) {
     const isHalf =

@@ -16,6 +16,8 @@ import type { UplinkPath } from './user-space-host.ts';
 
 /** A tunnel with the way to its peer. */
 export interface DrivenTunnel extends WantedTunnel {
+  /** With another key it is another tunnel, whatever its name. */
+  readonly key: string;
   /** Where its packets leave; a sentence if they cannot. */
   readonly path: UplinkPath | string;
 }

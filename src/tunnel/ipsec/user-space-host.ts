@@ -20,13 +20,15 @@
  * Only the text of commands is made here, but by {@link UplinkSteering}, which keeps the one table up to date.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import type { RunTool } from './host-tools.ts';
 
 /** Behind homeward's guard, in front of everything else. */
 const PRIORITY = -440;
 export const STEERING_TABLE = 'homeward_ipsec';
 const CHARON_TUN = 'ipsec0';
+/** Where `ip netns` keeps them. */
+const NAMESPACES = '/run/netns';
 /** Addresses in both families, for selectors that the local address is not in: reserved ones (RFC 7600, RFC 6666). */
 const PLACEHOLDER_ADDRESSES = ['192.0.0.8/32', '100::1/128'];
 
@@ -42,6 +44,24 @@ export interface UplinkPath {
   readonly nextHop: string;
 }
 
+/** Begins the names of an instance's namespaces. */
+function namespacePrefix(instance: string): string {
+  return `homeward-${instance}-`;
+}
+
+/**
+ * Takes away what a process left that was killed: namespaces, their wires and the table. Their daemons have ended with
+ * that process.
+ */
+export async function removeLeftovers(instance: string, run: RunTool): Promise<void> {
+  const names = existsSync(NAMESPACES) ? readdirSync(NAMESPACES) : [];
+  const ours = names.filter((name) => name.startsWith(namespacePrefix(instance)));
+  if (ours.length === 0) return;
+  await run('nft', ['-f', '-'], { input: steeringRules([]), mayFail: true });
+  const commands = ours.map((name) => `netns del ${name}`);
+  await run('ip', ['-force', '-batch', '-'], { input: `${commands.join('\n')}\n`, mayFail: true });
+}
+
 /** Names of one tunnel's parts. */
 export interface UserSpaceNames {
   readonly namespace: string;
@@ -54,7 +74,7 @@ export interface UserSpaceNames {
 /** @param instance tells gateways on one host apart */
 export function userSpaceNames(instance: string, tunnel: string): UserSpaceNames {
   const hash = createHash('sha256').update(tunnel).digest('hex').slice(0, 8);
-  return { namespace: `homeward-${instance}-${hash}`, wire: `hwi-${hash}`, device: tunnel };
+  return { namespace: `${namespacePrefix(instance)}${hash}`, wire: `hwi-${hash}`, device: tunnel };
 }
 
 /** For `ip -batch`: the namespace and the wire to it. */

@@ -44,6 +44,7 @@ if (inOwnNamespace(import.meta.url)) {
       interfaceId: null,
     };
     const driven: DrivenTunnel = {
+      key: 'paris',
       tunnel,
       credentials: () => ({ kind: 'psk', secret: Buffer.from(secret) }),
       path: { device: 'up0', mtu: 1500, local: tunnel.local, remote: tunnel.remote, nextHop: '192.0.2.2' },

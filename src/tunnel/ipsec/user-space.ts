@@ -125,14 +125,13 @@ class UserSpaceTunnel {
     return this.#reconciler.sas(this.#wanted.tunnel.name);
   }
 
-  /** Whether this can go on as that: what its namespace is made from is the same. */
-  canBecome({ tunnel, path }: DrivenTunnel): boolean {
+  /** Whether this can go on as that: it is the same tunnel, and what its namespace is made from is the same. */
+  canBecome({ key, path }: DrivenTunnel): boolean {
     const former = this.#wanted;
-    if (!this.#isRunning) return true;
+    if (key !== former.key) return false;
     // While there is no path, the daemon waits where it is.
-    const samePath =
-      typeof path === 'string' || typeof former.path === 'string' || path.mtu === former.path.mtu;
-    return tunnel.local === former.tunnel.local && tunnel.remote === former.tunnel.remote && samePath;
+    if (typeof path === 'string' || typeof former.path === 'string') return true;
+    return path.mtu === former.path.mtu;
   }
 
   become(wanted: DrivenTunnel): void {

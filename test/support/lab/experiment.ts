@@ -1,8 +1,9 @@
 /**
  * One experiment in a lab: capture everything, send, then judge every frame that was delivered to any site.
  */
+import { PROTOCOL_UDP } from '../../../src/wire/packet.ts';
 import type { CaptureJob } from './agent.ts';
-import { readCapture, type SeenFrame } from './captured-packets.ts';
+import { readCapture, type SeenFrame, type SeenIp } from './captured-packets.ts';
 import {
   type CheckedHost,
   type Delivered,
@@ -11,6 +12,7 @@ import {
   type LeakCheckOptions,
 } from './leak-check.ts';
 import type { Host, Network } from './network.ts';
+import { UPLINK_ADDRESSES } from './sites.ts';
 import { Tokens } from './tokens.ts';
 import { identicalFlows, isComplete, runFlows } from './traffic.ts';
 
@@ -98,11 +100,12 @@ export class Experiment {
     return { leaks, delivered };
   }
 
-  /** Frames on a GRE site's outer device that carry no packet of the tunnel. */
+  /** Frames on the outer device of a site behind the internet that carry no packet of its tunnel. */
   #judgeOuter(host: Host, frames: readonly SeenFrame[]): Leak[] {
     return frames.flatMap((frame) => {
       const expected =
         frame.what === 'neighbor' ||
+        (frame.what === 'ip' && this.network.ipsecPeers.has(host.name) && isIpsec(frame)) ||
         (frame.what === 'ip' && frame.tunnel?.key === this.network.greKeyOf(host.name));
       if (expected) return [];
       const packet = frame.what === 'other' ? frame.why : JSON.stringify(frame);
@@ -135,6 +138,11 @@ export class Experiment {
   #path(name: string): string {
     return `${this.network.lab.directory}/${name}`;
   }
+}
+
+/** IKE, and ESP in UDP (RFC 3948), from the gateway. */
+function isIpsec({ source, sourcePort, protocol }: SeenIp): boolean {
+  return source === UPLINK_ADDRESSES[0] && protocol === PROTOCOL_UDP && [500, 4500].includes(sourcePort);
 }
 
 /** Addresses that the lab's sites have; none of them may be seen on the internet. */

@@ -8,7 +8,8 @@
  *  vlan       host ── switch ──── trunk0, icN ┤                └ up0 ── net ── server
  *  gre        host ── homeward ──┐               │                         203.0.113.10, 2001:db8:113::10
  *  gre peer   host with peer ────┤               │
- *  wireguard  host with wg ──────┴─ net ── up0 ──┘   198.51.100.1
+ *  wireguard  host with wg ──────┤
+ *  ipsec      host with charon ──┴─ net ── up0 ──┘   198.51.100.1
  *
  *  host: 10.0.1.10/24 and fd00:1::10/64, gateway 10.0.1.1 and fd00:1::1, in every site
  * ```
@@ -18,15 +19,19 @@
  * the kernel's at both ends. All VLANs come by one trunk.
  */
 import { once } from 'node:events';
-import type { Lab, LinkEnd } from '../lab.ts';
+import { writeFileSync } from 'node:fs';
+import { IpsecPeer } from '../ipsec-peer.ts';
+import { eventually, type Lab, type LinkEnd } from '../lab.ts';
 import type { CaptureJob, FlowJob, SeenClient, ServerJob } from './agent.ts';
 import { HomewardProcess } from './homeward-process.ts';
 import {
   type Attachment,
   DATA_CENTER_ADDRESSES,
+  GATEWAY_ID,
   gatewayConfiguration,
   greEnds,
   greKey,
+  ipsecId,
   type NetworkSpec,
   outer,
   outerIpv6,
@@ -35,6 +40,7 @@ import {
   SITE_GATEWAY,
   SITE_PREFIXED,
   type SiteSpec,
+  secretPath,
   siteConfiguration,
   siteDevice,
   tunnelName,
@@ -66,13 +72,15 @@ export class Network {
   /** homeward at the sites' ends of GRE tunnels, by site. */
   readonly siteGateways: ReadonlyMap<string, HomewardProcess>;
   readonly hosts: ReadonlyMap<string, Host>;
+  /** strongSwan at the sites' ends of IPsec tunnels, by site. */
+  readonly ipsecPeers = new Map<string, IpsecPeer>();
   readonly #serverNumbers = new Map<string, number>();
 
   private constructor(lab: Lab, spec: NetworkSpec) {
     this.lab = lab;
     this.spec = spec;
     const options = spec.project === undefined ? {} : { project: spec.project };
-    this.gateway = new HomewardProcess(lab, 'gw', gatewayConfiguration(spec), options);
+    this.gateway = new HomewardProcess(lab, 'gw', gatewayConfiguration(spec, lab.directory), options);
     this.siteGateways = new Map(
       spec.sites.flatMap((site, at) =>
         site.attachment === 'gre'
@@ -85,11 +93,13 @@ export class Network {
       addresses: Host['addresses'],
       gateway: readonly string[],
       link: Host['link'] = 'ethernet',
-    ): [string, Host] => [name, { name, label: name, device: 'eth0', addresses, link, gateway }];
+      device = 'eth0',
+    ): [string, Host] => [name, { name, label: name, device, addresses, link, gateway }];
     this.hosts = new Map([
-      ...spec.sites.map(({ name, attachment }) =>
-        host(name, SITE_ADDRESSES, SITE_GATEWAY, isLayer3(attachment) ? 'ip' : 'ethernet'),
-      ),
+      ...spec.sites.map(({ name, attachment }) => {
+        const link = isLayer3(attachment) ? 'ip' : 'ethernet';
+        return host(name, SITE_ADDRESSES, SITE_GATEWAY, link, attachment === 'ipsec' ? 'ipsec0' : 'eth0');
+      }),
       host('datacenter', DATA_CENTER_ADDRESSES, ['10.50.0.1', 'fd00:50::1']),
       host('internet', SERVER_ADDRESSES, ['203.0.113.1', '2001:db8:113::1']),
     ]);
@@ -105,6 +115,25 @@ export class Network {
   /** Starts the gateway and the sites' own ones. */
   async start(): Promise<void> {
     await Promise.all([this.gateway, ...this.siteGateways.values()].map((homeward) => homeward.start()));
+    await this.ipsecIsUp();
+  }
+
+  /** Resolves when all IPsec tunnels are up. */
+  async ipsecIsUp(): Promise<void> {
+    if (this.ipsecPeers.size === 0) return;
+    let states = '';
+    const wait = eventually(
+      'all IPsec tunnels are up',
+      async () => {
+        const tunnels = (await this.gateway.status())?.tunnels.filter(({ type }) => type === 'ipsec') ?? [];
+        states = tunnels.map(({ name, state }) => `${name}: ${state}`).join(', ');
+        return tunnels.length > 0 && tunnels.every(({ state }) => state === 'up');
+      },
+      30_000,
+    );
+    await wait.catch((error: Error) => {
+      throw new Error(`${error.message} (${states}):\n${this.gateway.output}`);
+    });
   }
 
   host(name: string): Host {
@@ -269,6 +298,7 @@ export class Network {
         case 'gre-peer':
         case 'gre-kernel':
         case 'wireguard':
+        case 'ipsec':
           links.push([end('net', `s${at}`), end(name, 'wan')]);
           add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`, `${outerIpv6(at, 1)}/64`]));
           add(name, [
@@ -350,6 +380,32 @@ export class Network {
     }
   }
 
+  /** The peer makes its TUN device and the routes to it; the host's addresses are on its loopback interface. */
+  async #addIpsec(name: string, at: number): Promise<void> {
+    const { lab } = this;
+    const secret = `secret of ${name}`;
+    writeFileSync(secretPath(lab.directory, name), `${secret}\n`, { mode: 0o600 });
+    await lab.ip(
+      name,
+      addresses(
+        'lo',
+        SITE_PREFIXED.map((prefix) => `${prefix.split('/')[0]}/${prefix.includes(':') ? 128 : 32}`),
+      ),
+    );
+    const peer = new IpsecPeer({
+      namespace: lab.name(name),
+      directory: `${lab.directory}/peer-${name}`,
+      local: outer(at, 2),
+      remote: UPLINK_ADDRESSES[0],
+      localId: ipsecId(name),
+      remoteId: GATEWAY_ID,
+      secret,
+      networks: ['10.0.1.0/24', 'fd00:1::/64'],
+    });
+    this.ipsecPeers.set(name, peer);
+    await peer.start();
+  }
+
   /** Devices that a program holds open: a wire of two TUN devices, or the far end of a GRE tunnel; and the kernel's. */
   async #addLayer3(site: SiteSpec, at: number): Promise<void> {
     const { lab, spec } = this;
@@ -364,6 +420,9 @@ export class Network {
       await lab.ip('gw', [`link set ${device} up`]);
     } else if (attachment === 'wireguard') {
       await this.#addWireguard(name, at);
+    } else if (attachment === 'ipsec') {
+      await this.#addIpsec(name, at);
+      return;
     } else if (attachment === 'gre-kernel') {
       const { checksum = false, sequence = false } = spec.gre ?? {};
       const options = `key ${greKey(at)} ${checksum ? 'csum' : ''} ${sequence ? 'seq' : ''}`;
@@ -404,12 +463,12 @@ export class Network {
 
 /** Whether the host's device is no Ethernet. */
 function isLayer3(attachment: Attachment): boolean {
-  return ['device', 'gre-peer', 'gre-kernel', 'wireguard'].includes(attachment);
+  return ['device', 'gre-peer', 'gre-kernel', 'wireguard', 'ipsec'].includes(attachment);
 }
 
 /** Whether the site is behind the internet, by a device `wan` of its host or of its own gateway. */
 function hasWan(attachment: Attachment): boolean {
-  return attachment.startsWith('gre') || attachment === 'wireguard';
+  return attachment.startsWith('gre') || attachment === 'wireguard' || attachment === 'ipsec';
 }
 
 function end(namespace: string, device: string): LinkEnd {

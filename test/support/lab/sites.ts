@@ -4,7 +4,10 @@
  */
 import type { Configuration } from './homeward-process.ts';
 
-/** `gre-kernel`, `vlan` and `wireguard` need a kernel with these devices. */
+/**
+ * `gre-kernel`, `vlan` and `wireguard` need a kernel with these devices; `ipsec` needs strongSwan, which does ESP itself at
+ * both ends.
+ */
 export type Attachment =
   | 'on-link'
   | 'next-hop'
@@ -13,7 +16,8 @@ export type Attachment =
   | 'gre-kernel'
   | 'device'
   | 'vlan'
-  | 'wireguard';
+  | 'wireguard'
+  | 'ipsec';
 
 export interface SiteSpec {
   /** Lower case letters and digits, at most 11. */
@@ -58,7 +62,7 @@ const GRE_INNER_SITE = ['169.254.240.1/31', 'fd00:a::1/127'] as const;
 
 /** The gateway's own device of a site, if it has one. */
 export function siteDevice({ attachment }: SiteSpec, at: number): string | undefined {
-  if (attachment.startsWith('gre')) return undefined;
+  if (attachment.startsWith('gre') || attachment === 'ipsec') return undefined;
   return attachment === 'device' || attachment === 'wireguard' ? `tn${at}` : `ic${at}`;
 }
 
@@ -94,7 +98,20 @@ export function greKey(at: number): number {
   return 1000 + at;
 }
 
-function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration {
+/** File of the secret that the gateway shares with an IPsec site. */
+export function secretPath(directory: string, site: string): string {
+  return `${directory}/${site}.psk`;
+}
+
+/** Identity of an IPsec site. */
+export function ipsecId(site: string): string {
+  return `${site}.example`;
+}
+
+/** Identity of the gateway, for IPsec sites. */
+export const GATEWAY_ID = 'gw.example';
+
+function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number, directory: string): Configuration {
   const common = { name: tunnelName(site.name, site.attachment) };
   switch (site.attachment) {
     case 'on-link':
@@ -134,17 +151,37 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number): Configuration 
         // Where the tunnel ends in the host itself, the gateway's own packets would be taken for a leak.
         ...(site.attachment === 'gre' ? {} : { health: { rate: 'none' } }),
       };
+    case 'ipsec':
+      return {
+        ...common,
+        type: 'ipsec',
+        local: UPLINK_ADDRESSES[0],
+        remote: outer(at, 2),
+        ike: {
+          local_id: GATEWAY_ID,
+          remote_id: ipsecId(site.name),
+          psk: { file: secretPath(directory, site.name) },
+          start: 'initiate',
+        },
+        driver: 'libipsec',
+        interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
+      };
   }
 }
 
 /** Name of a site's tunnel. */
 export function tunnelName(site: string, attachment: Attachment): string {
   if (attachment.startsWith('gre')) return `${site}-gre`;
+  if (attachment === 'ipsec') return `${site}-ips`;
   return attachment === 'device' || attachment === 'wireguard' ? `${site}-dev` : `${site}-ic`;
 }
 
-/** The gateway's configuration. */
-export function gatewayConfiguration(spec: NetworkSpec): Configuration {
+/**
+ * The gateway's configuration.
+ *
+ * @param directory of the lab: where secrets are
+ */
+export function gatewayConfiguration(spec: NetworkSpec, directory = ''): Configuration {
   return {
     version: 1,
     gateway: { name: 'gw' },
@@ -152,7 +189,7 @@ export function gatewayConfiguration(spec: NetworkSpec): Configuration {
       ...spec.sites.map((site, at) => ({
         name: site.name,
         prefixes: [...SITE_PREFIXES],
-        tunnels: [tunnelOf(spec, site, at)],
+        tunnels: [tunnelOf(spec, site, at, directory)],
       })),
       {
         name: 'datacenter',

@@ -41,7 +41,7 @@ export function checkNames(document: ConfigDocument, findings: Findings): void {
 
 /**
  * A device is read by one taker: an interconnect and a device tunnel own theirs, an egress shares its uplink
- * with the host and with GRE, which names no device.
+ * with the host and with GRE and IPsec, which name no device. An IPsec tunnel's own is named as the tunnel.
  */
 export function checkDevices(document: ConfigDocument, findings: Findings): void {
   const claims = new Map<string, Claim>();
@@ -56,8 +56,10 @@ export function checkDevices(document: ConfigDocument, findings: Findings): void
   };
   document.sites.forEach((site, at) => {
     site.tunnels.forEach((tunnel, tunnelAt) => {
-      if (tunnel.type === 'gre') return;
-      claim(tunnel.device, `tunnel ${tunnel.name}`, ['sites', at, 'tunnels', tunnelAt, 'device']);
+      const path = ['sites', at, 'tunnels', tunnelAt];
+      const what = `tunnel ${tunnel.name}`;
+      if (tunnel.type === 'ipsec') claim(tunnel.name, what, [...path, 'name']);
+      if ('device' in tunnel) claim(tunnel.device, what, [...path, 'device']);
     });
   });
   document.egress.forEach((egress, at) => {

@@ -4,6 +4,7 @@ import type { ConfigPath } from '../config.ts';
 import type { Findings } from '../findings.ts';
 import { familyOf, isLinkLocal, knownAddress, knownPrefix } from '../ip.ts';
 import type { ConfigDocument } from '../schema.ts';
+import { checkIpsec } from './ipsec.ts';
 
 type SiteDocument = ConfigDocument['sites'][number];
 type TunnelDocument = SiteDocument['tunnels'][number];
@@ -15,6 +16,7 @@ const MIN_IPV6_MTU = 1280;
 
 export function checkTunnels(document: ConfigDocument, findings: Findings): void {
   const greEndpoints = new Map<string, string>();
+  const ipsecEnds = new Map<string, string>();
   document.sites.forEach((site, siteAt) => {
     checkSitePrefixes(site, ['sites', siteAt, 'prefixes'], findings);
     site.tunnels.forEach((tunnel, at) => {
@@ -23,6 +25,7 @@ export function checkTunnels(document: ConfigDocument, findings: Findings): void
       checkMtu(site, tunnel, path, findings);
       checkHealth(tunnel, path, findings);
       if (tunnel.type === 'gre') checkGre(tunnel, path, greEndpoints, findings);
+      if (tunnel.type === 'ipsec') checkIpsec(tunnel, path, ipsecEnds, findings);
       if (tunnel.type === 'interconnect') checkNextHops(tunnel, path, findings);
     });
   });

@@ -1,0 +1,82 @@
+/**
+ * What the compiler must know for `ipsec` tunnels beside the host's links and routes: which drivers work here, whether
+ * the secrets can be read, and how the tunnels are. A part of `../facts.ts`.
+ */
+import { existsSync } from 'node:fs';
+import { CHARON_PATH } from '../../tunnel/ipsec/charon.ts';
+import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
+import type { Config, IpsecTunnelConfig } from '../config/config.ts';
+import { readCredentials } from './credentials.ts';
+
+export type IpsecDriverName = 'xfrm' | 'libipsec';
+
+export interface IpsecDriverFacts {
+  readonly available: boolean;
+  /** How that is known, for people. */
+  readonly why: string;
+}
+
+/** How a tunnel is, and as which one: under its name there may have been another. */
+export interface RunningIpsecTunnel {
+  /** See `IpsecWish.key`. */
+  readonly key: string;
+  readonly status: IpsecTunnelStatus;
+}
+
+export interface IpsecFacts {
+  readonly drivers: Readonly<Record<IpsecDriverName, IpsecDriverFacts>>;
+  /** By tunnel: what is wrong with its secrets; those that are right are left out. */
+  readonly credentials: Readonly<Record<string, string>>;
+  /** By tunnel; one that does not run is left out. */
+  readonly running: Readonly<Record<string, RunningIpsecTunnel>>;
+}
+
+/** Where Debian and others have charon's plugins. */
+const PLUGIN_DIRECTORIES = [
+  '/usr/lib/ipsec/plugins',
+  '/usr/lib/strongswan/plugins',
+  '/usr/libexec/ipsec/plugins',
+];
+
+/** Facts without tunnels that run: for checks beside a gateway. */
+export function collectIpsecFacts(
+  config: Config,
+  running: IpsecFacts['running'] = {},
+): IpsecFacts | undefined {
+  const tunnels = config.sites
+    .flatMap((site) => site.tunnels)
+    .filter((tunnel): tunnel is IpsecTunnelConfig => tunnel.type === 'ipsec' && tunnel.enabled);
+  if (tunnels.length === 0) return undefined;
+  return {
+    drivers: { xfrm: xfrmFacts(), libipsec: libipsecFacts() },
+    credentials: Object.fromEntries(
+      tunnels.flatMap(({ name, ike }) => {
+        const problem = credentialsProblem(ike);
+        return problem === undefined ? [] : [[name, problem]];
+      }),
+    ),
+    running,
+  };
+}
+
+function credentialsProblem(ike: IpsecTunnelConfig['ike']): string | undefined {
+  try {
+    readCredentials(ike);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+function xfrmFacts(): IpsecDriverFacts {
+  return { available: false, why: 'driver xfrm is not built yet' };
+}
+
+function libipsecFacts(): IpsecDriverFacts {
+  const no = (why: string): IpsecDriverFacts => ({ available: false, why });
+  if (!existsSync(CHARON_PATH)) return no(`${CHARON_PATH} is missing (Debian: charon-systemd)`);
+  const plugin = PLUGIN_DIRECTORIES.some((path) => existsSync(`${path}/libstrongswan-kernel-libipsec.so`));
+  if (!plugin) return no("strongSwan's plugin kernel-libipsec is missing (Debian: libcharon-extra-plugins)");
+  if (!existsSync('/dev/net/tun')) return no('/dev/net/tun is missing');
+  return { available: true, why: 'strongSwan does ESP itself (kernel-libipsec)' };
+}

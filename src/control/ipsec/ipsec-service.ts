@@ -1,0 +1,118 @@
+/**
+ * Runs the `ipsec` tunnels that a plan wishes for, each by its driver, and tells how they are.
+ *
+ * ```
+ *  plan applied ── apply(wishes) ──► drivers ──► daemons, devices
+ *  facts, status ◄── running(), status() ── states ──► onChange: the plan is looked at anew, ports go up and down
+ * ```
+ *
+ * Every change of state is logged with its reason. Tunnels are stopped with the control process, however it ends: a
+ * daemon that nobody looks after would go on with what was configured once.
+ *
+ * Neighbours: `../compile/ipsec.ts` (the wishes), `../../tunnel/ipsec/` (the drivers), `credentials.ts`.
+ */
+import { join } from 'node:path';
+import type { DrivenTunnel, IpsecDriver } from '../../tunnel/ipsec/driver.ts';
+import type { RunTool } from '../../tunnel/ipsec/host-tools.ts';
+import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
+import { UserSpaceDriver } from '../../tunnel/ipsec/user-space.ts';
+import { removeLeftovers } from '../../tunnel/ipsec/user-space-host.ts';
+import type { IpsecWish } from '../compile/ipsec.ts';
+import type { Logger } from '../runtime/logger.ts';
+import { certificateEnd, readCredentials } from './credentials.ts';
+import type { IpsecFacts, RunningIpsecTunnel } from './ipsec-facts.ts';
+
+/** So long before its end a certificate is warned of. */
+const CERTIFICATE_WARNING_MS = 30 * 24 * 3_600_000;
+
+export interface IpsecServiceOptions {
+  /** For the daemons' files. */
+  readonly directory: string;
+  /** Tells gateways on one host apart. */
+  readonly instance: string;
+  readonly run: RunTool;
+  readonly logger: Logger;
+  /** A tunnel came into another state. */
+  readonly onChange: () => void;
+}
+
+export class IpsecService {
+  readonly #options: IpsecServiceOptions;
+  readonly #driver: IpsecDriver;
+  #wishes: readonly IpsecWish[] = [];
+  #work: Promise<void> = Promise.resolve();
+  /** Whether what an earlier process has left is away. */
+  #isClean = false;
+  readonly #warned = new Set<string>();
+
+  constructor(options: IpsecServiceOptions) {
+    this.#options = options;
+    const { directory, instance, run, logger } = options;
+    this.#driver = new UserSpaceDriver({
+      directory: join(directory, 'ipsec'),
+      instance,
+      run,
+      log: (level, fields, text) => logger[level](fields, text),
+      onState: (tunnel, status, former) => this.#changed(tunnel, status, former),
+    });
+  }
+
+  /** Runs these and no others from now on. Resolves when those that are gone have left nothing; never rejects. */
+  apply(wishes: readonly IpsecWish[]): Promise<void> {
+    this.#work = this.#work
+      .then(async () => {
+        const { instance, run } = this.#options;
+        if (!this.#isClean) await removeLeftovers(instance, run);
+        this.#isClean = true;
+        this.#wishes = wishes;
+        await this.#driver.apply(wishes.map(drivenTunnel));
+        this.#warnOfCertificates();
+      })
+      .catch((error: Error) => this.#options.logger.error({ error: error.message }, 'ipsec tunnels'));
+    return this.#work;
+  }
+
+  /** For the compiler. */
+  running(): IpsecFacts['running'] {
+    return Object.fromEntries(
+      this.#wishes.flatMap(({ key, tunnel }): [string, RunningIpsecTunnel][] => {
+        const status = this.#driver.status(tunnel.name);
+        return status === undefined ? [] : [[tunnel.name, { key, status }]];
+      }),
+    );
+  }
+
+  /** undefined: no `ipsec` tunnel of this name runs. */
+  status(tunnel: string): IpsecTunnelStatus | undefined {
+    return this.#driver.status(tunnel);
+  }
+
+  /** Ends all tunnels and takes away what was made for them. */
+  async stop(): Promise<void> {
+    await this.apply([]);
+    await this.#driver.stop();
+  }
+
+  #changed(tunnel: string, status: IpsecTunnelStatus, former: IpsecTunnelStatus): void {
+    const { logger, onChange } = this.#options;
+    const fields = { tunnel, state: status.state, former: former.state };
+    const text = `${tunnel} is ${status.state}${status.reason === null ? '' : `: ${status.reason}`}`;
+    logger[status.state === 'down' ? 'warn' : 'info'](fields, text);
+    onChange();
+  }
+
+  #warnOfCertificates(): void {
+    for (const { tunnel, config } of this.#wishes) {
+      const end = certificateEnd(config.ike);
+      if (end === undefined || end - Date.now() > CERTIFICATE_WARNING_MS) continue;
+      const text = `the certificate of ${tunnel.name} ends ${new Date(end).toISOString()}`;
+      if (this.#warned.has(text)) continue;
+      this.#warned.add(text);
+      this.#options.logger.warn({ tunnel: tunnel.name }, text);
+    }
+  }
+}
+
+function drivenTunnel({ key, tunnel, config, path }: IpsecWish): DrivenTunnel {
+  return { key, tunnel, path, credentials: () => readCredentials(config.ike) };
+}
