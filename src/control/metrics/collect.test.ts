@@ -159,7 +159,15 @@ describe('metrics', () => {
   it('are all in the catalogue, and all of it is made', () => {
     const gateway = makeGateway();
     gateway.send('lyon', udp('10.0.1.10 5000', '192.168.9.9 53'));
-    const families = scrape(gateway);
+    const health = {
+      state: 'healthy',
+      target: '10.0.1.1',
+      rttMs: 1,
+      lossRatio: 0,
+      sent: 1,
+      lost: 0,
+    } as const;
+    const families = scrape(gateway, { health: () => health });
     assert.deepEqual([...families.keys()].sort(), ALL.map(({ name }) => name).sort());
     for (const metric of ALL) {
       const family = families.get(metric.name)!;
