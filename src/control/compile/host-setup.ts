@@ -29,7 +29,7 @@ interface HostDeviceCommon {
 export interface ExclusiveDevice extends HostDeviceCommon {
   readonly role: 'exclusive';
   readonly kind: 'ethernet' | 'ip';
-  /** 0 while it is not present. */
+  /** 0 while it is not present; for the guard then that of the one that was there, if it has another name now. */
   readonly ifindex: number;
   /** Name of the tunnel it belongs to. */
   readonly tunnel: string;

@@ -95,6 +95,10 @@ export function guardRules(
     ...classifications.map(
       ({ classification, index }) => `    iifname ${quoted(classification.device)} goto device_${index}`,
     ),
+    // By number, too: one that gets another name still leads to its site.
+    ...exclusiveDevices(setup).flatMap(({ ifindex, index }) =>
+      ifindex === 0 ? [] : [`    iif ${ifindex} goto device_${index}`],
+    ),
     ...kernelTunnelRules(setup),
     '  }',
     ...hostChains(setup),
@@ -221,6 +225,7 @@ function matchBits({ base, offset, bytes, mask, ranges }: BitsCondition, quotedH
 function hostChains(setup: HostSetup): string[] {
   const own = setup.devices.filter((device) => device.role !== 'shared').map(({ name }) => quoted(name));
   const exclusive = setup.devices.filter(({ role }) => role === 'exclusive').map(({ name }) => quoted(name));
+  const numbers = exclusiveDevices(setup).flatMap(({ ifindex }) => (ifindex === 0 ? [] : [String(ifindex)]));
   const tuns = setup.devices.filter(({ role }) => role === 'tun').map(({ name }) => quoted(name));
   const shared = setup.devices.filter((device) => device.role === 'shared');
   const any = (names: readonly string[], text: (set: string) => string[]): string[] =>
@@ -233,6 +238,7 @@ function hostChains(setup: HostSetup): string[] {
     '  chain output {',
     `    type filter hook output priority ${INGRESS_PRIORITY}; policy accept;`,
     ...any(exclusive, (set) => [`    oifname ${set} drop`]),
+    ...any(numbers, (set) => [`    oif ${set} drop`]),
     // About an IPv6 packet that does not fit, GRE over IPv6 itself tells the sender, whom the host's routes find.
     ...(exclusiveDevices(setup).some(({ made }) => made?.link.kind === 'ip6gre')
       ? ['    icmpv6 type packet-too-big drop']

@@ -57,7 +57,7 @@ export class HostSide {
    */
   async protect(setup: HostSetup, facts: HostFacts): Promise<void> {
     writeHostState(this.#statePath, this.#links.state);
-    await this.#guard.apply(setup, facts.links);
+    await this.#guard.apply(this.#withNumbers(setup, facts), facts.links);
   }
 
   /**
@@ -68,7 +68,7 @@ export class HostSide {
    */
   async prepare(setup: HostSetup, facts: HostFacts): Promise<boolean> {
     writeHostState(this.#statePath, this.#links.state);
-    await this.#guard.apply(union(setup, this.#setup), facts.links);
+    await this.#guard.apply(this.#withNumbers(union(setup, this.#setup), facts), facts.links);
     this.#setup = union(setup, this.#setup);
     return await this.#links.take(setup);
   }
@@ -76,8 +76,19 @@ export class HostSide {
   /** After the data plane has applied the plan: what only the former one needed is the host's again. */
   async finish(setup: HostSetup, facts: HostFacts): Promise<void> {
     await this.#links.giveBackOthers(setup);
-    await this.#guard.apply(setup, facts.links);
+    await this.#guard.apply(this.#withNumbers(setup, facts), facts.links);
     this.#setup = setup;
+  }
+
+  /** A device that was taken and has another name now is still guarded, by its number: its site has not moved. */
+  #withNumbers(setup: HostSetup, { links }: HostFacts): HostSetup {
+    const there = new Set(Object.values(links).map(({ ifindex }) => ifindex));
+    const devices = setup.devices.map((device) => {
+      if (device.role !== 'exclusive' || device.ifindex !== 0) return device;
+      const taken = this.#links.state.links.find(({ name }) => name === device.name);
+      return taken !== undefined && there.has(taken.ifindex) ? { ...device, ifindex: taken.ifindex } : device;
+    });
+    return { devices };
   }
 
   /**
