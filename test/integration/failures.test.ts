@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, it, type TestContext } from 'node:test';
+import { hostState } from '../support/lab/host-state.ts';
 import { assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
 import { describeOutcome, identicalFlows, type Outcome, Run } from '../support/lab/traffic.ts';
 import { eventually } from '../support/lab.ts';
@@ -121,46 +122,34 @@ describe('failures under traffic', labOptions(), () => {
 
 describe('down', labOptions(), () => {
   const test = useNetwork({ sites: [{ name: 'lyon', attachment: 'on-link' }] });
-
-  /** All of the host's state that homeward touches; counters and times left out. */
-  async function hostState(): Promise<string> {
-    const { lab } = test;
-    const parts = await Promise.all([
-      lab.exec('gw', 'ip', ['-json', 'link', 'show']),
-      lab.exec('gw', 'ip', ['-json', 'address', 'show']),
-      lab.exec('gw', 'ip', ['-json', 'route', 'show', 'table', 'all']),
-      lab.exec('gw', 'nft', ['list', 'ruleset']),
-      lab.exec('gw', 'sysctl', ['-a', '--pattern', '^net\\.(ipv4|ipv6)\\.(conf|ip_local|ip_forward)']),
-    ]);
-    return parts.join('\n').replaceAll(/"(valid|preferred)_life_time":\d+/g, '');
-  }
+  const state = (): Promise<string> => hostState(test.lab, 'gw');
 
   it('leaves nothing behind, and the next start works', async () => {
     const { gateway } = test.network;
     assert.equal(await gateway.end('SIGINT'), 0);
-    const clean = await hostState();
+    const clean = await state();
     assert.doesNotMatch(clean, /homeward/);
     assert.ok(!existsSync(gateway.runtimeDirectory), 'the runtime directory is gone');
 
     await gateway.start();
-    assert.notEqual(await hostState(), clean);
+    assert.notEqual(await state(), clean);
     await test.experiment.warmUp(test.sites);
     const { status, stderr } = await gateway.command('down');
     assert.equal(status, 0, stderr);
     assert.equal(await gateway.ended(), 0);
-    assert.equal(await hostState(), clean);
+    assert.equal(await state(), clean);
     assert.ok(!existsSync(gateway.runtimeDirectory), 'the runtime directory is gone');
   });
 
   it('cleans up after both processes were killed', async () => {
     const { gateway } = test.network;
-    const clean = await hostState();
+    const clean = await state();
     await gateway.start();
     await gateway.kill('both');
-    assert.notEqual(await hostState(), clean, 'the guard holds');
+    assert.notEqual(await state(), clean, 'the guard holds');
     const { status, stderr } = await gateway.command('down');
     assert.equal(status, 0, stderr);
-    assert.equal(await hostState(), clean);
+    assert.equal(await state(), clean);
     assert.ok(!existsSync(gateway.runtimeDirectory), 'the runtime directory is gone');
   });
 });

@@ -6,9 +6,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-export type FlowKind = 'tcp' | 'udp' | 'icmp' | 'fragments';
+/** `stream`: a connection with data on its way in both directions all the time (`agent/streams.py`). */
+export type FlowKind = 'tcp' | 'udp' | 'icmp' | 'fragments' | 'stream';
 
-/** One client; `agent/flows.py` says what it sends. */
+/** One client; `agent/flows.py` and `agent/streams.py` say what it sends. */
 export interface FlowJob {
   readonly kind: FlowKind;
   readonly family: 4 | 6;

@@ -3,7 +3,7 @@
  * its two processes well or badly.
  */
 import type { ChildProcess } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readlinkSync, realpathSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { ApiClient, ApiError } from '../../../src/api/client.ts';
@@ -27,7 +27,7 @@ export class HomewardProcess {
   readonly runtimeDirectory: string;
   readonly #lab: Lab;
   readonly #label: string;
-  readonly #project: string;
+  #project: string;
   readonly #environment: NodeJS.ProcessEnv;
   readonly #client: ApiClient;
   #child: ChildProcess | undefined;
@@ -65,7 +65,14 @@ export class HomewardProcess {
   }
 
   /** Starts control and waits until every device is open and packets are forwarded. */
-  async start(): Promise<void> {
+  async start(options: HomewardOptions = {}): Promise<void> {
+    this.launch(options);
+    await this.forwarding();
+  }
+
+  /** Starts control: of this project, or of another one from now on. */
+  launch(options: HomewardOptions = {}): void {
+    this.#project = options.project ?? this.#project;
     const child = this.#lab.spawn(
       this.#label,
       process.execPath,
@@ -79,7 +86,6 @@ export class HomewardProcess {
     };
     child.stdout?.on('data', keep);
     child.stderr?.on('data', keep);
-    await this.forwarding();
   }
 
   /** Waits until the gateway forwards; throws, with its log, if it ends instead. */
@@ -127,6 +133,22 @@ export class HomewardProcess {
     if (what !== 'dataPlane') await this.#ended;
   }
 
+  /** SIGKILL for control and for every data plane there is, also for one of which no status tells yet. */
+  async killAll(): Promise<void> {
+    // Control first: it would start another data plane.
+    if (this.#child?.exitCode === null && this.#child.signalCode === null) {
+      process.kill(this.controlPid, 'SIGKILL');
+    }
+    for (const pid of await this.pids()) killIfThere(pid);
+    await this.#ended;
+  }
+
+  /** Of all processes of homeward that run in the gateway's namespace. */
+  async pids(): Promise<number[]> {
+    const pids = await this.#lab.exec(this.#label, 'ip', ['netns', 'pids', this.#lab.name(this.#label)]);
+    return pids.split('\n').filter(Boolean).map(Number).filter(isNode);
+  }
+
   /** Sends a signal to control and waits for its end. Resolves to the exit status. */
   async end(signal: 'SIGTERM' | 'SIGINT'): Promise<number | null> {
     this.#child?.kill(signal);
@@ -148,5 +170,22 @@ export class HomewardProcess {
       main,
       ...args,
     ]);
+  }
+}
+
+/** Whether this is a process of homeward, and not a command that one has begun. */
+function isNode(pid: number): boolean {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`) === realpathSync(process.execPath);
+  } catch {
+    return false;
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }

@@ -13,13 +13,16 @@ import resource
 import sys
 
 from captures import Capture
-from flows import Flow, make_flow
+from flows import Flow, FragmentsFlow, IcmpFlow, TcpFlow, UdpFlow
 from loop import Loop
 from namespaces import set_sysctls
 from servers import Server
+from streams import StreamFlow
 from wires import Wire
 
 STOP_GRACE_SECONDS = 1.0
+KINDS = {"udp": UdpFlow, "tcp": TcpFlow, "icmp": IcmpFlow, "fragments": FragmentsFlow, "stream": StreamFlow}
+CONNECTIONS = ("tcp", "stream")
 
 
 class Agent:
@@ -66,7 +69,7 @@ class Agent:
     def op_start(self, command: dict) -> int:
         """All flows begin at the same moment, when all have their sockets."""
         identity = command["id"]
-        flows = [make_flow(self.loop, job) for job in command["flows"]]
+        flows = [KINDS[job["kind"]](self.loop, job) for job in command["flows"]]
         self.flows[identity] = flows
         when = self.loop.now() + 0.02 + 0.0005 * len(flows)
         for flow in flows:
@@ -80,7 +83,7 @@ class Agent:
         """The flows send no more, and end when they have their answers; what was lost before is not waited for."""
         for flow in self.flows[command["run"]]:
             flow.stopping = True
-            if flow.kind != "tcp":
+            if flow.kind not in CONNECTIONS:
                 flow.grace = min(flow.grace, STOP_GRACE_SECONDS)
 
     def op_capture(self, command: dict) -> None:

@@ -336,10 +336,3 @@ class TcpFlow(Flow):
         self.pending = b""
         self.answered(self.sent - 1)
         self.loop.at(self.loop.now() + self.interval, self.next)
-
-
-KINDS = {"udp": UdpFlow, "tcp": TcpFlow, "icmp": IcmpFlow, "fragments": FragmentsFlow}
-
-
-def make_flow(loop: Loop, job: dict) -> Flow:
-    return KINDS[job["kind"]](loop, job)
