@@ -1,0 +1,70 @@
+/** What the kernel has is found out by reading, from any of the places that tell it. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { kernelLinkFacts, type ModulePaths } from './kernel-modules.ts';
+
+function withPaths(check: (paths: ModulePaths) => void): void {
+  const directory = mkdtempSync(join(tmpdir(), 'homeward-modules-'));
+  try {
+    const paths = {
+      loaded: join(directory, 'loaded'),
+      installed: join(directory, 'installed'),
+      disabled: join(directory, 'disabled'),
+    };
+    mkdirSync(paths.loaded);
+    mkdirSync(paths.installed);
+    writeFileSync(paths.disabled, '0\n');
+    check(paths);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function available(paths: ModulePaths): [gre: boolean, ip6gre: boolean] {
+  const { gre, ip6gre } = kernelLinkFacts(paths);
+  return [gre.available, ip6gre.available];
+}
+
+test('a kernel without modules has none', () => {
+  withPaths((paths) => {
+    assert.deepEqual(available(paths), [false, false]);
+    assert.equal(kernelLinkFacts(paths).gre.why, 'this kernel has no GRE interfaces (module ip_gre)');
+  });
+});
+
+test('a module that is loaded, or built in with parameters', () => {
+  withPaths((paths) => {
+    mkdirSync(join(paths.loaded, 'ip_gre'));
+    assert.deepEqual(available(paths), [true, false]);
+    assert.equal(kernelLinkFacts(paths).gre.why, 'the kernel has GRE interfaces (module ip_gre)');
+  });
+});
+
+test('a module that is built in', () => {
+  withPaths((paths) => {
+    writeFileSync(
+      join(paths.installed, 'modules.builtin'),
+      'kernel/net/ipv4/gre.ko\nkernel/net/ipv6/ip6_gre.ko\n',
+    );
+    assert.deepEqual(available(paths), [false, true]);
+  });
+});
+
+test('a module that is installed can be loaded, unless no module can', () => {
+  withPaths((paths) => {
+    writeFileSync(
+      join(paths.installed, 'modules.dep'),
+      'kernel/net/ipv4/ip_gre.ko.xz: kernel/net/ipv4/gre.ko.xz\nkernel/net/x.ko: kernel/net/ipv6/ip6_gre.ko\n',
+    );
+    assert.deepEqual(available(paths), [true, false]);
+    writeFileSync(paths.disabled, '1\n');
+    assert.deepEqual(available(paths), [false, false]);
+    assert.equal(
+      kernelLinkFacts(paths).gre.why,
+      'module ip_gre is not loaded, and this kernel loads no more modules',
+    );
+  });
+});
