@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import fc from 'fast-check';
 import { assertRight, buildGreFrame, parseGreFrame, superVirtio } from '../../test/support/gre-frames.ts';
 import { inOwnNamespace } from '../../test/support/own-namespace.ts';
 import { FRAME_SEGMENT_GRE } from '../wire/frame.ts';
@@ -13,6 +14,7 @@ import {
   ACK,
   CWR,
   completed,
+  ECE,
   expectedSegments,
   FIN,
   PSH,
@@ -68,6 +70,48 @@ if (inOwnNamespace(import.meta.url)) {
       const shape = { outer: 4, inner: 4, protocol: 'tcp', payload: pattern(65000) } as const;
       const { plain } = wire.pass([superFrame(shape, 500)], FRAME_SEGMENT_GRE);
       assert.deepEqual(completed(plain), expectedSegments(shape, 500));
+    });
+
+    it('keeps every byte, whatever is cut, and says of each packet what is true of it', () => {
+      const shapes = fc.record({
+        outer: fc.constantFrom(4 as const, 6 as const),
+        inner: fc.constantFrom(4 as const, 6 as const),
+        protocol: fc.constantFrom('tcp' as const, 'tcp' as const, 'udp' as const),
+        key: fc.constantFrom(undefined, 7),
+        sequence: fc.constantFrom(undefined, 0xffff_fff0),
+        checksum: fc.boolean(),
+        optionBytes: fc.constantFrom(undefined, 8 as const, 24 as const),
+        options: fc.constantFrom(new Uint8Array(0), Uint8Array.of(1, 1, 8, 10, 0, 0, 0, 9, 0, 0, 0, 8)),
+        tcpSequence: fc.constantFrom(1000, 0xffff_ff00),
+        flags: fc
+          .subarray([ACK, PSH, FIN, CWR, ECE])
+          .map((flags) => flags.reduce((all, flag) => all | flag, 0)),
+        trafficClass: fc.nat(255),
+        dontFragment: fc.boolean(),
+        innerIdentification: fc.constantFrom(0, 0xfffe),
+      });
+      const sizes = fc.record({
+        gsoSize: fc.integer({ min: 1, max: 1501 }),
+        whole: fc.integer({ min: 2, max: 40 }),
+        rest: fc.nat(1500),
+      });
+      fc.assert(
+        fc.property(shapes, sizes, ({ key, sequence, optionBytes, ...shape }, { gsoSize, whole, rest }) => {
+          const filled = {
+            ...shape,
+            ...(key === undefined ? {} : { key }),
+            ...(sequence === undefined ? {} : { sequence }),
+            ...(optionBytes === undefined ? {} : { optionBytes }),
+            payload: pattern(gsoSize * (whole - 1) + 1 + (rest % gsoSize), gsoSize),
+          };
+          const packets = completed(wire.pass([superFrame(filled, gsoSize)], FRAME_SEGMENT_GRE).plain);
+          assert.deepEqual(packets, expectedSegments(filled, gsoSize));
+          const carried = packets.map((packet) => packet.subarray(assertRight(packet).payload));
+          assert.ok(Buffer.concat(carried).equals(filled.payload));
+        }),
+        { seed: 20261122, numRuns: 150 },
+      );
+      assert.equal(wire.sender.txErrors[0], 0);
     });
 
     it('leaves the transport checksum to the device, unless the GRE checksum covers it', () => {

@@ -15,6 +15,7 @@ import { NativeIo } from './native-io.ts';
 export const FIN = 0x01;
 export const PSH = 0x08;
 export const ACK = 0x10;
+export const ECE = 0x40;
 export const CWR = 0x80;
 /** Time for what was sent to reach the far socket, so that it is one receive batch. */
 const SETTLE_MS = 5;

@@ -9,6 +9,7 @@ const ETHERNET_BYTES = 14;
 const TCP = 6;
 const UDP = 17;
 const GRE = 47;
+const DESTINATION_OPTIONS = 60;
 
 export interface GreFrameShape {
   readonly outer: 4 | 6;
@@ -28,6 +29,8 @@ export interface GreFrameShape {
   readonly outerIdentification?: number;
   readonly dontFragment?: boolean;
   readonly trafficClass?: number;
+  /** Bytes of destination options (RFC 8200, 4.6) in front of the transport header of an inner IPv6 packet. */
+  readonly optionBytes?: 8 | 16 | 24;
 }
 
 export interface ParsedGreFrame {
@@ -94,7 +97,8 @@ export function buildGreFrame(shape: GreFrameShape, isPartial = false): Uint8Arr
     4 + (shape.checksum ? 4 : 0) + (shape.key === undefined ? 0 : 4) + (shape.sequence === undefined ? 0 : 4);
   const gre = ETHERNET_BYTES + (shape.outer === 4 ? 20 : 40);
   const inner = gre + greBytes;
-  const transport = inner + (shape.inner === 4 ? 20 : 40);
+  const optionBytes = shape.inner === 6 ? (shape.optionBytes ?? 0) : 0;
+  const transport = inner + (shape.inner === 4 ? 20 : 40) + optionBytes;
   const payload = transport + (shape.protocol === 'tcp' ? 20 + options.length : 8);
   const bytes = new Uint8Array(payload + shape.payload.length);
   const view = viewOf(bytes);
@@ -121,7 +125,9 @@ export function buildGreFrame(shape: GreFrameShape, isPartial = false): Uint8Arr
   view.setUint16(gre + 2, shape.inner === 4 ? 0x0800 : 0x86dd);
 
   const protocol = shape.protocol === 'tcp' ? TCP : UDP;
-  writeIp(view, inner, shape.inner, protocol, shape);
+  writeIp(view, inner, shape.inner, optionBytes > 0 ? DESTINATION_OPTIONS : protocol, shape);
+  // One PadN option.
+  if (optionBytes > 0) bytes.set([protocol, optionBytes / 8 - 1, 1, optionBytes - 4], inner + 40);
   bytes.set(shape.payload, payload);
   view.setUint16(transport, shape.sourcePort ?? 5000);
   view.setUint16(transport + 2, 443);
@@ -169,8 +175,10 @@ export function parseGreFrame(frame: Uint8Array): ParsedGreFrame {
   const flags = view.getUint16(gre);
   const inner = gre + 4 + (flags & 0x8000 ? 4 : 0) + (flags & 0x2000 ? 4 : 0) + (flags & 0x1000 ? 4 : 0);
   const isInnerV4 = frame[inner]! >> 4 === 4;
-  const transport = inner + (isInnerV4 ? 20 : 40);
-  const protocol = frame[inner + (isInnerV4 ? 9 : 6)]!;
+  const next = frame[inner + (isInnerV4 ? 9 : 6)]!;
+  const hasOptions = !isInnerV4 && next === DESTINATION_OPTIONS;
+  const transport = inner + (isInnerV4 ? 20 : 40) + (hasOptions ? (frame[inner + 41]! + 1) * 8 : 0);
+  const protocol = hasOptions ? frame[inner + 40]! : next;
   const payload = transport + (protocol === TCP ? (frame[transport + 12]! >> 4) * 4 : 8);
   const end =
     frame[outer]! >> 4 === 4 ? outer + view.getUint16(outer + 2) : outer + 40 + view.getUint16(outer + 4);
