@@ -1,0 +1,121 @@
+/** Outer packets of the kernel's tunnels: by their uplink only, and only while the tunnel's interface takes them. */
+import assert from 'node:assert/strict';
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { linesOf, NetworkNamespace } from '../../../test/support/network-namespace.ts';
+import type { ExclusiveDevice, KernelTunnel } from '../compile/host-setup.ts';
+import { guardRules } from './guard-rules.ts';
+
+/** GRE packets that the host's stack delivers: `SOURCE LENGTH`, a line each. */
+const RECEIVE = `
+import socket, sys, selectors
+wait = selectors.DefaultSelector()
+for family in (socket.AF_INET, socket.AF_INET6):
+    wait.register(socket.socket(family, socket.SOCK_RAW, 47), selectors.EVENT_READ)
+print('ready', flush=True)
+while True:
+    for key, _ in wait.select():
+        data, source = key.fileobj.recvfrom(65536)
+        print(source[0], len(data), flush=True)
+`;
+/** For every line `SOURCE DESTINATION LENGTH`: a GRE packet, in fragments where the path is too narrow. */
+const SEND = `
+import socket, sys
+for line in sys.stdin:
+    source, destination, length = line.split()
+    sender = socket.socket(socket.AF_INET6 if ':' in source else socket.AF_INET, socket.SOCK_RAW, 47)
+    sender.bind((source, 0))
+    sender.sendto(bytes([0, 0, 8, 0]) + bytes(int(length) - 4), (destination, 0))
+`;
+/** Bytes behind the outer header: of a whole packet, of one that goes in fragments, of the last one. */
+const [WHOLE, FRAGMENTED, LAST] = [100, 4000, 50];
+
+/** By IP version: the gateway, the tunnel's other end, and another one that has no tunnel. */
+const ENDS = {
+  4: { local: '192.0.2.1', remote: '192.0.2.9', fence: '192.0.2.10' },
+  6: { local: '2001:db8::1', remote: '2001:db8::9', fence: '2001:db8::10' },
+} as const;
+
+let gateway: NetworkNamespace;
+let peer: NetworkNamespace;
+let sender: ChildProcessWithoutNullStreams;
+let received: AsyncIterator<string>;
+
+before(async () => {
+  gateway = new NetworkNamespace();
+  peer = new NetworkNamespace();
+  gateway.ip(
+    'link set lo up',
+    `link add up0 type veth peer name up0 netns ${peer.name}`,
+    'address add 192.0.2.1/24 dev up0',
+    'address add 2001:db8::1/64 dev up0 nodad',
+    'link set up0 up',
+  );
+  peer.ip(
+    'address add 192.0.2.9/24 dev up0',
+    'address add 192.0.2.10/24 dev up0',
+    'address add 2001:db8::9/64 dev up0 nodad',
+    'address add 2001:db8::10/64 dev up0 nodad',
+    'link set up0 up',
+  );
+  received = linesOf(gateway.spawn('python3', ['-c', RECEIVE]));
+  await received.next();
+  sender = peer.spawn('python3', ['-c', SEND]);
+});
+
+after(async () => {
+  for (const namespace of [gateway, peer]) await namespace?.remove();
+});
+
+function device(version: 4 | 6, underlay: string | null, isUp: boolean): ExclusiveDevice {
+  const { local, remote } = ENDS[version];
+  const kind = version === 4 ? 'gre' : 'ip6gre';
+  const made: KernelTunnel = {
+    link: { kind, local, remote, key: null, checksum: false, sequence: false, ttl: 64 },
+    underlay,
+    isUp,
+  };
+  const common = { role: 'exclusive', kind: 'ip', index: 0, name: 'paris-gre', mtu: 1476 } as const;
+  return { ...common, ifindex: 9, tunnel: 'paris-gre', present: true, made };
+}
+
+/** Whether the host's stack gets GRE from the tunnel's other end, whole and in fragments. */
+async function delivered(version: 4 | 6): Promise<{ whole: boolean; fragments: boolean }> {
+  const { local, remote, fence } = ENDS[version];
+  const packets = [
+    `${remote} ${local} ${WHOLE}`,
+    `${remote} ${local} ${FRAGMENTED}`,
+    `${fence} ${local} ${LAST}`,
+  ];
+  sender.stdin.write(`${packets.join('\n')}\n`);
+  // A raw IPv4 socket shows the outer header, too.
+  const header = version === 4 ? 20 : 0;
+  const seen = new Set<string>();
+  while (!seen.has(`${fence} ${LAST + header}`)) seen.add((await received.next()).value as string);
+  return {
+    whole: seen.has(`${remote} ${WHOLE + header}`),
+    fragments: seen.has(`${remote} ${FRAGMENTED + header}`),
+  };
+}
+
+for (const version of [4, 6] as const) {
+  test(`IPv${version}: the kernel gets a tunnel's packets from its uplink while its interface is up`, async () => {
+    const rules = (underlay: string | null, isUp: boolean) =>
+      gateway.nft(guardRules({ devices: [device(version, underlay, isUp)] }, new Set(), 'test'));
+    rules('up0', true);
+    assert.deepEqual(await delivered(version), { whole: true, fragments: true });
+    rules('other0', true);
+    assert.deepEqual(await delivered(version), { whole: false, fragments: false });
+    rules('up0', false);
+    assert.deepEqual(await delivered(version), { whole: false, fragments: false });
+    rules(null, true);
+    assert.deepEqual(await delivered(version), { whole: false, fragments: false });
+  });
+}
+
+test('with GRE over IPv6 the host says of no packet that it is too big', () => {
+  const rulesOf = (version: 4 | 6) =>
+    guardRules({ devices: [device(version, 'up0', true)] }, new Set(), 'test');
+  assert.match(rulesOf(6), /^ {4}icmpv6 type packet-too-big drop$/m);
+  assert.doesNotMatch(rulesOf(4), /packet-too-big/);
+});
