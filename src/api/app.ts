@@ -21,6 +21,7 @@ import fastify, {
 } from 'fastify';
 import type * as z from 'zod';
 import type { GatewayControl } from '../control/daemon.ts';
+import { RequestError } from '../control/request-error.ts';
 import { describeApi } from './openapi.ts';
 import {
   type AnyOperation,
@@ -31,7 +32,7 @@ import {
   querySchema,
   roleOf,
 } from './operation.ts';
-import { ApiProblem, badRequest, problemOf } from './problems.ts';
+import { badRequest, problemOf, problemWith } from './problems.ts';
 import { registerRoutes } from './routes/index.ts';
 
 /** A configuration of thousands of tunnels is below. */
@@ -40,7 +41,7 @@ const MAX_BODY_BYTES = 8 * 1024 * 1024;
 const STREAM_GRACE_MS = 1000;
 const PROBLEM_TYPE = 'application/problem+json';
 
-/** Who asks; throws {@link ApiProblem} 401. */
+/** Who asks; throws {@link RequestError} `unauthorized`. */
 export type Authenticate = (request: FastifyRequest) => Caller;
 
 /** Who reaches the Unix socket. */
@@ -87,7 +88,7 @@ export function makeApp(control: GatewayControl, options: AppOptions = {}): Fast
   app.setSerializerCompiler(() => (answer) => `${JSON.stringify(answer)}\n`);
   app.setErrorHandler((error, request, reply) => {
     const failure =
-      request.is404 && !(error instanceof ApiProblem) ? nothingThere(operations, request, reply) : error;
+      request.is404 && !(error instanceof RequestError) ? nothingThere(operations, request, reply) : error;
     const { status } = problemOf(failure);
     if (status === 401) reply.header('www-authenticate', 'Bearer realm="homeward"');
     if (status >= 500) options.onFailure?.(failure, request.routeOptions.url ?? request.url);
@@ -120,7 +121,7 @@ function mount(
     url: operation.path,
     onRequest: async (request) => {
       if (roleOf(operation) === 'admin' && callers.get(request)!.role !== 'admin') {
-        throw new ApiProblem(403, 'forbidden', `${operation.id} needs a token of the role admin`);
+        throw new RequestError('forbidden', 'forbidden', `${operation.id} needs a token of the role admin`);
       }
     },
     schema: {
@@ -177,13 +178,13 @@ function nothingThere(
   operations: readonly AnyOperation[],
   request: FastifyRequest,
   reply: FastifyReply,
-): ApiProblem {
+): RequestError {
   const path = request.url.split('?')[0]!;
   const methods = operations.filter((one) => matches(one.path, path)).map(({ method }) => method as string);
   if (path === '/v1/openapi.json') methods.push('GET');
-  if (methods.length === 0) return new ApiProblem(404, 'not_found', `there is nothing at ${path}`);
+  if (methods.length === 0) return new RequestError('not_found', 'not_found', `there is nothing at ${path}`);
   reply.header('allow', methods.join(', '));
-  return new ApiProblem(405, 'method_not_allowed', `${path} does not take ${request.method}`);
+  return new RequestError('not_allowed', 'method_not_allowed', `${path} does not take ${request.method}`);
 }
 
 /** Whether a path is one of a pattern's; parameters take any one segment. */
@@ -208,7 +209,7 @@ function answerBrokenRequest(error: NodeJS.ErrnoException, socket: Socket): void
     return;
   }
   const [status, code] = error.code === 'HPE_HEADER_OVERFLOW' ? [431, 'too_large'] : [400, 'bad_request'];
-  const problem = problemOf(new ApiProblem(status as number, code as string, 'this is not a request'));
+  const problem = problemWith(status as number, code as string, 'this is not a request');
   const body = JSON.stringify(problem);
   socket.end(
     `HTTP/1.1 ${problem.status} ${problem.title}\r\ncontent-type: ${PROBLEM_TYPE}\r\n` +

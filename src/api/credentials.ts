@@ -10,8 +10,8 @@ import { readFileSync, statSync } from 'node:fs';
 import type { IncomingHttpHeaders } from 'node:http';
 import { createSecureContext } from 'node:tls';
 import type { ApiListenConfig } from '../control/config/config.ts';
+import { RequestError } from '../control/request-error.ts';
 import type { Caller, Role } from './operation.ts';
-import { ApiProblem } from './problems.ts';
 
 /** Short tokens can be guessed. */
 const MIN_TOKEN_LENGTH = 32;
@@ -33,7 +33,7 @@ export interface Credentials {
   /**
    * Who asks.
    *
-   * @throws ApiProblem 401
+   * @throws RequestError `unauthorized`
    */
   authenticate(headers: IncomingHttpHeaders): Caller;
 }
@@ -73,7 +73,11 @@ function authenticate(tokens: readonly Token[], { authorization = '' }: Incoming
   let found: Token | undefined;
   for (const token of tokens) if (timingSafeEqual(token.hash, hash)) found = token;
   if (given === undefined || found === undefined) {
-    throw new ApiProblem(401, 'unauthorized', 'a valid token is needed: Authorization: Bearer TOKEN');
+    throw new RequestError(
+      'unauthorized',
+      'unauthorized',
+      'a valid token is needed: Authorization: Bearer TOKEN',
+    );
   }
   return { token: found.name, role: found.role };
 }

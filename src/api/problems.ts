@@ -14,8 +14,11 @@ import { RequestError, type RequestErrorKind } from '../control/request-error.ts
 import { type FindingBody, findingSchema, type ProblemBody } from './schemas/problem.ts';
 
 const KIND_STATUS: Readonly<Record<RequestErrorKind, number>> = {
+  malformed: 400,
+  unauthorized: 401,
   invalid: 422,
   not_found: 404,
+  not_allowed: 405,
   conflict: 409,
   forbidden: 403,
   unavailable: 503,
@@ -40,21 +43,6 @@ const FRAMEWORK_CODES: Readonly<Record<number, string>> = {
   431: 'too_large',
 };
 
-/** A problem that the API itself finds. */
-export class ApiProblem extends Error {
-  override readonly name = 'ApiProblem';
-  readonly status: number;
-  readonly code: string;
-  readonly problems: readonly FindingBody[] | undefined;
-
-  constructor(status: number, code: string, message: string, problems?: readonly FindingBody[]) {
-    super(message);
-    this.status = status;
-    this.code = code;
-    this.problems = problems;
-  }
-}
-
 /** The problem that an error is, whatever was thrown. */
 export function problemOf(error: unknown): ProblemBody {
   const { code, message, problems, status } = classify(error);
@@ -62,13 +50,23 @@ export function problemOf(error: unknown): ProblemBody {
     const finding = findingSchema.safeParse(problem);
     return finding.success ? [finding.data] : [];
   });
+  return problemWith(status, code, message, findings);
+}
+
+/** A problem that no error is made for. */
+export function problemWith(
+  status: number,
+  code: string,
+  detail: string,
+  problems: readonly FindingBody[] = [],
+): ProblemBody {
   return {
     type: 'about:blank',
     title: STATUS_CODES[status] ?? 'Error',
     status,
-    detail: message,
+    detail,
     code,
-    ...(findings === undefined || findings.length === 0 ? {} : { problems: findings }),
+    ...(problems.length === 0 ? {} : { problems: [...problems] }),
   };
 }
 
@@ -80,7 +78,6 @@ interface Classified {
 }
 
 function classify(error: unknown): Classified {
-  if (error instanceof ApiProblem) return error;
   const { message = String(error), code, statusCode, problems } = Object(error) as Partial<FrameworkError>;
   if (error instanceof RequestError)
     return { status: KIND_STATUS[error.kind], code: error.code, message, problems };
@@ -101,7 +98,7 @@ interface FrameworkError {
 }
 
 /** What is wrong with a part of a request; `part` is `params`, `query` or `body`. */
-export function badRequest(part: string, error: z.ZodError): ApiProblem {
+export function badRequest(part: string, error: z.ZodError): RequestError {
   const findings = error.issues.map((issue) => ({
     path: issue.path.reduce<string>(
       (path, step) => path + (typeof step === 'number' ? `[${step}]` : `.${String(step)}`),
@@ -110,5 +107,5 @@ export function badRequest(part: string, error: z.ZodError): ApiProblem {
     text: issue.message,
   }));
   const message = findings.map(({ path, text }) => `${path}: ${text}`).join('\n');
-  return new ApiProblem(400, 'bad_request', message, findings);
+  return new RequestError('malformed', 'bad_request', message, findings);
 }

@@ -4,13 +4,24 @@
  */
 
 /**
+ * - `malformed`: it is no request that the API knows (400)
+ * - `unauthorized`: whoever asks has not said who they are (401)
  * - `invalid`: what was asked for makes no sense, whatever the gateway's state (422)
  * - `not_found`: it names something that is not there (404)
+ * - `not_allowed`: that cannot be done to what it names (405)
  * - `conflict`: not in the gateway's present state (409)
- * - `forbidden`: never, whoever asks (403)
+ * - `forbidden`: not for whoever asks, or for nobody (403)
  * - `unavailable`: not now; try again (503)
  */
-export type RequestErrorKind = 'invalid' | 'not_found' | 'conflict' | 'forbidden' | 'unavailable';
+export type RequestErrorKind =
+  | 'malformed'
+  | 'unauthorized'
+  | 'invalid'
+  | 'not_found'
+  | 'not_allowed'
+  | 'conflict'
+  | 'forbidden'
+  | 'unavailable';
 
 export class RequestError extends Error {
   override readonly name = 'RequestError';
