@@ -106,8 +106,10 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   const { promise: asked, resolve: ask } = Promise.withResolvers<'suspend' | 'down'>();
   const onTerminate = (): void => ask('suspend');
   const onInterrupt = (): void => ask('down');
-  let reopenFiles = (): void => {};
-  const onHangUp = (): void => reopenFiles();
+  const readAnew: (() => void)[] = [];
+  const onHangUp = (): void => {
+    for (const read of readAnew) read();
+  };
   // From here on, so that a signal during the start does not leave half of it.
   process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt).on('SIGHUP', onHangUp);
   let stopWatching = (): void => {};
@@ -120,7 +122,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       strict: options.strict,
       environment: options.environment,
     });
-    reopenFiles = () => gateway.telemetry.reopenFiles();
+    readAnew.push(() => gateway.telemetry.reopenFiles());
     const isDown = Promise.withResolvers<void>();
     const api = await serveOrUndo(options, gateway, runtime, {
       captures: gateway.captures,
@@ -138,10 +140,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
         return isDown.promise;
       },
     });
-    reopenFiles = () => {
-      gateway.telemetry.reopenFiles();
-      api.reload();
-    };
+    readAnew.push(() => api.reload());
     stopWatching = watchPorts(gateway.events, () => gateway.status());
     logger.info({ gateway: gateway.config.gateway.name, pid: process.pid }, 'homeward is up');
     service.ready(`gateway ${gateway.config.gateway.name}`);
