@@ -4,7 +4,8 @@
 import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
-import { PATIENCE } from './patience.ts';
+
+export { eventually } from './patience.ts';
 
 /** A network namespace and the processes that a test has started in it. */
 export class NetworkNamespace {
@@ -80,21 +81,6 @@ export class NetworkNamespace {
 /** The lines a process prints, in order; ends with it. */
 export function linesOf(child: ChildProcessWithoutNullStreams): AsyncIterator<string> {
   return createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-}
-
-/** Waits until `check` gives something true; throws when `timeoutMs` have passed. */
-export async function eventually<T>(
-  what: string,
-  check: () => T | Promise<T>,
-  timeoutMs = 20_000 * PATIENCE,
-): Promise<NonNullable<T>> {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    const value = await check();
-    if (value) return value;
-    if (performance.now() > deadline) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
 }
 
 function run(command: string, args: readonly string[], input?: string): string {

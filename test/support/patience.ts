@@ -3,3 +3,21 @@
  * which everything is slow, such as an emulated guest. What must not happen is not waited for longer.
  */
 export const PATIENCE = Number(process.env.TEST_PATIENCE ?? 1);
+
+/**
+ * Waits until `check` gives something true, which it returns; throws when `timeoutMs`, stretched by {@link PATIENCE},
+ * have passed.
+ */
+export async function eventually<T>(
+  what: string,
+  check: () => T | Promise<T>,
+  timeoutMs = 20_000,
+): Promise<NonNullable<T>> {
+  const deadline = performance.now() + timeoutMs * PATIENCE;
+  for (;;) {
+    const value = await check();
+    if (value) return value;
+    if (performance.now() > deadline) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
