@@ -165,7 +165,7 @@ describe('captures', labOptions(), () => {
         2,
         /the filter, column 1: "hst" is not known here; did you mean "host"\?/,
       ],
-      [['--tunnel', 'nowhere'], 1, /there is no tunnel nowhere/],
+      [['--tunnel', 'nowhere'], 2, /there is no tunnel nowhere/],
       [['--dropped', 'no_rout'], 2, /no_rout is no drop reason; did you mean no_route\?/],
       [['--duration', 'x'], 2, /--duration: x is not a duration/],
       [['no_route'], 2, /stands behind --dropped/],
