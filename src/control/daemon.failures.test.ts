@@ -4,7 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { CONFIG, DaemonHost, isRunning } from '../../test/support/daemon-host.ts';
-import { eventually } from '../../test/support/network-namespace.ts';
+import { eventually } from '../../test/support/patience.ts';
 
 test('one instance a namespace; leftovers are taken down without a control process', async (t) => {
   const host = new DaemonHost(t);

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { DaemonHost } from '../../test/support/daemon-host.ts';
-import { eventually, NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { eventually } from '../../test/support/patience.ts';
 
 /** Sends a datagram to each address. */
 const SEND = `

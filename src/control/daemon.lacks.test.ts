@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { CONFIG, DaemonHost } from '../../test/support/daemon-host.ts';
-import { eventually, NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { eventually } from '../../test/support/patience.ts';
 
 async function states(host: DaemonHost): Promise<Record<string, string>> {
   const { tunnels, egresses } = await host.status();

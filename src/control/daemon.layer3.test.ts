@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { DaemonHost } from '../../test/support/daemon-host.ts';
 import type { DialledLineOptions } from '../../test/support/dialled-line.ts';
-import { eventually, linesOf, NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { linesOf, NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { eventually } from '../../test/support/patience.ts';
 
 const DIALLED_LINE = join(import.meta.dirname, '../../test/support/dialled-line.ts');
 const BYTES = 8 << 20;

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { DaemonHost, isRunning } from '../../test/support/daemon-host.ts';
-import { eventually } from '../../test/support/network-namespace.ts';
+import { eventually } from '../../test/support/patience.ts';
 
 test('a whole life: start, crashes of either process, restart, down', async (t) => {
   const host = new DaemonHost(t);

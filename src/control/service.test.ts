@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { DaemonHost } from '../../test/support/daemon-host.ts';
-import { eventually } from '../../test/support/network-namespace.ts';
+import { eventually } from '../../test/support/patience.ts';
 import { ServiceNotifier } from './runtime/service-notifier.ts';
 
 /** Listens as systemd does, and prints every message as a line of JSON. */

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { Charon, charonObstacle } from '../../test/support/charon.ts';
-import { eventually, NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { NetworkNamespace } from '../../test/support/network-namespace.ts';
+import { eventually } from '../../test/support/patience.ts';
 import { ViciClient } from './client.ts';
 import { ViciError } from './errors.ts';
 

@@ -4,7 +4,8 @@ import { DataPlaneLink } from '../../src/control/runtime/data-plane-link.ts';
 import { dataPlaneMain } from '../../src/control/runtime/data-plane-process.ts';
 import { type DataPlaneMessage, formatDataPlaneArguments } from '../../src/dataplane/messages.ts';
 import type { Plan } from '../../src/pipeline/plan.ts';
-import { eventually, type NetworkNamespace } from '../support/network-namespace.ts';
+import type { NetworkNamespace } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const PATIENCE_MS = 10_000;
 

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { assertComplete, assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
 import { identicalFlows, runFlows } from '../support/lab/traffic.ts';
-import { eventually } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 
 /** The longest of what the flows here wait for: UDP that was answered (RFC 4787, REQ-5), and a sweep's delay. */
 const LONGEST_TIMEOUT_MS = 330_000;

@@ -8,7 +8,8 @@ import { describe, it } from 'node:test';
 import { assertComplete, labOptions, useNetwork } from '../support/lab/lab-test.ts';
 import { UPLINK_ADDRESSES } from '../support/lab/sites.ts';
 import { type FlowPattern, identicalFlows, runFlows } from '../support/lab/traffic.ts';
-import { type CommandResult, eventually } from '../support/lab.ts';
+import type { CommandResult } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 const MAX_CAPTURES = 4;

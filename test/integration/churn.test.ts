@@ -14,7 +14,7 @@ import {
   Run,
   runFlows,
 } from '../support/lab/traffic.ts';
-import { eventually } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 
 const ROUNDS = 12;
 /** As small as the configuration allows. */

@@ -8,7 +8,7 @@ import { resolve } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { CONFIG, DaemonHost } from '../support/daemon-host.ts';
-import { eventually } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../src/main.ts');
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { applyConfig, confirmConfig, rollbackConfig } from '../../src/api/client/config.ts';
 import { DaemonHost, CONFIG as HOST_CONFIG } from '../support/daemon-host.ts';
-import { eventually } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const MAIN = join(import.meta.dirname, '../../src/main.ts');
 

@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { labOptions } from '../support/lab/lab-test.ts';
-import { eventually } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 
 const DEMO = join(import.meta.dirname, '../../scripts/demo');
 /** Two sites, two destinations, two families, three protocols. */

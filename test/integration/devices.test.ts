@@ -7,7 +7,8 @@ import assert from 'node:assert/strict';
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { DaemonHost } from '../support/daemon-host.ts';
-import { eventually, NetworkNamespace } from '../support/network-namespace.ts';
+import { NetworkNamespace } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const MAC = '02:00:00:00:00:01';
 /** What the host must never have, from whatever device: the site's datagrams have this port. */

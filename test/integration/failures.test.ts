@@ -9,7 +9,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { hostState } from '../support/lab/host-state.ts';
 import { assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
 import { describeOutcome, identicalFlows, type Outcome, Run } from '../support/lab/traffic.ts';
-import { eventually } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 
 /** Far more than it takes; how long it took is said as a diagnostic. */
 const GAP_LIMIT_MS = 15_000;

@@ -12,7 +12,8 @@ import { explain, listRoutes, testRoute } from '../../src/api/client/explain.ts'
 import { flushFlows, listFlows, showFlow } from '../../src/api/client/flows.ts';
 import { ApiError } from '../../src/api/client.ts';
 import { DaemonHost } from '../support/daemon-host.ts';
-import { eventually, linesOf, NetworkNamespace } from '../support/network-namespace.ts';
+import { linesOf, NetworkNamespace } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const UDP_END = join(import.meta.dirname, '../support/udp-end.ts');
 const MAIN = join(import.meta.dirname, '../../src/main.ts');

@@ -24,8 +24,9 @@ import { type GreShape, greFrom, toGateway } from '../support/hostile-frames.ts'
 import type { FlowJob, FlowKind, FlowResult } from '../support/lab/agent.ts';
 import { HomewardProcess } from '../support/lab/homeward-process.ts';
 import { labOptions } from '../support/lab/lab-test.ts';
-import { eventually, Lab } from '../support/lab.ts';
+import { Lab } from '../support/lab.ts';
 import { udp } from '../support/packets.ts';
+import { eventually } from '../support/patience.ts';
 
 const LOCAL = { 4: '192.0.2.1', 6: '2001:db8:2::1' } as const;
 const DATA_CENTER = { 4: '10.50.0.10', 6: 'fd00:50::10' } as const;

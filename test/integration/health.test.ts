@@ -6,7 +6,8 @@ import { showTunnel } from '../../src/api/client/overview.ts';
 import type { ApiClient } from '../../src/api/client.ts';
 import { homeward } from '../support/command-line.ts';
 import { DaemonHost } from '../support/daemon-host.ts';
-import { eventually, NetworkNamespace } from '../support/network-namespace.ts';
+import { NetworkNamespace } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const CONFIG = `version: 1
 gateway: { name: gw1 }

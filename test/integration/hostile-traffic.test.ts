@@ -24,7 +24,8 @@ import { corpusAttack, GRE_REMOTES, siteAttack, UPLINK, uplinkAttack } from '../
 import type { Wire } from '../support/hostile-frames.ts';
 import type { FlowJob, FlowResult } from '../support/lab/agent.ts';
 import { HomewardProcess } from '../support/lab/homeward-process.ts';
-import { eventually, Lab, labObstacle } from '../support/lab.ts';
+import { Lab, labObstacle } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 import { address } from '../support/raw-frames.ts';
 import { tcpdumpPackets } from '../support/tcpdump-corpus.ts';
 

@@ -20,7 +20,8 @@ import { copyProject } from '../support/lab/mutant.ts';
 import { Network } from '../support/lab/network.ts';
 import { SITE_ADDRESSES, UPLINK_ADDRESSES } from '../support/lab/sites.ts';
 import { describeOutcome, type Flow, identicalFlows, type Outcome, Run } from '../support/lab/traffic.ts';
-import { eventually, Lab } from '../support/lab.ts';
+import { Lab } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 
 const ROUNDS = Number(process.env.TEST_RESTARTS ?? 1);
 const KILLS = Number(process.env.TEST_KILLS ?? 4);

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { DaemonHost } from '../support/daemon-host.ts';
-import { eventually } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const UNITS = join(ROOT, 'appliance/systemd');

@@ -16,7 +16,8 @@ import { applyConfig } from '../../src/api/client/config.ts';
 import { DaemonHost, CONFIG as WITHOUT_ROUTES } from '../support/daemon-host.ts';
 import { type Family, parseExposition } from '../support/exposition-parser.ts';
 import { labOptions } from '../support/lab/lab-test.ts';
-import { linesOf, NetworkNamespace, eventually as within } from '../support/network-namespace.ts';
+import { linesOf, NetworkNamespace } from '../support/network-namespace.ts';
+import { eventually as within } from '../support/patience.ts';
 
 const CONFIG = `${WITHOUT_ROUTES}routes: [{ prefix: 0.0.0.0/0, via: internet }]\n`;
 const METRICS_URL = 'http://127.0.0.1:9550/metrics';

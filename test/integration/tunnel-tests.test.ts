@@ -5,7 +5,8 @@ import { type TestContext, test } from 'node:test';
 import { listMismatches, testTunnels } from '../../src/api/client/tunnel-tests.ts';
 import { homeward, TerminalSession } from '../support/command-line.ts';
 import { DaemonHost } from '../support/daemon-host.ts';
-import { eventually, NetworkNamespace } from '../support/network-namespace.ts';
+import { NetworkNamespace } from '../support/network-namespace.ts';
+import { eventually } from '../support/patience.ts';
 
 const CONFIG = `version: 1
 gateway: { name: gw1 }

@@ -5,7 +5,8 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { eventually, type NetworkNamespace } from './network-namespace.ts';
+import type { NetworkNamespace } from './network-namespace.ts';
+import { eventually } from './patience.ts';
 
 const CHARON = '/usr/sbin/charon-systemd';
 

@@ -1,7 +1,7 @@
 /** The executable as a user calls it: from a script, or on a terminal. */
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
-import { eventually } from './network-namespace.ts';
+import { eventually } from './patience.ts';
 
 const MAIN = resolve(import.meta.dirname, '../../src/main.ts');
 const PTY = join(import.meta.dirname, 'on-terminal.py');

@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { ApiClient } from '../../src/api/client.ts';
 import { type StatusBody, statusSchema } from '../../src/api/schemas/gateway.ts';
-import { eventually, NetworkNamespace } from './network-namespace.ts';
+import { NetworkNamespace } from './network-namespace.ts';
+import { eventually } from './patience.ts';
 
 const DAEMON_END = join(import.meta.dirname, 'daemon-end.ts');
 

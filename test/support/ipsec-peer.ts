@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { eventually } from './network-namespace.ts';
+import { eventually } from './patience.ts';
 
 const CHARON = '/usr/sbin/charon-systemd';
 const PLUGINS =

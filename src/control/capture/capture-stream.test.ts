@@ -1,7 +1,7 @@
 /** A capture whose reader does not read; with a ring in memory. With a data plane: test/integration/captures.test.ts. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { eventually } from '../../../test/support/network-namespace.ts';
+import { eventually } from '../../../test/support/patience.ts';
 import { readPcapng } from '../../device/pcapng-reader.ts';
 import {
   CaptureRingReader,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { eventually } from '../../../test/support/network-namespace.ts';
+import { eventually } from '../../../test/support/patience.ts';
 import { mapFile } from '../../device/native.ts';
 import { FlowMemory } from '../../flow/flow-memory.ts';
 import {

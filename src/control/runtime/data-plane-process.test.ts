@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { eventually } from '../../../test/support/network-namespace.ts';
+import { eventually } from '../../../test/support/patience.ts';
 import { identify, isAlive, killProcess } from './data-plane-process.ts';
 
 /** Its first thread ends at once, another one goes on. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { eventually } from '../../../test/support/network-namespace.ts';
+import { eventually } from '../../../test/support/patience.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { findDataPlane, identify, isAlive, killProcess, lastOutput } from './data-plane-process.ts';
 import { DataPlaneGoneError, PlanRefusedError } from './data-plane-session.ts';

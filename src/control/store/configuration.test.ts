@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { eventually } from '../../../test/support/network-namespace.ts';
+import { eventually } from '../../../test/support/patience.ts';
 import type { Config } from '../config/config.ts';
 import { ControlEvents } from '../events.ts';
 import type { PlanEffect } from '../live-change.ts';

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { ApiClient, ApiError } from '../../../src/api/client.ts';
 import type { StatusBody } from '../../../src/api/schemas/gateway.ts';
-import { type CommandResult, eventually, type Lab } from '../lab.ts';
-import { PATIENCE } from '../patience.ts';
+import type { CommandResult, Lab } from '../lab.ts';
+import { eventually, PATIENCE } from '../patience.ts';
 
 const PROJECT = join(import.meta.dirname, '../../..');
 const STATUS_TIMEOUT_MS = 2000;

@@ -21,7 +21,8 @@
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { IpsecPeer } from '../ipsec-peer.ts';
-import { eventually, type Lab, type LinkEnd } from '../lab.ts';
+import type { Lab, LinkEnd } from '../lab.ts';
+import { eventually } from '../patience.ts';
 import type { CaptureJob, FlowJob, SeenClient, ServerJob } from './agent.ts';
 import { HomewardProcess } from './homeward-process.ts';
 import {

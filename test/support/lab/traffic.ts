@@ -4,8 +4,7 @@
  * Neighbours: `agent/flows.py` sends, `network.ts` has the hosts, `tokens.ts` tells the flows apart.
  */
 
-import { eventually } from '../lab.ts';
-import { PATIENCE } from '../patience.ts';
+import { eventually, PATIENCE } from '../patience.ts';
 import type { FlowJob, FlowKind, FlowResult } from './agent.ts';
 import { ECHO_PORT, type Network } from './network.ts';
 import type { Tokens } from './tokens.ts';
