@@ -20,7 +20,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { Agent } from './lab/agent.ts';
-import { PATIENCE } from './patience.ts';
 
 /** One end of a link. */
 export interface LinkEnd {
@@ -166,29 +165,6 @@ export function labObstacle(): string | undefined {
   if (process.getuid?.() !== 0) return 'needs root';
   if (!existsSync('/dev/net/tun')) return 'needs /dev/net/tun';
   return undefined;
-}
-
-/** How long what is waited for is left alone between two looks. */
-const LOOK_MS = 10;
-
-/**
- * Waits until `check` gives something true, which it returns; throws when `timeoutMs` have passed. Where looking itself
- * takes long, it looks less often: it must not keep from happening what it waits for.
- */
-export async function eventually<T>(
-  what: string,
-  check: () => T | Promise<T>,
-  timeoutMs = 15_000,
-): Promise<NonNullable<T>> {
-  const deadline = performance.now() + timeoutMs * PATIENCE;
-  for (;;) {
-    const began = performance.now();
-    const value = await check();
-    if (value) return value;
-    const now = performance.now();
-    if (now > deadline) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, Math.max(LOOK_MS, 4 * (now - began))));
-  }
 }
 
 async function batch(commands: readonly string[], options: readonly string[] = []): Promise<void> {

@@ -5,8 +5,6 @@ import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn, spawnSyn
 import { randomBytes } from 'node:crypto';
 import { createInterface } from 'node:readline';
 
-export { eventually } from './patience.ts';
-
 /** A network namespace and the processes that a test has started in it. */
 export class NetworkNamespace {
   readonly name = `hw-${process.pid}-${randomBytes(3).toString('hex')}`;

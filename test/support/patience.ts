@@ -4,9 +4,12 @@
  */
 export const PATIENCE = Number(process.env.TEST_PATIENCE ?? 1);
 
+/** How long what is waited for is left alone between two looks. */
+const LOOK_MS = 10;
+
 /**
- * Waits until `check` gives something true, which it returns; throws when `timeoutMs`, stretched by {@link PATIENCE},
- * have passed.
+ * Waits until `check` gives something true, which it returns; throws when `timeoutMs` have passed. Where looking itself
+ * takes long, it looks less often: it must not keep from happening what it waits for.
  */
 export async function eventually<T>(
   what: string,
@@ -15,9 +18,11 @@ export async function eventually<T>(
 ): Promise<NonNullable<T>> {
   const deadline = performance.now() + timeoutMs * PATIENCE;
   for (;;) {
+    const began = performance.now();
     const value = await check();
     if (value) return value;
-    if (performance.now() > deadline) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    const now = performance.now();
+    if (now > deadline) throw new Error(`did not happen within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, Math.max(LOOK_MS, 4 * (now - began))));
   }
 }
