@@ -93,8 +93,17 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     void this.#connect();
   }
 
+  /** Tries to connect now instead of when it is time to, if it is not connected: the daemon is known to be there. */
+  hurry(): void {
+    if (this.#retry === undefined) return;
+    clearTimeout(this.#retry);
+    this.#retryMs = RETRY_MS;
+    this.#again();
+  }
+
   stop(): void {
     clearTimeout(this.#retry);
+    this.#retry = undefined;
     this.#setState('stopped');
     this.#drop();
   }
@@ -227,8 +236,13 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     this.#drop();
     this.#setState('down', error);
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => void this.#connect(), this.#retryMs);
+    this.#retry = setTimeout(() => this.#again(), this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
+  }
+
+  #again(): void {
+    this.#retry = undefined;
+    void this.#connect();
   }
 
   #drop(): void {

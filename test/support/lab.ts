@@ -4,7 +4,7 @@
  * Nothing of it is in the namespace of whoever makes it, and nothing outlives it: a small shell process, the
  * reaper, waits for the end of its standard input - which comes with {@link Lab.remove}, but also when this
  * process is killed - and then ends every process in the lab's namespaces by its pid, deletes the namespaces and
- * the lab's directory.
+ * the lab's directory. So it does with namespaces that a gateway in the lab has made, which are named after its own.
  *
  * ```
  *  this process ──pipe──► reaper          namespaces hw-PID-XXXXXX-LABEL     directory on tmpfs
@@ -45,7 +45,11 @@ while found=$(pids "$1"); [ -n "$found" ]; do
   sleep 0.02
 done
 for path in /run/netns/"$1"-*; do
-  [ -e "$path" ] && echo "netns del \${path##*/}"
+  [ -e "$path" ] || continue
+  for of in /run/netns/homeward-"$(stat -L -c %i "$path")"-*; do
+    [ -e "$of" ] && echo "netns del \${of##*/}"
+  done
+  echo "netns del \${path##*/}"
 done | ip -force -batch -
 rm -rf "$2"
 `;

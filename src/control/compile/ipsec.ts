@@ -170,9 +170,9 @@ export class IpsecCompiler {
     const running = this.#facts.ipsec?.running[name];
     const status = running?.key === key ? running.status : undefined;
     if (status?.state === 'up') return true;
-    if (status === undefined || status.state === 'connecting' || !told) return false;
+    if (status === undefined || status.reason === null || !told) return false;
     if (this.#facts.ipsec?.credentials[name] !== undefined) return false;
-    this.#findings.notReady(path, `is ${status.state}: ${status.reason ?? 'nothing is known of its peer'}`);
+    this.#findings.notReady(path, `is ${status.state}: ${status.reason}`);
     return false;
   }
 

@@ -184,7 +184,7 @@ export class Charon {
 /**
  * The daemon's `strongswan.conf`. A value ends with its line.
  *
- * A peer that does not answer is given up after three repetitions, a second apart: with the DPD interval of two
+ * A peer that does not answer is given up after three repetitions, 0.7 seconds apart: with the DPD interval of two
  * seconds that a tunnel has by default, within five.
  */
 export function charonConfiguration(socketPath: string, userSpace: boolean): string {
@@ -195,7 +195,7 @@ export function charonConfiguration(socketPath: string, userSpace: boolean): str
   # Routes are the pipeline's.
   install_routes = no
   install_virtual_ip = no
-  retransmit_timeout = 1.0
+  retransmit_timeout = 0.7
   retransmit_base = 1.0
   retransmit_tries = 3
   # Attempts of peers that never end must not keep others out for long.

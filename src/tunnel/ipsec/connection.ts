@@ -5,7 +5,7 @@
  * it came by, and what a site may send is the pipeline's to judge. The peer narrows them as it likes (RFC 7296,
  * section 2.9). With kernel ESP, `if_id` keeps the tunnels apart.
  *
- * A dead peer is known after a DPD interval and three retransmissions of a second: see `charon.ts` for those.
+ * A dead peer is known after a DPD interval and three retransmissions: see `charon.ts` for those.
  *
  * Neighbours: `proposals.ts`, `reconciler.ts` (when what is sent).
  */

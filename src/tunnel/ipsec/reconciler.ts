@@ -93,6 +93,7 @@ export class Reconciler {
         entry.loadedConnection = undefined;
         entry.loadedSecret = undefined;
         clearTimeout(entry.retry);
+        entry.retry = undefined;
         if (entry.state.status.state === 'up') entry.state.down('the IKE daemon is gone');
       }
     });
@@ -138,6 +139,11 @@ export class Reconciler {
       this.#entries.set(name, added);
       this.#inTurn(() => this.#bring(added));
     }
+  }
+
+  /** The daemon listens: not to be waited for any longer. */
+  hurry(): void {
+    this.#client.hurry();
   }
 
   /** What became of the daemon or the way to it, for all of its tunnels. */

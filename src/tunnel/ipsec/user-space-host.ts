@@ -178,9 +178,9 @@ export class UplinkSteering {
     await this.renew();
   }
 
-  async remove(tunnel: string): Promise<void> {
+  /** Its wire is about to go: its rules go with the next change. */
+  forget(tunnel: string): void {
     this.#paths.delete(tunnel);
-    await this.renew();
   }
 
   /** Sets it once more: a device may have come back, or somebody have flushed the host's rules. */

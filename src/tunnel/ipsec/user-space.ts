@@ -103,7 +103,7 @@ class UserSpaceTunnel {
       log: options.log,
       prepare: () => this.#prepare(),
       attach: () => this.#attach(),
-      onRunning: () => {},
+      onRunning: () => this.#reconciler.hurry(),
       onDown: (reason) => {
         options.log('warn', { tunnel: name }, reason);
         this.#reconciler.down(reason);
@@ -162,7 +162,8 @@ class UserSpaceTunnel {
     this.#reconciler.stop();
     await this.#charon.stop();
     if (!this.#isRunning) return;
-    await this.#steering.remove(this.#wanted.tunnel.name).catch(() => {});
+    this.#steering.forget(this.#wanted.tunnel.name);
+    await this.#steering.renew().catch(() => {});
     // The wire goes with it.
     await this.#removeNamespace();
   }
@@ -170,6 +171,7 @@ class UserSpaceTunnel {
   async #prepare(): Promise<void> {
     const path = this.#path();
     const { namespace } = this.#names;
+    this.#steering.forget(this.#wanted.tunnel.name);
     await this.#removeNamespace();
     await this.#ip([], makeNamespace(this.#names, path));
     await this.#ip(['-n', namespace], furnishNamespace(path));

@@ -33,6 +33,12 @@ export class Tokens {
     return [...(this.#owners.get(token) ?? [])].join(' and ') || 'nobody';
   }
 
+  /** Whether any token stands anywhere in this. */
+  areIn(data: string): boolean {
+    for (const token of this.#owners.keys()) if (data.includes(token)) return true;
+    return false;
+  }
+
   /**
    * The token of a datagram's or echo message's data, from its start. Undefined if it does not begin with a token,
    * or holds anything else behind it (data that is cut short is checked as far as it goes).

@@ -27,7 +27,7 @@ function describe(tunnel: TunnelDetailsBody): string {
     ['tunnel', tunnel.name],
     ['site', tunnel.site],
     ['type', tunnel.type],
-    ['state', paintState(tunnel.state)],
+    ['state', stateOf(tunnel)],
     ...(tunnel.driver === null ? [] : [['driver', `${tunnel.driver.name} (${tunnel.driver.why})`]]),
     ['device', tunnel.device],
     ['mtu', String(tunnel.mtu)],
@@ -45,6 +45,11 @@ function healthText({ state, target, rttMs, lossRatio }: NonNullable<TunnelDetai
   if (state === 'unknown') return `unknown: ${target} has never answered`;
   const rtt = rttMs === null ? '' : `, ${rttMs.toFixed(1)} ms`;
   return `${state}: ${target}${rtt}, ${(lossRatio * 100).toFixed(1)} % lost`;
+}
+
+function stateOf({ state, since, reason }: TunnelDetailsBody): string {
+  const when = since === null ? '' : ` since ${since}`;
+  return `${paintState(state)}${when}${reason === null ? '' : `: ${reason}`}`;
 }
 
 function keyOf(key: number | null): string {
