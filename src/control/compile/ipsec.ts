@@ -143,7 +143,7 @@ export class IpsecCompiler {
     if (link === undefined) return `${route.device} cannot be used`;
     if (driver === 'libipsec' && !isEthernet(link)) {
       const problem = `driver libipsec needs an Ethernet interface to its peer, and ${route.device} is none`;
-      this.#findings.mistake(remotePath, `${problem}; write driver: xfrm`);
+      this.#findings.mistake(remotePath, `${problem}; lead the way to it by an Ethernet interface`);
       return problem;
     }
     return { device: route.device, mtu: link.mtu, local, remote, nextHop: route.nextHop };

@@ -161,7 +161,7 @@ export interface IpsecTunnelConfig extends TunnelCommon {
   readonly remote: string | null;
   readonly ike: IkeConfig;
   readonly child: ChildConfig;
-  readonly driver: 'auto' | 'xfrm' | 'libipsec';
+  readonly driver: 'auto' | 'libipsec';
 }
 
 export interface InterconnectTunnelConfig extends TunnelCommon {

@@ -65,6 +65,11 @@ describe('ipsec tunnels', () => {
       'sites.paris.tunnels.t0.ike.psk: names no place or two; write either file or env',
     ],
     [
+      'a driver that is not built',
+      [`remote: 198.51.100.1, ike: { ${IKE} }, driver: xfrm`],
+      'sites.paris.tunnels.t0.driver: driver xfrm is not built yet; write libipsec or auto',
+    ],
+    [
       'a name as remote',
       [`remote: paris.example.com, ike: { ${IKE} }`],
       'sites.paris.tunnels.t0.remote: paris.example.com: names are not built yet; write one such as 198.51.100.11, or any for an end that calls from any address',

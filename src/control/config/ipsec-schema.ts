@@ -9,7 +9,7 @@ import * as z from 'zod';
 import { DEFAULT_PROPOSALS, type ProposalKind, parseProposal } from '../../tunnel/ipsec/proposals.ts';
 import { formatAddress, parseAddress } from '../../wire/address.ts';
 import { isLinkLocal, isUnicast } from './ip.ts';
-import { boolean, found, map, oneOf, oneOrMore, type Reading, show, text } from './leaves.ts';
+import { boolean, found, map, mismatch, oneOf, oneOrMore, type Reading, show, text } from './leaves.ts';
 import { nearest } from './suggest.ts';
 import { readDuration } from './units.ts';
 
@@ -131,5 +131,12 @@ export const ipsecKeys = {
   remote,
   ike,
   child,
-  driver: oneOf(['auto', 'xfrm', 'libipsec']).default('auto'),
+  driver: z
+    .enum(['auto', 'libipsec'], {
+      error: ({ input }) =>
+        input === 'xfrm'
+          ? 'driver xfrm is not built yet; write libipsec or auto'
+          : mismatch(input, { what: 'known here', write: 'one of auto, libipsec' }),
+    })
+    .default('auto'),
 };
