@@ -160,17 +160,17 @@ describe('restarts under load', labOptions(), () => {
 
     it(`an upgrade: SIGTERM, and a start of another build, ${number}`, async () => {
       const project = anotherBuild(number);
-      if (process.env.TEST_UPGRADE_FROM !== undefined) {
-        // To the former build, so that what is measured is the way from it.
-        await restart(process.env.TEST_UPGRADE_FROM);
-      }
+      // To the former build, so that what is measured is the way from it.
+      if (process.env.TEST_UPGRADE_FROM !== undefined) await restart(process.env.TEST_UPGRADE_FROM);
       await round('an upgrade', () => restart(project));
+      await network.gateway.forwarding();
     });
   }
 
+  /** Another build may answer otherwise: that packets come is what tells. */
   async function restart(project: string): Promise<void> {
     assert.equal(await network.gateway.end('SIGTERM'), 0);
-    await network.gateway.start({ project });
+    network.gateway.launch({ project });
     await run.progressed(await run.outcomes(), MORE);
   }
 
