@@ -1,9 +1,13 @@
 /** What is sent to the daemon is taken by a real one. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Charon, charonObstacle } from '../../../test/support/charon.ts';
 import { NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import { eventually } from '../../../test/support/patience.ts';
+import { makeCertificate } from '../../../test/support/tls-files.ts';
 import { ViciClient } from '../../vici/client.ts';
 import {
   connectionMessage,
@@ -75,6 +79,26 @@ describe('messages for charon', skip === undefined ? {} : { skip }, () => {
       assert.deepEqual(loaded!.remoteAddresses, [tunnel.remote ?? '%any']);
       assert.deepEqual(loaded!.children[0]!.localTrafficSelectors, ['0.0.0.0/0', '::/0']);
       assert.equal(loaded!.rekeySeconds, 14_400);
+    }
+  });
+
+  it('with certificates are taken', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'homeward-ipsec-'));
+    try {
+      const { certificate, key } = makeCertificate(directory, 'gw.example');
+      const credentials = {
+        kind: 'certificate',
+        certificates: [readFileSync(certificate)],
+        key: readFileSync(key),
+        authorities: [readFileSync(certificate)],
+      } as const;
+      const [command, secret] = secretRequest(TUNNEL, credentials);
+      assert.equal(command, 'load-key');
+      await client.request(command, secret);
+      await client.request('load-conn', connectionMessage(TUNNEL, credentials));
+      assert.equal((await client.connections())[0]!.name, 'homeward-paris-ipsec');
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
     }
   });
 });
