@@ -88,7 +88,14 @@ export class TunnelHealth {
     const checked = this.#checked.get(tunnel);
     if (checked === undefined) return null;
     const { state, rttMs, lossRatio, sent, lost } = checked.record;
-    return { state, target: checked.target, rttMs, lossRatio, sent, lost };
+    return {
+      state,
+      target: checked.target,
+      rttMs: rttMs === null ? null : round(rttMs),
+      lossRatio,
+      sent,
+      lost,
+    };
   }
 
   stop(): void {
@@ -130,7 +137,7 @@ export class TunnelHealth {
   }
 
   #tell(tunnel: string, { target, record: { state, rttMs, lossRatio } }: Checked): void {
-    const fields = { tunnel, target, health: state, rttMs, lossRatio };
+    const fields = { tunnel, target, health: state, rttMs: rttMs === null ? null : round(rttMs), lossRatio };
     const { logger } = this.#options;
     if (state === 'down') logger.warn(fields, 'health check: the tunnel carries nothing');
     else if (state === 'degraded') logger.warn(fields, 'health check: the tunnel loses packets');
@@ -145,6 +152,11 @@ export class TunnelHealth {
     }
     this.#options.penalise(penalties);
   }
+}
+
+/** To the microsecond. */
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
 }
 
 /** Whom a tunnel's checks ask; undefined: nobody. */
