@@ -12,7 +12,7 @@ import {
   type LeakCheckOptions,
 } from './leak-check.ts';
 import type { Host, Network } from './network.ts';
-import { UPLINK_ADDRESSES } from './sites.ts';
+import { UPLINK_ADDRESSES, wireguardPort } from './sites.ts';
 import { Tokens } from './tokens.ts';
 import { identicalFlows, isComplete, runFlows } from './traffic.ts';
 
@@ -103,14 +103,20 @@ export class Experiment {
   /** Frames on the outer device of a site behind the internet that carry no packet of its tunnel. */
   #judgeOuter(host: Host, frames: readonly SeenFrame[]): Leak[] {
     return frames.flatMap((frame) => {
-      const expected =
-        frame.what === 'neighbor' ||
-        (frame.what === 'ip' && this.network.ipsecPeers.has(host.name) && isIpsec(frame)) ||
-        (frame.what === 'ip' && frame.tunnel?.key === this.network.greKeyOf(host.name));
-      if (expected) return [];
+      if (this.#isOfTunnel(host, frame)) return [];
       const packet = frame.what === 'other' ? frame.why : JSON.stringify(frame);
       return [{ host: host.name, why: 'not a packet of its tunnel', packet, timestampNs: frame.timestampNs }];
     });
+  }
+
+  #isOfTunnel({ name }: Host, frame: SeenFrame): boolean {
+    if (frame.what !== 'ip') return frame.what === 'neighbor';
+    const at = this.network.spec.sites.findIndex((site) => site.name === name);
+    const key = this.network.greKeyOf(name);
+    if (key !== undefined) return frame.tunnel?.key === key;
+    // IKE, and ESP in UDP (RFC 3948); or WireGuard. Nothing else from the gateway, and nothing in clear text.
+    const ports = this.network.ipsecPeers.has(name) ? [500, 4500] : [wireguardPort(at)];
+    return isUdpFrom(UPLINK_ADDRESSES[0], ports, frame);
   }
 
   /** The site's own gateway answers for its end of the tunnel (neighbours, ping). */
@@ -140,9 +146,12 @@ export class Experiment {
   }
 }
 
-/** IKE, and ESP in UDP (RFC 3948), from the gateway. */
-function isIpsec({ source, sourcePort, protocol }: SeenIp): boolean {
-  return source === UPLINK_ADDRESSES[0] && protocol === PROTOCOL_UDP && [500, 4500].includes(sourcePort);
+function isUdpFrom(
+  address: string,
+  ports: readonly number[],
+  { source, sourcePort, protocol }: SeenIp,
+): boolean {
+  return source === address && protocol === PROTOCOL_UDP && ports.includes(sourcePort);
 }
 
 /** Addresses that the lab's sites have; none of them may be seen on the internet. */
