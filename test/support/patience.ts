@@ -5,7 +5,7 @@
 export const PATIENCE = Number(process.env.TEST_PATIENCE ?? 1);
 
 /** How long what is waited for is left alone between two looks. */
-const LOOK_MS = 10;
+const LOOK_MS = 10 * PATIENCE;
 
 /**
  * Waits until `check` gives something true, which it returns; throws when `timeoutMs` have passed. Where looking itself
