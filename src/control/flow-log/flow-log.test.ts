@@ -83,9 +83,10 @@ class Bench {
   lines(): Line[] {
     if (!existsSync(this.file)) return [];
     const text = readFileSync(this.file, 'utf8');
+    // What stands behind the last end of a line is being written.
     return text
       .split('\n')
-      .filter((line) => line !== '')
+      .slice(0, -1)
       .map((line) => JSON.parse(line) as Line);
   }
 }
