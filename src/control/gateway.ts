@@ -32,6 +32,7 @@ import type { Logger } from './runtime/logger.ts';
 import {
   clearRuntimeDirectory,
   forgetFlows,
+  makeFlowMemoryDirectory,
   networkNamespaceInode,
   type RuntimeDirectory,
 } from './runtime/runtime-directory.ts';
@@ -146,6 +147,7 @@ export class Gateway {
     logger: Logger,
     options: GatewayOptions = {},
   ): Promise<Gateway> {
+    makeFlowMemoryDirectory(runtime);
     const host = HostSide.open(runtime.hostStatePath, () => {
       logger.warn('somebody has changed the guard (nft table homeward): setting it again');
     });

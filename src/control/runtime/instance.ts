@@ -67,12 +67,10 @@ function leave(runtime: RuntimeDirectory, lock: InstanceLock): void {
     return;
   }
   lock.remove();
-  for (const directory of [runtime.directory, runtime.flowMemoryDirectory]) {
-    try {
-      rmdirSync(directory);
-    } catch {
-      // Gone already, or somebody keeps something there.
-    }
+  try {
+    rmdirSync(runtime.directory);
+  } catch {
+    // Somebody keeps something there.
   }
 }
 

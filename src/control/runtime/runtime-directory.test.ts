@@ -3,7 +3,12 @@ import { existsSync, mkdtempSync, rmSync, statfsSync, statSync, symlinkSync, wri
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { clearRuntimeDirectory, networkNamespaceInode, openRuntimeDirectory } from './runtime-directory.ts';
+import {
+  clearRuntimeDirectory,
+  makeFlowMemoryDirectory,
+  networkNamespaceInode,
+  openRuntimeDirectory,
+} from './runtime-directory.ts';
 
 test('directories are private, the flow memory lies on tmpfs, and clearing leaves the lock only', (t) => {
   const base = mkdtempSync(join(tmpdir(), 'homeward-test-'));
@@ -12,7 +17,10 @@ test('directories are private, the flow memory lies on tmpfs, and clearing leave
   const runtime = openRuntimeDirectory({ HOMEWARD_RUNTIME_DIR: directory });
   assert.equal(runtime.directory, directory);
   assert.equal(statSync(directory).mode & 0o777, 0o700);
+  if (runtime.flowMemoryDirectory !== directory) assert.equal(existsSync(runtime.flowMemoryDirectory), false);
+  makeFlowMemoryDirectory(runtime);
   assert.equal(statfsSync(runtime.flowMemoryDirectory).type, 0x01021994);
+  assert.equal(statSync(runtime.flowMemoryDirectory).mode & 0o777, 0o700);
   for (const path of [
     runtime.lockPath,
     runtime.flowMemoryPath,

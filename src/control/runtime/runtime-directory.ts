@@ -48,9 +48,10 @@ export function networkNamespaceInode(pid: number | 'self' = 'self'): number {
 }
 
 /**
- * The paths of this namespace's instance. Makes the directories (0700) unless they are there.
+ * The paths of this namespace's instance. Makes the runtime directory (0700) unless it is there, and nothing else: who
+ * finds the lock held by somebody else has made nothing that is left over when that one ends.
  *
- * @throws Error if a directory cannot be made or belongs to another user.
+ * @throws Error if the directory cannot be made or belongs to another user.
  */
 export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.env): RuntimeDirectory {
   const override = environment.HOMEWARD_RUNTIME_DIR;
@@ -60,7 +61,6 @@ export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.en
   const flowMemoryDirectory = onTmpfs(directory)
     ? directory
     : `/dev/shm/homeward-${inode}${override ? `-${shortHash(directory)}` : ''}`;
-  makePrivate(flowMemoryDirectory);
   return {
     directory,
     lockPath: join(directory, 'lock'),
@@ -73,6 +73,15 @@ export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.en
     flowMemoryDirectory,
     flowMemoryPath: join(flowMemoryDirectory, 'flow-memory'),
   };
+}
+
+/**
+ * Makes the directory of the flow memory (0700) unless it is there. The caller holds the instance's lock.
+ *
+ * @throws Error as {@link openRuntimeDirectory}
+ */
+export function makeFlowMemoryDirectory({ flowMemoryDirectory }: RuntimeDirectory): void {
+  makePrivate(flowMemoryDirectory);
 }
 
 /** Removes flow memory and identities: they are worth something only together. */
