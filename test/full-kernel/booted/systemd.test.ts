@@ -22,7 +22,10 @@ const STEP_MS = 120_000;
 const PAUSE_MS = 3000;
 
 function run(program: string, ...args: string[]): string {
-  const { status, stdout, stderr, error } = spawnSync(program, args, { encoding: 'utf8' });
+  const { status, stdout, stderr, error } = spawnSync(program, args, {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 28,
+  });
   if (error !== undefined) throw error;
   assert.equal(status, 0, `${program} ${args.join(' ')}: ${stderr}`);
   return stdout;
@@ -40,9 +43,9 @@ function moment(unit: string, name: string): number {
 const mainPid = (): number => Number(property(UNIT, 'MainPID'));
 const restarts = (): number => Number(property(UNIT, 'NRestarts'));
 
-/** IPv4 sources of what came by the uplink from before the boot on. */
+/** Sources of the echo requests that came by the uplink, from before the boot on. */
 function seenInTheWorld(): Set<string> {
-  const lines = run('tcpdump', '-n', '-r', '/dev/shm/world.pcap', 'ip').split('\n');
+  const lines = run('tcpdump', '-n', '-r', '/dev/shm/world.pcap', 'icmp[icmptype] == icmp-echo').split('\n');
   return new Set(lines.flatMap((line) => / IP (\d+\.\d+\.\d+\.\d+)/.exec(line)?.[1] ?? []));
 }
 
