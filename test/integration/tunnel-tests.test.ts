@@ -128,7 +128,21 @@ test('without a target it asks who is known there, and of a tunnel that is down 
   const { min, average, max } = neighbor!.rttMs!;
   for (const ms of [min, average, max]) assert.match(String(ms), /^\d+(\.\d{1,3})?$/);
 
-  const down = await homeward(host.runtimeDirectory, 'tunnels', 'test');
+  // Nobody has to be guessed when the configuration names whom to ask.
+  const health = 'interface_address: 10.0.1.1/24, health: { target: 10.0.1.99 }';
+  writeFileSync(
+    host.configPath,
+    readFileSync(host.configPath, 'utf8').replace('interface_address: 10.0.1.1/24', health),
+  );
+  const applied = await homeward(host.runtimeDirectory, 'config', 'apply', host.configPath);
+  assert.equal(applied.status, 0, applied.stderr);
+  const [named] = await results();
+  assert.deepEqual(
+    [named!.outcome, named!.target, named!.targetFrom],
+    ['no_reply', '10.0.1.99', 'configuration'],
+  );
+
+  const down = await homeward(host.runtimeDirectory, 'tunnels', 'test', '--target', '10.0.1.20');
   assert.equal(down.status, 1);
   assert.match(down.stdout, /^lyon-1 +lyon +10\.0\.1\.20 +passed +3\/3 /m);
   assert.match(down.stdout, /^lyon-2 +lyon +- +down +0\/0 +-$/m);

@@ -4,7 +4,7 @@
  * | | |
  * | --- | --- |
  * | `request` | whoever asked for the test named it |
- * | `configuration` | the next hop, or the only other host of the tunnel's own network (`default-target.ts`) |
+ * | `configuration` | what health checks ask: `health.target`, the next hop, or the only other host of the tunnel's own network (`default-target.ts`) |
  * | `neighbor` | on link: who was heard last |
  * | `flow` | the host behind the tunnel in its newest flow |
  *
@@ -43,7 +43,7 @@ export class TestTargets {
    */
   async of(tunnel: TunnelConfig, requested: string | undefined): Promise<TestTarget | undefined> {
     if (requested !== undefined) return { address: requested, origin: 'request' };
-    const configured = defaultTarget(tunnel);
+    const configured = tunnel.health?.target ?? defaultTarget(tunnel);
     if (configured !== undefined) return { address: configured, origin: 'configuration' };
     if (tunnel.interfaceAddresses.length === 0) return undefined;
     const { address } = await this.#supervisor.ask({ type: 'neighbor', port: tunnel.name }, 'neighbor');

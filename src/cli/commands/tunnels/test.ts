@@ -29,9 +29,9 @@ export default class TunnelsTest extends HomewardCommand {
   static override summary =
     'Send test traffic through tunnels, and check that the replies come back by them.';
   static override description =
-    `Sends echo requests from the tunnel's interface_address to --target, or to the other end: the next hop, the other
-address of a /30, /31, /126 or /127; on link the neighbour that was heard last; or the host of the newest flow. A tunnel
-passes when every reply comes by itself. The exit status is 1 if one does not pass, is down, or cannot be tested.`;
+    `Sends echo requests from the tunnel's interface_address to --target, or to whom its health checks ask: health.target, the
+next hop, the other address of a /30, /31, /126 or /127; else to the neighbour that was heard last, on link; or to the
+host of the newest flow. A tunnel passes when every reply comes by itself. The exit status is 1 if one does not pass, is down, or cannot be tested.`;
   static override examples = [
     '<%= config.bin %> tunnels test',
     '<%= config.bin %> tunnels test paris-gre --target 10.0.1.7 --count 10',
