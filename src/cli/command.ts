@@ -37,15 +37,16 @@ export abstract class HomewardCommand extends Command {
       .replace(/^Parsing (--[\w-]+)\s+(?:--[\w-]+: )?/, '$1: ')
       .replace(/:\n\s*/, ': ')
       .replaceAll(/\s*\n\s*/g, '; ')
+      .replace(/^Missing 1 required arg: (\S+)\s+(.*?)\.?$/, 'Missing argument: $1 ($2)')
       .replaceAll('<%= config.bin %>', 'homeward');
     const command = (this.id ?? '').replaceAll(':', ' ');
     return wrongUsage(`${text}; see "homeward ${command} --help"`);
   }
 }
 
-/** Whether oclif's parser found the arguments wrong: by itself, or by what a flag made of its value. */
+/** Whether oclif's parser found the arguments wrong: by itself, or by what a flag or an argument made of its value. */
 function ofTheParser(error: Error): boolean {
-  return 'parse' in error || /^Parsing --/.test(error.message);
+  return 'parse' in error || /^(?:Parsing --|Expected an integer )/.test(error.message);
 }
 
 /** A wrong configuration is told in the same lines, whoever has found it. */

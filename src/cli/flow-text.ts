@@ -96,7 +96,7 @@ export function explanationText(explanation: ExplanationBody): string {
 }
 
 /** `10.0.0.1:80`, `[2001:db8::1]:80`; of what has no port, the address. */
-function endText(protocol: string, address: string, port: number): string {
+export function endText(protocol: string, address: string, port: number): string {
   if (protocol !== 'tcp' && protocol !== 'udp') return port === 0 ? address : `${address} id ${port}`;
   return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }

@@ -48,6 +48,13 @@ test('rates are differences over the time between', () => {
   ]);
 });
 
+test('a ping is told by its identifier, not by a port', () => {
+  const ping = { ...flow(1, 100), protocol: 'icmp' } as FlowBody;
+  ping.original = { ...ping.original, destinationPort: 0 };
+  const text = topLines(undefined, sample(1000, 0, [ping]), SIZE).join('\n');
+  assert.match(text, /^1 +paris +icmp +10\.0\.1\.7 id 5000 +203\.0\.113\.9 +paris-gre /m);
+});
+
 test('nothing is negative when counters begin anew', () => {
   const lines = topLines(sample(0, 5_000_000, []), sample(1000, 0, []), SIZE);
   assert.match(lines.join('\n'), /^paris-gre +paris +up +12 +0bit/m);

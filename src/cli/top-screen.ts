@@ -5,6 +5,7 @@
 
 import type { FlowBody } from '../api/schemas/flows.ts';
 import type { StatusBody } from '../api/schemas/gateway.ts';
+import { endText } from './flow-text.ts';
 import { dropped } from './port-cells.ts';
 import { shortNumber, table } from './table.ts';
 import { paint, paintState, visibleWidth } from './terminal.ts';
@@ -88,17 +89,13 @@ function flowTable(flows: readonly FlowRates[]): string {
     String(flow.id),
     flow.site,
     flow.protocol,
-    endpoint(flow.original.source, flow.original.sourcePort),
-    endpoint(flow.original.destination, flow.original.destinationPort),
+    endText(flow.protocol, flow.original.source, flow.original.sourcePort),
+    endText(flow.protocol, flow.original.destination, flow.original.destinationPort),
     flow.pin,
     `${shortNumber(bitsThere)}bit`,
     `${shortNumber(bitsBack)}bit`,
   ]);
   return table([['FLOW', 'SITE', 'PROTO', 'FROM', 'TO', 'PIN', 'THERE/s', 'BACK/s'], ...rows]);
-}
-
-function endpoint(address: string, port: number): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function portRates(before: Sample | undefined, now: Sample): PortRates[] {

@@ -21,7 +21,7 @@ export default class TunnelsList extends HomewardCommand {
       tunnel.site,
       tunnel.type,
       String(tunnel.priority),
-      tunnel.device,
+      tunnel.device || '-',
       String(tunnel.mtu),
       ...portCells(tunnel),
     ]);

@@ -29,7 +29,7 @@ function describe(tunnel: TunnelDetailsBody): string {
     ['type', tunnel.type],
     ['state', stateOf(tunnel)],
     ...(tunnel.driver === null ? [] : [['driver', `${tunnel.driver.name} (${tunnel.driver.why})`]]),
-    ['device', tunnel.device],
+    ['device', tunnel.device || '-'],
     ['mtu', String(tunnel.mtu)],
     ['priority', String(tunnel.priority)],
     ['replies', tunnel.automaticReturnRouting ? 'by the tunnel their flow came in by' : 'by route'],
