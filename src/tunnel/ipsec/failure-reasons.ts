@@ -28,7 +28,9 @@ const PATTERNS: readonly Pattern[] = [
   },
   {
     seen: /received NO_PROPOSAL_CHOSEN notify/,
-    reason: 'the peer takes none of our proposals; compare ike.proposals and child.proposals with its own',
+    // strongSwan says the same when it has no connection for these two addresses.
+    reason:
+      'the peer takes none of our proposals, or has no connection for these addresses; compare local, remote, ike.proposals and child.proposals with its own',
   },
   {
     seen: /no (?:acceptable )?proposal (?:found|chosen)|received proposals unacceptable/,
