@@ -3,7 +3,7 @@
  */
 import { PROTOCOL_UDP } from '../../../src/wire/packet.ts';
 import type { CaptureJob } from './agent.ts';
-import { readCapture, type SeenFrame, type SeenIp } from './captured-packets.ts';
+import { describeSeen, readCapture, type SeenFrame, type SeenIp } from './captured-packets.ts';
 import {
   type CheckedHost,
   type Delivered,
@@ -104,7 +104,7 @@ export class Experiment {
   #judgeOuter(host: Host, frames: readonly SeenFrame[]): Leak[] {
     return frames.flatMap((frame) => {
       if (this.#isOfTunnel(host, frame)) return [];
-      const packet = frame.what === 'other' ? frame.why : JSON.stringify(frame);
+      const packet = describeSeen(frame);
       return [{ host: host.name, why: 'not a packet of its tunnel', packet, timestampNs: frame.timestampNs }];
     });
   }
