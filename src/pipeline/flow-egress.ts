@@ -17,7 +17,7 @@ import {
   SHARED_STATE,
 } from '../flow/layout.ts';
 import type { FlowTable } from '../flow/table.ts';
-import { PENALTY_DOWN, type PortTable, portIndex } from './port-table.ts';
+import { MAX_PORTS, PENALTY_DOWN, type PortTable, portIndex } from './port-table.ts';
 import { lineHash } from './tuple-hash.ts';
 
 /**
@@ -42,14 +42,17 @@ export function otherEgress(
  * carry something. A pinned reply stays: it waits for its originator to come by another tunnel. Not for the packet path.
  */
 export function leaveDeadTunnels(table: FlowTable, ports: PortTable): void {
+  const dead = new Uint8Array(MAX_PORTS);
+  for (const { index } of ports.all()) if (ports.penaltyOf(index) === PENALTY_DOWN) dead[index] = 1;
+  if (!dead.includes(1)) return;
   const { words } = table;
   for (let record = table.next(-1); record >= 0; record = table.next(record)) {
     const base = record * RECORD_WORDS;
     for (let direction = ORIGINATOR; direction <= REPLY; direction++) {
       const at = base + direction * DIRECTION_WORDS + DIRECTION_EGRESS;
-      if (ports.penaltyOf(portIndex(words[at])) !== PENALTY_DOWN) continue;
+      if (dead[portIndex(words[at])] !== 1) continue;
       const other = otherEgress(words, record, direction, words[base + SHARED_STATE], ports);
-      if (other >= 0 && ports.penaltyOf(other) !== PENALTY_DOWN) words[at] = ports.wordOf[other];
+      if (other >= 0 && dead[other] === 0) words[at] = ports.wordOf[other];
     }
   }
 }

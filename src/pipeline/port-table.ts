@@ -91,8 +91,11 @@ export class PortTable {
 
   /** Takes the penalties that hold from now on. */
   setPenalties(penalties: Penalties): void {
+    const former = this.penalties;
     this.penalties = penalties;
-    for (const port of this.all()) this.refresh(port);
+    for (const port of this.all()) {
+      if ((former.get(port.name) ?? 0) !== this.penaltyOf(port.index)) this.refresh(port);
+    }
   }
 
   penaltyOf(index: number): number {
