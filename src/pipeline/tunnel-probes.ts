@@ -8,10 +8,11 @@
  * ```
  *
  * The bytes keep a site from answering for another's tunnel with a reply that it was never asked for. A probe knows
- * nothing of flows, and needs none: its reply is recognised before flows are set up, and only while probes wait.
+ * nothing of flows, and needs none: its reply is recognised before flows are looked for, and only while probes wait.
  * (RFC 792; RFC 4443, 4.)
  *
- * Neighbours: `pipeline.ts` shows packets that no flow has; the data plane sends and passes on what came back.
+ * Neighbours: `pipeline.ts` shows what comes in, before anything else is done with it; the data plane sends and passes on
+ * what came back.
  */
 import { DROP } from '../plugin/drop-reasons.ts';
 import type { Address } from '../wire/address.ts';

@@ -33,7 +33,8 @@ export class Prober {
     const id = ++this.#lastId;
     const answer = new Promise<ProbeAnsweredMessage | undefined>((resolve) => {
       const giveUp = (): void => settle(undefined);
-      const timer = setTimeout(giveUp, timeoutMs);
+      // If it was us who stood still, the answer is here and yet to be read: that comes before the check.
+      const timer = setTimeout(() => setImmediate(giveUp), timeoutMs);
       signal?.addEventListener('abort', giveUp);
       const settle = (answered: ProbeAnsweredMessage | undefined): void => {
         clearTimeout(timer);
