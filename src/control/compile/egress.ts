@@ -29,6 +29,8 @@ const WHOLE_RANGE: PortRange = { min: 1024, max: 65535 };
 const PREFERRED_RESERVED: PortRange = { min: 61000, max: 65535 };
 /** Fewer are not chosen without being asked. */
 const MIN_AUTOMATIC_PORTS = 1024;
+/** IKE, and IKE and ESP behind translators (RFC 7296, RFC 3948). */
+const IKE_PORTS: readonly number[] = [500, 4500];
 /** An explicit range leaves the host at least as many ports for its own connections. */
 const MIN_LOCAL_PORTS = 1024;
 
@@ -146,6 +148,7 @@ class EgressCompiler {
     const shared = addresses.filter((address) => own.has(address));
     const routed = addresses.filter((address) => !own.has(address));
     const reserved = shared.length > 0 ? this.#reservedPorts() : WHOLE_RANGE;
+    this.#leaveIkePorts(shared, reserved);
     const pools = addresses.map((address) => this.#pool(address, own.has(address) ? reserved : WHOLE_RANGE));
     const forwards = this.#portForwards(addresses);
     const share: EgressShare = {
@@ -316,6 +319,25 @@ class EgressCompiler {
     return wanted;
   }
 
+  /** What comes to the IKE ports of an IPsec tunnel's address must reach its daemon. */
+  #leaveIkePorts(shared: readonly string[], { min, max }: PortRange): void {
+    for (const address of shared) {
+      const tunnel = this.#ipsecTunnelAt(address);
+      const port = IKE_PORTS.find((candidate) => candidate >= min && candidate <= max);
+      if (tunnel === undefined || port === undefined) continue;
+      this.#findings.mistake(
+        [...this.#path, 'reserved_ports'],
+        `${min}-${max} has port ${port}, which tunnel ${tunnel} needs on ${address} for IKE and ESP; write a range without it`,
+      );
+    }
+  }
+
+  #ipsecTunnelAt(address: string): string | undefined {
+    const tunnels = this.#config.sites.flatMap((site) => site.tunnels);
+    return tunnels.find((tunnel) => tunnel.type === 'ipsec' && tunnel.enabled && tunnel.local === address)
+      ?.name;
+  }
+
   #pool(address: string, ports: PortRange): PlanPool {
     const { min, max } = ports;
     const quotaPerSite = Math.max(1, Math.floor((max - min + 1) * this.#egress.siteQuota));
@@ -342,6 +364,14 @@ class EgressCompiler {
         this.#lackForward(
           [...path, 'address'],
           `${address} is not an address of ${this.#egress.name}; write one of ${addresses.join(', ')}`,
+        );
+        return [];
+      }
+      const tunnel = this.#ipsecTunnelAt(address);
+      if (tunnel !== undefined && protocol === 'udp' && IKE_PORTS.includes(port)) {
+        this.#findings.mistake(
+          [...path, 'port'],
+          `tunnel ${tunnel} needs UDP port ${port} of ${address} for IKE and ESP; write another port or address`,
         );
         return [];
       }

@@ -121,6 +121,33 @@ describe('an ipsec tunnel', () => {
       () => compile(text('paris', '', other), facts()),
       (error) => error instanceof ConfigError && /is the other end of ips as well/.test(error.message),
     );
+    // Beside one that is disabled it may stand, in either order.
+    const alone = compile(text('paris', ', enabled: false', other), facts());
+    assert.deepEqual(
+      alone.ipsec.map(({ tunnel }) => tunnel.name),
+      ['other'],
+    );
+    const disabled = other.replace(/ }\n$/, ', enabled: false }\n');
+    assert.equal(compile(text('paris', '', disabled), facts()).ipsec.length, 1);
+  });
+
+  it('has the IKE ports of its address for itself', () => {
+    const egress = (keys: string): string =>
+      `egress:\n  - { name: internet, type: internet, device: eth0, ${keys} }\n`;
+    const forward = (protocol: string, port: number): string =>
+      egress(
+        `port_forwards: [ { protocol: ${protocol}, port: ${port}, to: { site: paris, address: 10.0.1.20, port: 53 } } ]`,
+      );
+    const compiled = (keys: string, more: string): (() => Compilation) => {
+      const config = text('paris', keys, more).replace('tunnels:', 'prefixes: [10.0.1.0/24]\n    tunnels:');
+      return () => compile(config, facts());
+    };
+    const wide = egress('reserved_ports: 2048-8191');
+    assert.throws(compiled('', wide), /2048-8191 has port 4500, which tunnel ips needs on 192\.0\.2\.1/);
+    assert.throws(compiled('', forward('udp', 500)), /tunnel ips needs UDP port 500 of 192\.0\.2\.1/);
+    compiled('', forward('tcp', 500))();
+    compiled('', forward('udp', 501))();
+    compiled(', enabled: false', wide)();
   });
 
   it('without a driver is down, and says what to install', () => {

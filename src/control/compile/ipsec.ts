@@ -106,11 +106,12 @@ export class IpsecCompiler {
   }
 
   #isToldApart(
-    { name, local, remote }: IpsecTunnelConfig,
+    { name, local, remote, enabled }: IpsecTunnelConfig,
     driver: IpsecDriverName,
     path: ConfigPath,
   ): boolean {
-    if (driver !== 'libipsec') return true;
+    // One that is disabled gets no packets, and may stand beside what takes its place.
+    if (driver !== 'libipsec' || !enabled) return true;
     const ends = `${local} ${remote ?? 'any'}`;
     const other = this.#ends.get(ends);
     if (other === undefined) {
