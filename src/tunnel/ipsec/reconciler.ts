@@ -65,6 +65,8 @@ interface Entry {
   retry: NodeJS.Timeout | undefined;
   retryMs: number;
   isAttempting: boolean;
+  /** Whether it waits for its turn to be loaded anew because of what the log said. */
+  isReloadDue: boolean;
   sas: readonly IkeSa[];
 }
 
@@ -134,6 +136,7 @@ export class Reconciler {
         retry: undefined,
         retryMs: FIRST_RETRY_MS,
         isAttempting: false,
+        isReloadDue: false,
         sas: [],
       };
       this.#entries.set(name, added);
@@ -310,7 +313,13 @@ export class Reconciler {
     entry.reason = reason;
     if (entry.state.status.state !== 'up') entry.state.down(reason);
     // Where the peer begins, nothing but its failures leads to another look at the secrets.
-    if (isPeersTurn(entry)) this.#inTurn(() => this.#bring(entry));
+    // Whoever may write to our IKE ports makes such lines, as many as they like: one look at a time is enough.
+    if (!isPeersTurn(entry) || entry.isReloadDue) return;
+    entry.isReloadDue = true;
+    this.#inTurn(() => {
+      entry.isReloadDue = false;
+      return this.#bring(entry);
+    });
   }
 
   /** A line of no SA (a peer that nobody knows) is of the only tunnel, where there is one. */
