@@ -142,7 +142,9 @@ function inward({ local, remote, wire, mac }: SteeredPath): string[] {
   const verdict = `ether daddr set ${mac} fwd to "${wire}"`;
   const fragments = ip === 'ip' ? 'ip protocol udp ip frag-off & 0x1fff != 0' : 'frag frag-off != 0';
   return [
-    `    ${ends} udp dport { 500, 4500 } ${verdict}`,
+    // Not a set of both: in new rules sets are empty for a moment (`control/host/guard-rules.ts`), and the host gets packets.
+    `    ${ends} udp dport 500 ${verdict}`,
+    `    ${ends} udp dport 4500 ${verdict}`,
     ...(remote === null ? [] : [`    ${ends} ${fragments} ${verdict}`]),
   ];
 }

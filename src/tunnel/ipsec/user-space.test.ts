@@ -119,7 +119,7 @@ if (inOwnNamespace(import.meta.url)) {
 
     it('leaves the IKE ports of other peers to the host', () => {
       const rules = run('nft', ['list', 'table', 'netdev', STEERING_TABLE]);
-      assert.match(rules, /ip saddr 192\.0\.2\.2 ip daddr 192\.0\.2\.1 udp dport \{ 500, 4500 \}/);
+      assert.match(rules, /ip saddr 192\.0\.2\.2 ip daddr 192\.0\.2\.1 udp dport 4500 /);
       assert.doesNotMatch(run('ip', ['route', 'show', 'table', 'all']), /ipsec0|table 220/);
       assert.doesNotMatch(run('ip', ['rule', 'show']), /220/);
     });
