@@ -10,10 +10,13 @@
  *
  * Nothing of the host's strongSwan is read: no `/etc/strongswan.conf`, no `/etc/swanctl`, no journal.
  *
- * Neighbours: `reconciler.ts` talks to it; `user-space.ts`, `kernel.ts` say what stands around it.
+ * Nobody can speak to it before `attach` is done: it listens under another name until then. So no SA is ever up whose
+ * device is not where it belongs.
+ *
+ * Neighbours: `reconciler.ts` talks to it; `user-space.ts` says what stands around it.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { IpsecLog } from './host-tools.ts';
@@ -54,7 +57,10 @@ export interface CharonOptions {
 }
 
 export class Charon {
+  /** There, and its own, while it runs. */
   readonly socketPath: string;
+  /** Where it listens until `attach` is done. */
+  readonly #hiddenSocketPath: string;
   readonly #options: CharonOptions;
   readonly #configPath: string;
   #process: ChildProcess | undefined;
@@ -62,21 +68,12 @@ export class Charon {
   #retry: NodeJS.Timeout | undefined;
   #retryMs = FIRST_RETRY_MS;
   #starting: Promise<void> = Promise.resolve();
-  #restarts = 0;
 
   constructor(options: CharonOptions) {
     this.#options = options;
     this.socketPath = join(options.directory, 'vici');
+    this.#hiddenSocketPath = join(options.directory, 'vici.new');
     this.#configPath = join(options.directory, 'strongswan.conf');
-  }
-
-  /** Pid of the daemon; undefined while it does not run. */
-  get pid(): number | undefined {
-    return this.#process?.pid;
-  }
-
-  get restarts(): number {
-    return this.#restarts;
   }
 
   /** Starts it, and keeps it running until {@link stop}. Says by the callbacks how it goes. */
@@ -98,8 +95,8 @@ export class Charon {
     const startedAt = performance.now();
     try {
       mkdirSync(directory, { recursive: true, mode: 0o700 });
-      rmSync(this.socketPath, { force: true });
-      writeFileSync(this.#configPath, charonConfiguration(this.socketPath, this.#options.userSpace), {
+      for (const path of [this.socketPath, this.#hiddenSocketPath]) rmSync(path, { force: true });
+      writeFileSync(this.#configPath, charonConfiguration(this.#hiddenSocketPath, this.#options.userSpace), {
         mode: 0o600,
       });
       await prepare();
@@ -113,6 +110,7 @@ export class Charon {
       });
       await this.#listens(child);
       await attach();
+      renameSync(this.#hiddenSocketPath, this.socketPath);
       void ended.then((reason) => {
         if (performance.now() - startedAt > STABLE_MS) this.#retryMs = FIRST_RETRY_MS;
         this.#again(reason);
@@ -151,7 +149,7 @@ export class Charon {
 
   async #listens(child: ChildProcess): Promise<void> {
     const deadline = performance.now() + SOCKET_TIMEOUT_MS;
-    while (!existsSync(this.socketPath)) {
+    while (!existsSync(this.#hiddenSocketPath)) {
       if (this.#stopped) throw new Error('it is not wanted any more');
       if (this.#process !== child) throw new Error('the IKE daemon has ended at its start');
       if (performance.now() > deadline) throw new Error('the IKE daemon does not listen');
@@ -171,7 +169,6 @@ export class Charon {
 
   #again(reason: string): void {
     if (this.#stopped) return;
-    this.#restarts++;
     this.#options.onDown(reason);
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {

@@ -144,6 +144,24 @@ if (inOwnNamespace(import.meta.url)) {
       await eventually('pings pass', pings);
     });
 
+    it('says nothing to its peer while its device cannot be there', async () => {
+      await driver.apply([]);
+      // Somebody else's, of the same kind.
+      run('ip', ['tuntap', 'add', 'dev', tunnel.name, 'mode', 'tun']);
+      const before = states.length;
+      await driver.apply([driven]);
+      await inState('down');
+      assert.match(status().reason!, /its device cannot be made as paris-ipsec/);
+      const tries = (): number => log.filter((text) => text.includes('its device cannot be made')).length;
+      const first = tries();
+      await eventually('it tries again', () => tries() > first);
+      const since = states.slice(before).filter((state) => !state.startsWith('down: its device'));
+      assert.deepEqual(since, []);
+      run('ip', ['link', 'del', tunnel.name]);
+      await inState('up');
+      await eventually('pings pass', pings);
+    });
+
     it('leaves nothing', async () => {
       await driver.stop();
       const { namespace, wire } = userSpaceNames(instance, tunnel.name);
