@@ -5,6 +5,7 @@ import type { IpsecTunnelStatus } from '../tunnel/ipsec/tunnel-state.ts';
 import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
+import type { TunnelLack } from './host-report.ts';
 import type { DataPlaneReport } from './runtime/supervisor.ts';
 
 /** Packets and bytes (of IP) since the flow memory was made. */
@@ -37,7 +38,7 @@ export interface TunnelStatus extends PortCounters {
   readonly driver: TunnelDriver | null;
   /** Why it is in this state, where that is known. */
   readonly reason: string | null;
-  /** Since when it is connected, or not, as ISO 8601; null where nobody keeps it. */
+  /** Since when it is in this state, as ISO 8601; null where nobody keeps it. */
   readonly since: string | null;
   /** What its health checks say; null: it is not checked. */
   readonly health: TunnelHealthStatus | null;
@@ -87,6 +88,8 @@ const NO_COUNTERS: PortCounters = {
 export interface TunnelDetailsOf {
   readonly health: (tunnel: string) => TunnelHealthStatus | null;
   readonly ipsec: (tunnel: string) => IpsecTunnelStatus | undefined;
+  /** What the host lacks for it. */
+  readonly lack: (tunnel: string) => TunnelLack | undefined;
 }
 
 /**
@@ -153,12 +156,28 @@ function withDetails<T extends { readonly state: PortState }>(
 ): T & Pick<TunnelStatus, 'health' | 'reason' | 'since'> {
   const health = details.health(name);
   const connection = port.state === 'disabled' ? undefined : details.ipsec(name);
-  const since = connection === undefined ? null : new Date(connection.sinceMs).toISOString();
+  const since = connection === undefined ? null : isoTime(connection.sinceMs);
   if (connection !== undefined && connection.state !== 'up' && port.state !== 'unknown') {
     return { ...port, state: connection.state, reason: connection.reason, since, health };
   }
-  const checked = health?.state === 'degraded' || health?.state === 'down' ? health.state : 'up';
-  return { ...port, state: port.state === 'up' ? checked : port.state, reason: null, since, health };
+  if (port.state === 'down') {
+    const lack = details.lack(name);
+    const lacking = lack === undefined ? null : isoTime(lack.sinceMs);
+    return { ...port, reason: lack?.text ?? null, since: lacking, health };
+  }
+  if (port.state === 'up' && (health?.state === 'degraded' || health?.state === 'down')) {
+    return { ...port, state: health.state, reason: failureOf(health), since: health.since, health };
+  }
+  return { ...port, reason: null, since, health };
+}
+
+function failureOf({ state, target, lossRatio }: TunnelHealthStatus): string {
+  if (state === 'down') return `health checks: ${target} does not answer`;
+  return `health checks: ${target} left ${(lossRatio * 100).toFixed(1)} % of the last ones unanswered`;
+}
+
+function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
 }
 
 function counters(reported: PortStatus | undefined): PortCounters {

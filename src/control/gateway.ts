@@ -188,6 +188,7 @@ export class Gateway {
         : portStatuses(plan, status, config, drivers, {
             health: (tunnel) => this.#health.status(tunnel),
             ipsec: (tunnel) => this.#ipsec.status(tunnel),
+            lack: (tunnel) => report.lackOf(tunnel),
           })),
       flows:
         status === undefined

@@ -91,7 +91,9 @@ test('flows leave a line that carries nothing, and new ones keep away from it', 
     /"tunnel":"lyon-1","target":"172.20.0.2","health":"down"/.test(host.output()),
   );
   const metrics = await homeward(host.runtimeDirectory, 'tunnels', 'show', 'lyon-1');
-  assert.match(metrics.stdout, /^state +down$/m);
+  assert.match(metrics.stdout, /^state +down since \S+Z: health checks: 172\.20\.0\.2 does not answer$/m);
+  const overview = await homeward(host.runtimeDirectory, 'status');
+  assert.match(overview.stdout, /^lyon-1 +down +\S+Z +health checks: 172\.20\.0\.2 does not answer$/m);
   assert.match(metrics.stdout, /^health +down: 172\.20\.0\.2, \d+\.\d ms, \d+\.\d % lost$/m);
   assert.equal(await state('lyon-2'), 'up');
 

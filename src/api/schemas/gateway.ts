@@ -22,6 +22,7 @@ const healthSchema = z
   .object({
     state: z.enum(['unknown', 'healthy', 'degraded', 'down']),
     target: z.string(),
+    since: z.string().describe('Since when it is in this state.'),
     /** Smoothed; null before the first answer. */
     rttMs: z.number().nullable(),
     /** Of the last 256 probes, 0 to 1. */
@@ -45,7 +46,7 @@ export const tunnelSchema = z
       .nullable()
       .describe("What does the tunnel's work, and why that. null: there is no choice."),
     reason: z.string().nullable().describe('Why it is in this state, where that is known.'),
-    since: z.string().nullable().describe('Since when it is connected, or not; null where nobody keeps it.'),
+    since: z.string().nullable().describe('Since when it is in this state; null where nobody keeps it.'),
     /** null: it is not checked. */
     health: healthSchema.nullable(),
     ...countersShape,

@@ -39,9 +39,11 @@ function describe(status: StatusBody): string {
   const ports = rows.length > 0 ? [table([header, ...rows])] : [];
   const drops = [...tunnels, ...egresses].flatMap(dropRows);
   const dropped = drops.length > 0 ? [table([['DROPPED AT', 'REASON', 'PACKETS'], ...drops])] : [];
+  const unwell = tunnels.flatMap((tunnel) => reasonRow(tunnel, problems));
+  const reasons = unwell.length > 0 ? [table([['TUNNEL', 'STATE', 'SINCE', 'WHY'], ...unwell])] : [];
   const wrong = problems.length > 0 ? [[paint('red', UNFIT), ...problems].join('\n')] : [];
   const notes = notices.length > 0 ? [['Notices:', ...notices].join('\n')] : [];
-  return [head, ...ports, ...dropped, ...wrong, ...notes].join('\n\n');
+  return [head, ...ports, ...dropped, ...reasons, ...wrong, ...notes].join('\n\n');
 }
 
 function dataPlaneText(
@@ -55,6 +57,17 @@ function dataPlaneText(
     ...(uptimeMs === null ? [] : [`up ${durationText(uptimeMs)}`]),
     `restarts ${restarts}`,
   ].join(', ');
+}
+
+/** Why a tunnel is not up, where no problem of the host says it. */
+function reasonRow(
+  { name, state, since, reason }: StatusBody['tunnels'][number],
+  problems: readonly string[],
+): string[][] {
+  const told = problems.some(
+    (line) => line.includes(`.tunnels.${name}.`) || line.includes(`.tunnels.${name}:`),
+  );
+  return reason === null || told ? [] : [[name, paintState(state), since ?? '-', reason]];
 }
 
 /** One row for each reason, most packets first. */

@@ -32,6 +32,8 @@ const PENALTIES: Readonly<Partial<Record<Health, number>>> = {
 
 export interface TunnelHealthStatus {
   readonly state: Health;
+  /** Since when it is in this state, ISO 8601. */
+  readonly since: string;
   readonly target: string;
   /** Smoothed; null before the first answer. */
   readonly rttMs: number | null;
@@ -54,6 +56,8 @@ interface Checked {
   readonly identity: string;
   readonly target: string;
   readonly record: HealthRecord;
+  /** When the record's state last changed, milliseconds since 1970. */
+  sinceMs: number;
   timer: NodeJS.Timeout;
 }
 
@@ -90,6 +94,7 @@ export class TunnelHealth {
     const { state, rttMs, lossRatio, sent, lost } = checked.record;
     return {
       state,
+      since: new Date(checked.sinceMs).toISOString(),
       target: checked.target,
       rttMs: rttMs === null ? null : round(rttMs),
       lossRatio,
@@ -113,6 +118,7 @@ export class TunnelHealth {
       identity,
       target,
       record: new HealthRecord(),
+      sinceMs: Date.now(),
       timer: setTimeout(probe, (intervalMs * (at % PHASES)) / PHASES).unref(),
     };
     this.#checked.set(name, checked);
@@ -132,6 +138,7 @@ export class TunnelHealth {
       return;
     }
     if (!changed || this.#checked.get(name) !== checked) return;
+    checked.sinceMs = Date.now();
     this.#tell(name, checked);
     this.#penalise();
   }

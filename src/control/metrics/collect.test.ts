@@ -70,7 +70,15 @@ describe('metrics', () => {
     const families = scrape(makeGateway(), {
       health: (tunnel) =>
         tunnel === 'paris-2'
-          ? { state: 'degraded', target: '10.0.1.1', rttMs: 12.5, lossRatio: 0.25, sent: 8, lost: 2 }
+          ? {
+              state: 'degraded',
+              since: '2026-05-04T09:30:00.000Z',
+              target: '10.0.1.1',
+              rttMs: 12.5,
+              lossRatio: 0.25,
+              sent: 8,
+              lost: 2,
+            }
           : null,
     });
     const port = { port: 'paris-2', site: 'paris' };
@@ -161,6 +169,7 @@ describe('metrics', () => {
     gateway.send('lyon', udp('10.0.1.10 5000', '192.168.9.9 53'));
     const health = {
       state: 'healthy',
+      since: '2026-05-04T09:30:00.000Z',
       target: '10.0.1.1',
       rttMs: 1,
       lossRatio: 0,

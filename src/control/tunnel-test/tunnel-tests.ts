@@ -8,6 +8,7 @@
 import type { ProbeAnsweredMessage, StraysMessage } from '../../dataplane/messages.ts';
 import type { Config, TunnelConfig } from '../config/config.ts';
 import type { FlowService } from '../flows/flow-service.ts';
+import { problemsAbout } from '../host-report.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
@@ -222,9 +223,7 @@ export class TunnelTests {
 
   #whyDown({ name, enabled }: TunnelConfig): string {
     if (!enabled) return `it is disabled: "homeward tunnels enable ${name}"`;
-    const reasons = this.#options
-      .problems()
-      .filter((line) => line.includes(`.tunnels.${name}.`) || line.includes(`.tunnels.${name}:`));
+    const reasons = problemsAbout(name, this.#options.problems());
     return reasons.length === 0 ? 'the device that carries it is not usable' : reasons.join('\n');
   }
 }

@@ -35,13 +35,16 @@ function describe(tunnel: TunnelDetailsBody): string {
     ['replies', tunnel.automaticReturnRouting ? 'by the tunnel their flow came in by' : 'by route'],
     ...(outer === null ? [] : [['ends', `${outer.local} to ${outer.remote}${keyOf(outer.key)}`]]),
     ...(nextHops.length === 0 ? [] : [['next hop', nextHops.join(', ')]]),
-    ...(tunnel.health === null ? [] : [['health', healthText(tunnel.health)]]),
+    ...(tunnel.health === null ? [] : [['health', healthText(tunnel)]]),
     ...(interfaceAddresses.length === 0 ? [] : [['addresses', interfaceAddresses.join(', ')]]),
     ...counterRows(tunnel),
   ]);
 }
 
-function healthText({ state, target, rttMs, lossRatio }: NonNullable<TunnelDetailsBody['health']>): string {
+function healthText({ state: ofTunnel, health }: TunnelDetailsBody): string {
+  const { state, target, rttMs, lossRatio } = health!;
+  // What was last known would be taken for what is.
+  if (ofTunnel === 'down' && state !== 'down') return `${target} is not asked while the tunnel is down`;
   if (state === 'unknown') return `unknown: ${target} has never answered`;
   const rtt = rttMs === null ? '' : `, ${rttMs.toFixed(1)} ms`;
   return `${state}: ${target}${rtt}, ${(lossRatio * 100).toFixed(1)} % lost`;
