@@ -116,7 +116,11 @@ export class Experiment {
     if (key !== undefined) return frame.tunnel?.key === key;
     // IKE, and ESP in UDP (RFC 3948); or WireGuard. Nothing else from the gateway, and nothing in clear text.
     const ports = this.network.ipsecPeers.has(name) ? [500, 4500] : [wireguardPort(at)];
-    return isUdpFrom(UPLINK_ADDRESSES[0], ports, frame);
+    const { quoted } = frame;
+    if (quoted === undefined) return isUdpFrom(UPLINK_ADDRESSES[0], ports, frame);
+    // Where nobody takes what came by the tunnel, the gateway says so to its other end, and quotes it.
+    const isBack = frame.source === UPLINK_ADDRESSES[0] && frame.destination === quoted.source;
+    return isBack && isUdpTo(UPLINK_ADDRESSES[0], ports, quoted);
   }
 
   /** The site's own gateway answers for its end of the tunnel (neighbours, ping). */
@@ -152,6 +156,14 @@ function isUdpFrom(
   { source, sourcePort, protocol }: SeenIp,
 ): boolean {
   return source === address && protocol === PROTOCOL_UDP && ports.includes(sourcePort);
+}
+
+function isUdpTo(
+  address: string,
+  ports: readonly number[],
+  { destination, destinationPort, protocol }: SeenIp,
+): boolean {
+  return destination === address && protocol === PROTOCOL_UDP && ports.includes(destinationPort);
 }
 
 /** Addresses that the lab's sites have; none of them may be seen on the internet. */
