@@ -218,8 +218,9 @@ export class Gateway {
 
   /** Stops forwarding; the next start finds guard, devices and flow memory. */
   async suspend(): Promise<void> {
-    this.#health.stop();
     await this.#running.end();
+    // The change under way may have begun checks.
+    this.#health.stop();
     await this.#supervisor.stop();
     await this.#ipsec.stop();
     await this.telemetry.close();
@@ -227,8 +228,8 @@ export class Gateway {
 
   /** Takes everything down. */
   async down(): Promise<void> {
-    this.#health.stop();
     await this.#running.end();
+    this.#health.stop();
     await this.#host.takeDown(async () => {
       // What is logged of flows has an end.
       if (this.config.flowLog !== null) await this.#supervisor.flush({}).catch(() => 0);
@@ -241,8 +242,8 @@ export class Gateway {
 
   /** After a start that failed: the host as it was found. */
   async undo(): Promise<void> {
-    this.#health.stop();
     await this.#running.end();
+    this.#health.stop();
     await this.#ipsec.stop();
     await this.telemetry.close();
     if (this.#host.takesOver) {
