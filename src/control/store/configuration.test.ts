@@ -165,7 +165,7 @@ test('what cannot be applied changes nothing', async (t) => {
   assert.equal(host.configuration.show().text, ONE);
 });
 
-test('notices name the file that was given', async (t) => {
+test('notices name the file that was given, and tell what is new', async (t) => {
   const host = new Host(t);
   await host.start();
   const tunnel = (name: string): string => `[ { name: ${name}-tun, type: device, device: ${name} } ]`;
@@ -180,6 +180,10 @@ test('notices name the file that was given', async (t) => {
     assert.match(notices.join(), /^\S+:4:27: sites\.b\.prefixes\[0\]: 10\.0\.0\.0\/8 is ambiguous/);
     assert.ok(notices[0]!.startsWith(`${named}:`), notices[0]);
   }
+  await host.configuration.apply(text, BY);
+  const { notices } = await host.configuration.apply(`${text}${site('c')}`, { ...BY, validateOnly: true });
+  assert.equal(notices.length, 1, 'what was so before is not told again');
+  assert.match(notices[0]!, /sites\.c\.prefixes\[0\]/);
 });
 
 test('where neither the history nor the way back works, it says what runs, and goes on from there', async (t) => {

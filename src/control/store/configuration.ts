@@ -229,7 +229,7 @@ export class Configuration {
         revision: null,
         difference: difference(former, next, effect),
         pending: null,
-        notices: noticesOf(next, request.file),
+        notices: noticesOf(former, next, request.file),
         unapplied: null,
       };
     }
@@ -274,7 +274,7 @@ export class Configuration {
       revision,
       difference: done,
       pending: this.#pending(),
-      notices: noticesOf(next, request.file),
+      notices: noticesOf(former, next, request.file),
       unapplied,
     };
   }
@@ -374,7 +374,12 @@ export class Configuration {
   }
 }
 
-/** Notices with the name that whoever asks knows the text by: what runs has the name of the gateway's own file. */
-function noticesOf({ config }: LoadedConfig, file: string | undefined): string[] {
-  return config.notices.map((notice) => formatProblem(file === undefined ? notice : { ...notice, file }));
+/**
+ * What a change brings that is worth knowing: what was so before says nothing about it. With the name that whoever asks
+ * knows the text by: what runs has the name of the gateway's own file.
+ */
+function noticesOf(former: LoadedConfig, { config }: LoadedConfig, file: string | undefined): string[] {
+  const known = new Set(former.config.notices.map(({ text }) => text));
+  const news = config.notices.filter(({ text }) => !known.has(text));
+  return news.map((notice) => formatProblem(file === undefined ? notice : { ...notice, file }));
 }
