@@ -29,6 +29,11 @@ export abstract class HomewardCommand extends Command {
     else process.stderr.write(`${plainMessage(told)}\n`);
   }
 
+  /** Without colours, whose making takes seconds for thousands of flows. */
+  override logJson(json: unknown): void {
+    process.stdout.write(`${JSON.stringify(json, null, 2)}\n`);
+  }
+
   /** What oclif says of wrong arguments, as one line like all others, with the way to the right ones. */
   #wrongUsage(error: Error): Error {
     const text = error.message
