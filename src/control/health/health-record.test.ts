@@ -30,6 +30,22 @@ test('three in a row are down, two answers in a row are up again', () => {
   assert.deepEqual(play(record, '+'), ['degraded']);
 });
 
+test('after an outage it has to answer for a while, however long it was', () => {
+  const record = new HealthRecord();
+  play(record, '+---------------');
+  assert.equal(record.state, 'down');
+  assert.deepEqual(new Set(play(record, '++').slice(1)), new Set(['degraded']));
+  assert.equal(play(record, '+'.repeat(27)).at(-1), 'degraded');
+  assert.deepEqual(play(record, '+'), ['healthy']);
+  play(record, '---++');
+  assert.equal(
+    play(record, `${'+'.repeat(20)}-${'+'.repeat(29)}`).at(-1),
+    'degraded',
+    'one lost begins anew',
+  );
+  assert.deepEqual(play(record, '+'), ['healthy']);
+});
+
 test('one lost probe is nothing, two are a loss until they have left the window', () => {
   const record = new HealthRecord();
   assert.deepEqual(play(record, '+-'), ['healthy', 'healthy']);

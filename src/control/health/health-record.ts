@@ -4,15 +4,19 @@
  * ```
  *              first answer              2 or more of the last 256 lost, and 0.1 % of them
  *   unknown ----------------> healthy -------------------------------------------> degraded
- *      no penalty                ^  <-------------------------------------------      |
- *                                |            they have left the window              |
- *                                |                                                   |
- *                                +--------- 3 lost in a row ---------> down <---------+
- *                                +<--------- 2 answered in a row ------- '
+ *      no penalty                |  <-------------------------------------------    |    ^
+ *                                |     they have left the window; after `down`:     |    |
+ *                                |               30 answered in a row               |    |
+ *                                |                                                  |    |
+ *                                +--------- 3 lost in a row ---------> down <-------+    |
+ *                                                                        |               |
+ *                                                                        +---------------+
+ *                                                                       2 answered in a row
  * ```
  *
  * `unknown` until the first answer: who never answers ping tells nothing about the tunnel. An answer to a probe that was
  * sent before a lost one does not end a row; outcomes come in the order in which they are known, which is nearly that.
+ * What was lost while it was down does not count against it for long: only whether it stays.
  *
  * Neighbours: `tunnel-health.ts` (sends the probes).
  */
@@ -21,6 +25,7 @@
 export const WINDOW_PROBES = 256;
 const DOWN_LOSSES = 3;
 const UP_ANSWERS = 2;
+const RECOVERED_ANSWERS = 30;
 const DEGRADED_LOSSES = 2;
 const DEGRADED_LOSS_RATIO = 0.001;
 /** Weight of a new round-trip time in the smoothed one (as in RFC 6298, 2). */
@@ -41,6 +46,8 @@ export class HealthRecord {
   #lostInWindow = 0;
   #lossesInARow = 0;
   #answersInARow = 0;
+  /** It was down, and has not answered for long enough since. */
+  #recovers = false;
 
   get state(): Health {
     return this.#state;
@@ -94,8 +101,13 @@ export class HealthRecord {
   #next(before: Health): Health {
     if (before === 'unknown' && this.#answersInARow === 0) return 'unknown';
     if (this.#lossesInARow >= DOWN_LOSSES) return 'down';
-    if (before === 'down' && this.#answersInARow < UP_ANSWERS) return 'down';
-    const degraded = this.#lostInWindow >= DEGRADED_LOSSES && this.lossRatio >= DEGRADED_LOSS_RATIO;
-    return degraded ? 'degraded' : 'healthy';
+    if (before === 'down') {
+      if (this.#answersInARow < UP_ANSWERS) return 'down';
+      this.#forget();
+      this.#recovers = true;
+    }
+    if (this.#answersInARow >= RECOVERED_ANSWERS) this.#recovers = false;
+    const loses = this.#lostInWindow >= DEGRADED_LOSSES && this.lossRatio >= DEGRADED_LOSS_RATIO;
+    return loses || this.#recovers ? 'degraded' : 'healthy';
   }
 }
