@@ -184,5 +184,7 @@ const runTool: RunTool = (command, args, options = {}) =>
       if (error === null || options.mayFail) resolve(stdout);
       else reject(new Error(`${command} ${args.join(' ')}: ${stderr}`));
     });
+    // Some end before they have read all of it; what they say and their status tell why.
+    child.stdin?.on('error', () => {});
     child.stdin?.end(options.input ?? '');
   });
