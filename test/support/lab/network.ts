@@ -425,7 +425,7 @@ export class Network {
       await this.#addIpsec(name, at);
       return;
     } else if (attachment === 'gre-kernel') {
-      const { checksum = false, sequence = false } = spec.gre ?? {};
+      const { checksum = false, sequence = false } = { ...spec.gre, ...site.gre };
       const options = `key ${greKey(at)} ${checksum ? 'csum' : ''} ${sequence ? 'seq' : ''}`;
       const { local, remote } = greEnds(site, at);
       const kind = site.outer === 6 ? 'ip6gre' : 'gre';

@@ -25,6 +25,15 @@ export interface SiteSpec {
   readonly attachment: Attachment;
   /** Family of the outer packets, `gre-kernel` only. Default 4. */
   readonly outer?: 4 | 6;
+  /** Options of this site's GRE tunnel, over those of all. */
+  readonly gre?: GreOptions;
+}
+
+/** Of a GRE tunnel, at both ends; `driver` is homeward's. */
+export interface GreOptions {
+  readonly checksum?: boolean;
+  readonly sequence?: boolean;
+  readonly driver?: 'kernel' | 'userspace';
 }
 
 export interface NetworkSpec {
@@ -36,12 +45,8 @@ export interface NetworkSpec {
   readonly portForwards?: readonly object[];
   /** Merged over the gateway's configuration. */
   readonly configuration?: Configuration;
-  /** Options of every GRE tunnel, at both ends; `driver` is homeward's. */
-  readonly gre?: {
-    readonly checksum?: boolean;
-    readonly sequence?: boolean;
-    readonly driver?: 'kernel' | 'userspace';
-  };
+  /** Options of every GRE tunnel. */
+  readonly gre?: GreOptions;
   /** Path of `gre-raw` (test/bench/native), for sites of kind `gre-peer`. */
   readonly grePeer?: string;
   /** Where homeward's `src/` is; default: this project. */
@@ -147,6 +152,7 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number, directory: stri
         ...greEnds(site, at),
         key: greKey(at),
         ...spec.gre,
+        ...site.gre,
         interface_address: [...GRE_INNER],
         // Where the tunnel ends in the host itself, the gateway's own packets would be taken for a leak.
         ...(site.attachment === 'gre' ? {} : { health: { rate: 'none' } }),
