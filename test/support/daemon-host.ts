@@ -21,7 +21,7 @@ sites:
   - name: lyon
     prefixes: [10.0.1.0/24]
     tunnels:
-      - { name: lyon-ic, type: interconnect, device: ic0, interface_address: 172.20.0.1/30, next_hop: 172.20.0.2 }
+      - { name: lyon-ic, type: interconnect, device: ic0, interface_address: 172.20.0.1/30, next_hop: 172.20.0.2, health: { rate: none } }
       - { name: lyon-gre, type: gre, local: 192.0.2.1, remote: 192.0.2.9 }
   - name: dc
     prefixes: [10.0.2.0/24]
