@@ -88,6 +88,8 @@ const configuration = {
           checksum: tunnel.checksum ?? false,
           sequence: tunnel.sequence ?? false,
           interface_address: ['169.254.240.0/31', 'fd00:a::/127'],
+          // Every frame that the peer gets is looked at.
+          health: { rate: 'none' },
         },
       ],
     })),
