@@ -222,6 +222,28 @@ test('a GRE checksum over a partial inner checksum counts what will stand there'
   assert.equal(bench.receive(0, frame, virtio), -1, 'but the rest can');
 });
 
+test('a GRE checksum that the sender’s kernel left to the device is taken, and is not the inner packet’s', () => {
+  for (const isIpv6 of [false, true]) {
+    const bench = one({ checksum: true, ...(isIpv6 ? OVER_IPV6 : {}) });
+    const header = gre({ checksum: true }, udp());
+    header[4] = 0;
+    header[5] = 0;
+    const packet = isIpv6 ? outer(header, { source: REMOTE6, destination: LOCAL6 }) : outer(header);
+    const greAt = 14 + (isIpv6 ? 40 : 20);
+    const virtio = new Uint8Array(10);
+    virtio[0] = 1;
+    new DataView(virtio.buffer).setUint16(6, greAt, true);
+    virtio[8] = 4;
+    const frame = ethernet(OWN_MAC, PEER_MAC, packet);
+    assert.equal(bench.receive(0, frame, virtio), 0);
+    const view = bench.decodeDelivered();
+    assert.equal(view.checksumStart, 0, 'nothing is left to be completed');
+    assert.deepEqual(view.bytes.slice(view.offset, view.offset + view.length), udp());
+    virtio[8] = 2;
+    assert.equal(bench.receive(0, frame, virtio), -1, 'another field than the checksum');
+  }
+});
+
 test('a GSO packet gets one header, is marked for segmentation, and counts as its segments', () => {
   const bench = one({ sequence: true });
   const payload = new Uint8Array(5000).fill(7);
