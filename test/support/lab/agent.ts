@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { pinned } from '../processor.ts';
 
 /** `stream`: a connection with data on its way in both directions all the time (`agent/streams.py`). */
 export type FlowKind = 'tcp' | 'udp' | 'icmp' | 'fragments' | 'stream';
@@ -87,7 +88,8 @@ export class Agent {
 
   constructor() {
     const program = join(import.meta.dirname, 'agent', 'agent.py');
-    this.#process = spawn('python3', ['-B', program], { detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
+    const [command, args] = pinned('first', 'python3', ['-B', program]);
+    this.#process = spawn(command, args, { detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
     this.#process.stderr?.on('data', (data: Buffer) => {
       this.#stderr += data.toString();
     });

@@ -10,6 +10,7 @@ import { ApiClient, ApiError } from '../../../src/api/client.ts';
 import type { StatusBody } from '../../../src/api/schemas/gateway.ts';
 import type { CommandResult, Lab } from '../lab.ts';
 import { eventually, PATIENCE } from '../patience.ts';
+import { pinned } from '../processor.ts';
 
 const PROJECT = join(import.meta.dirname, '../../..');
 const STATUS_TIMEOUT_MS = 2000;
@@ -73,12 +74,8 @@ export class HomewardProcess {
   /** Starts control: of this project, or of another one from now on. */
   launch(options: HomewardOptions = {}): void {
     this.#project = options.project ?? this.#project;
-    const child = this.#lab.spawn(
-      this.#label,
-      process.execPath,
-      [this.#main(), 'run', '--config', this.configPath],
-      this.#environment,
-    );
+    const command = pinned('last', process.execPath, [this.#main(), 'run', '--config', this.configPath]);
+    const child = this.#lab.spawn(this.#label, ...command, this.#environment);
     this.#child = child;
     this.#ended = new Promise((resolve) => child.once('close', resolve));
     const keep = (data: Buffer): void => {
