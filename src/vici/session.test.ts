@@ -1,63 +1,34 @@
 /** A session against daemons that do what daemons should not: each is a real socket with a server behind it. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import {
+  CONFIRM,
+  type Daemon,
+  event,
+  packet,
+  RESPONSE,
+  response,
+  ViciServer,
+} from '../../test/support/vici-server.ts';
 import { ViciError, type ViciErrorCode } from './errors.ts';
-import { encodeMessage, type ViciInput } from './message.ts';
 import { ViciSession } from './session.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'homeward-vici-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 let sockets = 0;
 
-const RESPONSE = 1;
-const CONFIRM = 5;
-const EVENT = 7;
-
-function packet(type: number, rest: Uint8Array = Buffer.of()): Buffer {
-  const header = Buffer.alloc(5);
-  header.writeUInt32BE(1 + rest.length);
-  header[4] = type;
-  return Buffer.concat([header, rest]);
-}
-
-function response(message: ViciInput): Buffer {
-  return packet(RESPONSE, encodeMessage(message));
-}
-
-function event(name: string, message: ViciInput): Buffer {
-  return packet(EVENT, Buffer.concat([Buffer.of(name.length), Buffer.from(name), encodeMessage(message)]));
-}
-
-/** A request as a server sees it: the packets it gets, one by one, whatever it makes of them. */
-type Daemon = (socket: Socket, type: number, name: string) => void;
-
 async function against(daemon: Daemon, use: (session: ViciSession) => Promise<void>): Promise<void> {
   const path = join(directory, `${sockets++}.vici`);
-  const connections = new Set<Socket>();
-  const server: Server = createServer((socket) => {
-    connections.add(socket);
-    let held = Buffer.alloc(0);
-    socket.on('error', () => {});
-    socket.on('data', (chunk: Buffer) => {
-      held = Buffer.concat([held, chunk]);
-      while (held.length >= 4 && held.length >= 4 + held.readUInt32BE()) {
-        const whole = held.subarray(4, 4 + held.readUInt32BE());
-        held = held.subarray(4 + whole.length);
-        daemon(socket, whole[0]!, whole.subarray(2, 2 + whole[1]!).toString('latin1'));
-      }
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(path, resolve));
+  const server = new ViciServer(daemon);
+  await server.listen(path);
   const session = await ViciSession.open(path);
   try {
     await use(session);
   } finally {
     session.close();
-    for (const socket of connections) socket.destroy();
     server.close();
   }
 }

@@ -24,6 +24,11 @@ import type { IpsecFacts, RunningIpsecTunnel } from './ipsec-facts.ts';
 
 /** So long before its end a certificate is warned of. */
 const CERTIFICATE_WARNING_MS = 30 * 24 * 3_600_000;
+/**
+ * Until the host is looked at again because a tunnel is down for another reason than before. Whoever may write to our
+ * IKE ports makes reasons.
+ */
+const REASON_LOOK_MS = 10_000;
 
 export interface IpsecServiceOptions {
   /** For the daemons' files. */
@@ -44,6 +49,7 @@ export class IpsecService {
   /** Whether what an earlier process has left is away. */
   #isClean = false;
   readonly #warned = new Set<string>();
+  #look: NodeJS.Timeout | undefined;
 
   constructor(options: IpsecServiceOptions) {
     this.#options = options;
@@ -89,6 +95,7 @@ export class IpsecService {
 
   /** Ends all tunnels and takes away what was made for them. */
   async stop(): Promise<void> {
+    clearTimeout(this.#look);
     await this.apply([]);
     await this.#driver.stop();
   }
@@ -98,7 +105,14 @@ export class IpsecService {
     const fields = { tunnel, state: status.state, former: former.state };
     const text = `${tunnel} is ${status.state}${status.reason === null ? '' : `: ${status.reason}`}`;
     logger[status.state === 'down' ? 'warn' : 'info'](fields, text);
-    onChange();
+    if (status.state !== former.state) {
+      onChange();
+      return;
+    }
+    this.#look ??= setTimeout(() => {
+      this.#look = undefined;
+      onChange();
+    }, REASON_LOOK_MS).unref();
   }
 
   #warnOfCertificates(): void {

@@ -37,6 +37,10 @@ const REFRESH_MS = 5_000;
 /** More than the daemon's own retransmissions take. */
 const INITIATE_TIMEOUT_MS = 8_000;
 const TERMINATE_TIMEOUT_MS = 2_000;
+/** Between two reasons that the log tells of a tunnel that is down. */
+const TELL_MS = 10_000;
+/** From a failure that the peer began until secrets are looked at: once for all that come meanwhile. */
+const RELOAD_MS = 1_000;
 const IKE_UP = ['ESTABLISHED', 'REKEYING', 'REKEYED'];
 const CHILD_UP = ['INSTALLED', 'REKEYING', 'REKEYED', 'UPDATING'];
 const EVENTS = ['ike-updown', 'child-updown', 'ike-rekey', 'child-rekey', 'ike-update'];
@@ -44,6 +48,8 @@ const EVENTS = ['ike-updown', 'child-updown', 'ike-rekey', 'child-rekey', 'ike-u
 /** A tunnel with the way to its secrets, which are read anew for every attempt: they may have been put right. */
 export interface WantedTunnel {
   readonly tunnel: IpsecTunnel;
+  /** Why its packets cannot leave now, which is told instead of a peer that does not answer; absent if they can. */
+  readonly obstacle?: string;
   /** Throws with a sentence that names the file. */
   readonly credentials: () => IpsecCredentials;
 }
@@ -60,13 +66,17 @@ interface Entry {
   /** What the daemon has of it, as JSON; undefined if nothing. */
   loadedConnection: string | undefined;
   loadedSecret: string | undefined;
+  /** Of the private key that the daemon has. */
+  keyId: string | undefined;
   /** Why the last attempt failed, from the daemon's log. */
   reason: string | undefined;
+  /** When the log last changed what is told of it, `performance.now()`. */
+  toldAtMs: number;
   retry: NodeJS.Timeout | undefined;
   retryMs: number;
   isAttempting: boolean;
-  /** Whether it waits for its turn to be loaded anew because of what the log said. */
-  isReloadDue: boolean;
+  /** Until it is loaded anew because of what the log said. */
+  reload: NodeJS.Timeout | undefined;
   sas: readonly IkeSa[];
 }
 
@@ -94,6 +104,7 @@ export class Reconciler {
       for (const entry of this.#entries.values()) {
         entry.loadedConnection = undefined;
         entry.loadedSecret = undefined;
+        entry.keyId = undefined;
         clearTimeout(entry.retry);
         entry.retry = undefined;
         if (entry.state.status.state === 'up') entry.state.down('the IKE daemon is gone');
@@ -106,7 +117,7 @@ export class Reconciler {
   stop(): void {
     this.#stopped = true;
     clearInterval(this.#refreshTimer);
-    for (const entry of this.#entries.values()) clearTimeout(entry.retry);
+    for (const entry of this.#entries.values()) forgetTimers(entry);
     this.#client.stop();
   }
 
@@ -115,15 +126,18 @@ export class Reconciler {
     const names = new Set(wanted.map(({ tunnel }) => tunnel.name));
     for (const [name, entry] of this.#entries) {
       if (names.has(name)) continue;
-      clearTimeout(entry.retry);
+      forgetTimers(entry);
       this.#entries.delete(name);
-      this.#inTurn(() => this.#unload(name));
+      this.#inTurn(() => this.#unload(name, entry.keyId));
     }
     for (const one of wanted) {
       const { name } = one.tunnel;
       const entry = this.#entries.get(name);
       if (entry !== undefined) {
+        const wasObstructed = entry.wanted.obstacle !== undefined;
         entry.wanted = one;
+        if (one.obstacle !== undefined && entry.state.status.state === 'down') entry.state.down(one.obstacle);
+        else if (wasObstructed) entry.retryMs = FIRST_RETRY_MS;
         this.#inTurn(() => this.#bring(entry));
         continue;
       }
@@ -132,11 +146,13 @@ export class Reconciler {
         state: new TunnelState((status, former) => this.#options.onState(name, status, former)),
         loadedConnection: undefined,
         loadedSecret: undefined,
+        keyId: undefined,
         reason: undefined,
+        toldAtMs: Number.NEGATIVE_INFINITY,
         retry: undefined,
         retryMs: FIRST_RETRY_MS,
         isAttempting: false,
-        isReloadDue: false,
+        reload: undefined,
         sas: [],
       };
       this.#entries.set(name, added);
@@ -172,11 +188,12 @@ export class Reconciler {
     this.#algorithms = await this.#client.algorithms();
     for (const { name } of await this.#client.connections()) {
       const tunnel = tunnelOfConnection(name);
-      if (tunnel !== undefined && !this.#entries.has(tunnel)) await this.#unload(tunnel);
+      if (tunnel !== undefined && !this.#entries.has(tunnel)) await this.#unload(tunnel, undefined);
     }
     for (const entry of this.#entries.values()) {
       entry.loadedConnection = undefined;
       entry.loadedSecret = undefined;
+      entry.keyId = undefined;
       entry.retryMs = FIRST_RETRY_MS;
       await this.#load(entry);
     }
@@ -199,20 +216,15 @@ export class Reconciler {
         .find((problem) => problem !== undefined);
       if (missing !== undefined) throw new Error(missing);
       const secrets = credentials();
-      const [command, secret] = secretRequest(tunnel, secrets);
-      const secretText = JSON.stringify([command, secret], bytesAsText);
-      if (entry.loadedSecret !== secretText) {
-        await this.#client.request(command, secret);
-        entry.loadedSecret = secretText;
-      }
+      const secretIsNew = await this.#loadSecret(entry, secretRequest(tunnel, secrets));
       const connection = connectionMessage(tunnel, secrets);
       const connectionText = JSON.stringify(connection, bytesAsText);
-      if (entry.loadedConnection !== connectionText) {
-        await this.#client.request('load-conn', connection);
-        // SAs go on as they were made: one that is to be otherwise is made anew.
-        if (entry.loadedConnection !== undefined) await this.#terminate(tunnel.name);
-        entry.loadedConnection = connectionText;
-      }
+      const connectionIsNew = entry.loadedConnection !== connectionText;
+      const isChange = entry.loadedConnection !== undefined && (secretIsNew || connectionIsNew);
+      if (connectionIsNew) await this.#client.request('load-conn', connection);
+      entry.loadedConnection = connectionText;
+      // SAs go on as they were made: one that is to be otherwise, or was authenticated otherwise, is made anew.
+      if (isChange) await this.#makeAnew(entry);
       return true;
     } catch (error) {
       // The connection to the daemon was lost: all of it is done again with the next one.
@@ -223,11 +235,37 @@ export class Reconciler {
     }
   }
 
-  async #unload(tunnel: string): Promise<void> {
+  /** @returns whether it is another one than before. */
+  async #loadSecret(entry: Entry, [command, secret]: ReturnType<typeof secretRequest>): Promise<boolean> {
+    const text = JSON.stringify([command, secret], bytesAsText);
+    if (entry.loadedSecret === text) return false;
+    const answer = await this.#client.request(command, secret);
+    entry.loadedSecret = text;
+    const former = entry.keyId;
+    entry.keyId = field.text(answer, 'id');
+    if (former !== entry.keyId) await this.#unloadKey(former);
+    return true;
+  }
+
+  /** A private key that no tunnel uses any more is not left in the daemon. */
+  async #unloadKey(id: string | undefined): Promise<void> {
+    if (id === undefined || [...this.#entries.values()].some(({ keyId }) => keyId === id)) return;
+    await this.#client.request('unload-key', { id }).catch(passOver);
+  }
+
+  /** Ends its SAs; the next attempt is not waited for. */
+  async #makeAnew(entry: Entry): Promise<void> {
+    entry.reason = 'it is configured otherwise now, and connects anew';
+    entry.retryMs = 0;
+    await this.#terminate(entry.wanted.tunnel.name);
+  }
+
+  async #unload(tunnel: string, keyId: string | undefined): Promise<void> {
     if (!this.#isConnected) return;
     const name = connectionName(tunnel);
     await this.#client.request('unload-conn', { name }).catch(passOver);
     await this.#client.request('unload-shared', { id: name }).catch(passOver);
+    await this.#unloadKey(keyId);
     await this.#terminate(tunnel);
   }
 
@@ -263,7 +301,7 @@ export class Reconciler {
       state.up();
       return;
     }
-    if (state.status.state === 'up') state.down(entry.reason ?? 'the peer does not answer');
+    if (state.status.state === 'up') state.down(whyDown(entry));
     if (sas.some(isBeingMade)) state.connecting();
     else if (isPeersTurn(entry)) state.waits();
     else this.#tryAgain(entry);
@@ -280,7 +318,7 @@ export class Reconciler {
 
   async #attempt(entry: Entry): Promise<void> {
     entry.retry = undefined;
-    entry.retryMs = Math.min(entry.retryMs * 2, MAX_RETRY_MS);
+    entry.retryMs = entry.retryMs === 0 ? FIRST_RETRY_MS : Math.min(entry.retryMs * 2, MAX_RETRY_MS);
     if (this.#stopped || this.#client.state !== 'up') return;
     entry.isAttempting = true;
     entry.reason = undefined;
@@ -296,7 +334,7 @@ export class Reconciler {
       // Read off the log, the reason may come a moment after the answer.
       await new Promise((resolve) => setTimeout(resolve, 50));
       if (this.#entries.get(entry.wanted.tunnel.name) === entry && !entry.sas.some(isUp)) {
-        entry.state.down(entry.reason ?? 'the peer does not answer');
+        entry.state.down(whyDown(entry));
       }
     } finally {
       entry.isAttempting = false;
@@ -311,15 +349,25 @@ export class Reconciler {
     const reason = failureReason(text);
     if (entry === undefined || reason === undefined) return;
     entry.reason = reason;
-    if (entry.state.status.state !== 'up') entry.state.down(reason);
+    this.#tell(entry);
     // Where the peer begins, nothing but its failures leads to another look at the secrets.
-    // Whoever may write to our IKE ports makes such lines, as many as they like: one look at a time is enough.
-    if (!isPeersTurn(entry) || entry.isReloadDue) return;
-    entry.isReloadDue = true;
-    this.#inTurn(() => {
-      entry.isReloadDue = false;
-      return this.#bring(entry);
-    });
+    if (!isPeersTurn(entry) || entry.reload !== undefined) return;
+    entry.reload = setTimeout(() => {
+      entry.reload = undefined;
+      this.#inTurn(() => this.#bring(entry));
+    }, RELOAD_MS);
+  }
+
+  /**
+   * Why it is down, as the log has it. Whoever may write to our IKE ports makes such lines, as many and as various as
+   * they like: after the first one, the next is told when that was a while ago. Our own attempts tell theirs at their end.
+   */
+  #tell(entry: Entry): void {
+    const now = performance.now();
+    const { state } = entry.state.status;
+    if (state === 'up' || (state === 'down' && now - entry.toldAtMs < TELL_MS)) return;
+    entry.toldAtMs = now;
+    entry.state.down(whyDown(entry));
   }
 
   /** A line of no SA (a peer that nobody knows) is of the only tunnel, where there is one. */
@@ -355,6 +403,16 @@ function isPeersTurn({ wanted, loadedConnection }: Entry): boolean {
 
 function isBeingMade(sa: IkeSa): boolean {
   return sa.state === 'CREATED' || sa.state === 'CONNECTING';
+}
+
+/** What is in the way is known better than what comes of it. */
+function whyDown({ wanted, reason }: Entry): string {
+  return wanted.obstacle ?? reason ?? 'the peer does not answer';
+}
+
+function forgetTimers(entry: Entry): void {
+  clearTimeout(entry.retry);
+  clearTimeout(entry.reload);
 }
 
 function bytesAsText(_: string, value: unknown): unknown {

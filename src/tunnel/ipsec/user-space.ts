@@ -149,8 +149,9 @@ class UserSpaceTunnel {
       return;
     }
     if (typeof wanted.path === 'string') {
+      // What stands around the daemon stays: the address may be back in a moment.
       this.#wanted = { ...wanted, path: former.path };
-      this.#reconciler.want([this.#wanted]);
+      this.#reconciler.want([{ ...wanted, obstacle: wanted.path }]);
       return;
     }
     this.#reconciler.want([wanted]);

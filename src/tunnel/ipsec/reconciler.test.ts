@@ -1,0 +1,168 @@
+/** The reconciler against a daemon of the test's own, which says whatever a daemon under attack may say. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, afterEach, beforeEach, describe, it } from 'node:test';
+import { eventually } from '../../../test/support/patience.ts';
+import { CONFIRM, event, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
+import type { ViciInput } from '../../vici/message.ts';
+import type { IpsecTunnel } from './connection.ts';
+import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
+import { Reconciler, type WantedTunnel } from './reconciler.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'homeward-reconciler-'));
+after(() => rmSync(directory, { recursive: true, force: true }));
+
+const TUNNEL: IpsecTunnel = {
+  name: 'paris-ipsec',
+  local: '192.0.2.1',
+  remote: '192.0.2.2',
+  localId: 'gw.example',
+  remoteId: 'paris.example',
+  ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
+  espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
+  ikeRekeyMs: 14_400_000,
+  childRekeyMs: 3_600_000,
+  dpdMs: 2000,
+  replayProtection: true,
+  start: 'respond',
+  interfaceId: null,
+};
+const names = (...list: readonly string[]): ViciInput => Object.fromEntries(list.map((name) => [name, '']));
+const ALGORITHMS: ViciInput = {
+  encryption: names('AES_CBC'),
+  aead: names('AES_GCM_16'),
+  integrity: names('HMAC_SHA2_256_128'),
+  prf: names('PRF_HMAC_SHA2_384', 'PRF_HMAC_SHA2_256'),
+  ke: names('ECP_384', 'ECP_256', 'MODP_2048'),
+};
+
+describe('the reconciler', () => {
+  const commands: string[] = [];
+  const listeners = new Set<Socket>();
+  let sas: ViciInput = {};
+  let keys = 0;
+  let server: ViciServer;
+  let reconciler: Reconciler;
+  const states: string[] = [];
+  let sockets = 0;
+
+  function answer(name: string): Buffer {
+    commands.push(name);
+    if (name === 'get-algorithms') return response(ALGORITHMS);
+    if (name === 'list-sas') return Buffer.concat([event('list-sa', sas), response({})]);
+    if (name === 'load-key') return response({ success: 'yes', id: `key${++keys}` });
+    if (name === 'terminate') sas = {};
+    return response({ success: 'yes' });
+  }
+
+  function logs(...texts: readonly string[]): void {
+    const lines = texts.map((msg) => event('log', { 'ikesa-name': 'homeward-paris-ipsec', msg }));
+    for (const socket of listeners) socket.write(Buffer.concat(lines));
+  }
+
+  function isUp(name = 'homeward-paris-ipsec'): ViciInput {
+    return { [name]: { uniqueid: '1', state: 'ESTABLISHED', 'child-sas': { 'site-1': CHILD } } };
+  }
+
+  const wanted = (secret: string, more: Partial<WantedTunnel> = {}): WantedTunnel => ({
+    tunnel: TUNNEL,
+    credentials: () => ({ kind: 'psk', secret: Buffer.from(secret) }),
+    ...more,
+  });
+  const status = () => reconciler.status(TUNNEL.name)!;
+  const count = (command: string): number => commands.filter((name) => name === command).length;
+
+  beforeEach(async () => {
+    const path = join(directory, `${sockets++}.vici`);
+    server = new ViciServer((socket, type, name) => {
+      if (type !== 0) {
+        if (name === 'log') listeners.add(socket);
+        socket.write(packet(CONFIRM));
+      } else socket.write(answer(name));
+    });
+    await server.listen(path);
+    reconciler = new Reconciler({
+      socketPath: path,
+      log: () => {},
+      onState: (_, { state, reason }) => states.push(`${state}: ${reason}`),
+    });
+  });
+  afterEach(() => {
+    reconciler.stop();
+    server.close();
+    for (const list of [commands, states]) list.length = 0;
+    listeners.clear();
+    sas = {};
+  });
+
+  it('lets no stranger drive states, logs or looks at secrets', async () => {
+    reconciler.want([wanted('secret')]);
+    reconciler.start();
+    await eventually('it waits', () => states.at(-1)?.startsWith('configured'));
+    const loads = count('list-sas');
+    // Both are what anybody who can write to the IKE ports can have said.
+    for (let i = 0; i < 500; i++) {
+      logs('no matching peer config found', 'tried 1 shared key, but MAC mismatched');
+      if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await eventually('the log is read', () => status().state === 'down');
+    await eventually('its secret was looked at again', () => count('list-sas') > loads);
+    assert.deepEqual(states.slice(1), [
+      'down: the peer comes with other identities; compare local_id and remote_id at both ends',
+    ]);
+    assert.ok(count('list-sas') - loads < 10, commands.join(' '));
+  });
+
+  it('ends SAs that another secret has authenticated', async () => {
+    sas = isUp();
+    reconciler.want([wanted('former')]);
+    reconciler.start();
+    await eventually('it is up', () => status().state === 'up');
+    reconciler.want([wanted('former')]);
+    await eventually('it has looked', () => count('list-sas') > 1);
+    assert.equal(count('terminate'), 0, 'nothing has changed');
+    reconciler.want([wanted('other')]);
+    await eventually('it is not up any more', () => status().state === 'down');
+    assert.equal(count('terminate'), 1);
+    assert.match(status().reason!, /configured otherwise/);
+    assert.equal(count('load-shared'), 2);
+  });
+
+  it('leaves no key in the daemon that nobody uses', async () => {
+    const of = (key: string): WantedTunnel =>
+      wanted('', {
+        credentials: () => ({
+          kind: 'certificate',
+          certificates: [Buffer.from('certificate')],
+          key: Buffer.from(key),
+          authorities: [Buffer.from('authority')],
+        }),
+      });
+    reconciler.want([of('former')]);
+    reconciler.start();
+    await eventually('it waits', () => status().reason !== null);
+    reconciler.want([of('other')]);
+    await eventually('the former key is unloaded', () => count('unload-key') === 1);
+    reconciler.want([]);
+    await eventually('so is the other', () => count('unload-key') === 2);
+  });
+
+  it('says what is in the way rather than what comes of it', async () => {
+    sas = isUp();
+    reconciler.want([wanted('secret')]);
+    reconciler.start();
+    await eventually('it is up', () => status().state === 'up');
+    reconciler.want([wanted('secret', { obstacle: '192.0.2.1 is not an address of this host' })]);
+    assert.equal(status().state, 'up', 'the address may be back in a moment');
+    sas = {};
+    logs('giving up after 3 retransmits');
+    for (const socket of listeners) socket.write(event('ike-updown', {}));
+    await eventually('it is down', () => status().state === 'down');
+    assert.equal(status().reason, '192.0.2.1 is not an address of this host');
+  });
+});
+
+const CHILD: ViciInput = { name: 'site', uniqueid: '1', state: 'INSTALLED' };
