@@ -48,6 +48,7 @@ import {
   type PortStatus,
 } from './messages.ts';
 import { type HostedPlugin, loadPlugins } from './plugin-loader.ts';
+import { topologyOf } from './plugin-topology.ts';
 import { ProbeDesk } from './probe-desk.ts';
 import { RUNNING_VERSION } from './version.ts';
 import { Vitals } from './vitals.ts';
@@ -216,6 +217,7 @@ export class DataPlane {
     const nowMs = this.io.nowMs;
     try {
       const plugins = loadPlugins(plan.plugins, {
+        topology: topologyOf(plan),
         log: (plugin, level, text) => this.log(level, text, { plugin }),
       });
       this.openEvents(plan);

@@ -8,7 +8,7 @@ import { loadPlugins } from './plugin-loader.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'homeward-plugins-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const host = { log: () => {} };
+const host = { topology: { ports: [], spaces: [], maxFlows: 1024 }, log: () => {} };
 
 /** Writes a plugin with these files beside its manifest, which names `data`; returns how a plan names it. */
 function plugin(

@@ -9,12 +9,14 @@ import { createRequire } from 'node:module';
 import { basename, dirname, resolve } from 'node:path';
 import type { PlanPlugin } from '../pipeline/plan.ts';
 import type { LoadedPlugin } from '../pipeline/plugin-chain.ts';
-import type { DataHalfFactory, PluginManifest } from '../plugin/contract.ts';
+import type { DataHalfFactory, PluginManifest, PluginTopology } from '../plugin/contract.ts';
 
 const require = createRequire(import.meta.url);
 
 /** What the data plane gives to all plugins. */
 export interface PluginHost {
+  /** Of the plan whose plugins are loaded. */
+  readonly topology: PluginTopology;
   log(plugin: string, level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
 }
 
@@ -76,6 +78,7 @@ function loadPlugin(plugin: PlanPlugin, host: PluginHost): HostedPlugin {
     const half = module.createDataHalf({
       name: plugin.name,
       options: plugin.options,
+      topology: host.topology,
       log: (level, message) => host.log(plugin.name, level, message),
       counter: (name) => {
         counters.set(name, 0);

@@ -22,14 +22,15 @@ export class FlowProposal {
   /** Translation slot, -1 for none. */
   slot = -1;
 
-  /** Begins with a packet that came in by `port` from `space`; the reply is its mirror image. */
-  begin(view: PacketView, port: number, space: number): void {
+  /** Begins at `nowMs` with a packet that came in by `port` from `space`; the reply is its mirror image. */
+  begin(view: PacketView, port: number, space: number, nowMs: number): void {
     writeKey(this.originator, view, space);
     writeReversed(this.reply, this.originator);
     this.draft.ingressPort = port;
     this.draft.egressPort = -1;
     this.draft.originatorSpace = space;
     this.draft.responderSpace = 0;
+    this.draft.nowMs = nowMs;
     this.slot = -1;
   }
 

@@ -27,6 +27,7 @@ import {
   RECORD_WORDS,
   REPLY,
   SHARED_CREATED,
+  SHARED_ID,
   SHARED_INGRESS,
   SHARED_LAST_ORIGINATOR,
   SHARED_LAST_SEEN,
@@ -43,6 +44,7 @@ import { type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowProposal } from './flow-proposal.ts';
 import { FlowRouter } from './flow-route.ts';
+import { LiveFlow } from './plugin-chain.ts';
 import { ReplyTuple } from './reply-tuple.ts';
 import { writeDeltas } from './translate.ts';
 import { tupleHash } from './tuple-hash.ts';
@@ -53,6 +55,7 @@ const BUDGET_REASONS = [0, DROP.tunnel_share, DROP.tunnel_rate, DROP.source_rate
 export class FlowSetupStage {
   /** The flow that is being set up, or was last. */
   readonly proposal = new FlowProposal();
+  private readonly started = new LiveFlow();
   private readonly state: FlowState;
   private readonly router: FlowRouter;
   private readonly replyTuple: ReplyTuple;
@@ -79,7 +82,7 @@ export class FlowSetupStage {
 
   /** Makes the flow that `view`, which came in by `port`, starts. Returns its record, or -1 with `reason`. */
   setUp(view: PacketView, port: number, nowMs: number): number {
-    this.begin(view, port);
+    this.begin(view, port, nowMs);
     let refused = this.route(view, nowMs);
     if (refused === 0) refused = this.admit(view, nowMs);
     if (refused !== 0) return this.refuse(refused);
@@ -92,9 +95,9 @@ export class FlowSetupStage {
   }
 
   /** Begins a proposal with a packet that came in by `port`. */
-  begin(view: PacketView, port: number): void {
+  begin(view: PacketView, port: number, nowMs: number): void {
     this.reject = false;
-    this.proposal.begin(view, port, this.policy.ports.spaceOf[port]);
+    this.proposal.begin(view, port, this.policy.ports.spaceOf[port], nowMs);
   }
 
   /** Whether a packet of its kind begins flows at all: the first thing that {@link route} looks at. */
@@ -134,6 +137,18 @@ export class FlowSetupStage {
     return -1;
   }
 
+  private tellStart(view: PacketView, record: number): void {
+    const { draft } = this.proposal;
+    const { started } = this;
+    started.id = this.state.table.words[record * RECORD_WORDS + SHARED_ID];
+    started.record = record;
+    started.direction = ORIGINATOR;
+    started.originatorSpace = draft.originatorSpace;
+    started.responderSpace = draft.responderSpace;
+    started.ingressPort = draft.ingressPort;
+    this.policy.chain.flowStart(view, started);
+  }
+
   private write(view: PacketView, nowMs: number): number {
     const { table, translation, budgets } = this.state;
     const { ports, chain, planGeneration } = this.policy;
@@ -163,6 +178,7 @@ export class FlowSetupStage {
     const state = FLOW_LIVE | (startTimeoutClass(view.protocol) << 8) | (routed ? FLOW_ROUTED_REPLY : 0);
     table.commit(record, state);
     budgets.flowCreated(draft.ingressPort, draft.originatorSpace);
+    if (chain.watchesStart) this.tellStart(view, record);
     return record;
   }
 }

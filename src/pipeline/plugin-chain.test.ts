@@ -149,6 +149,21 @@ describe('plugin chain', () => {
     assert.deepEqual(after, [0, 0, 0, 0]);
   });
 
+  it('tells of flows that begin only who asked, and a failure there ends nothing', () => {
+    const begun: number[] = [];
+    const asks = plugin('a', () => VERDICT_CONTINUE, { flowStart: (_view, flow) => begun.push(flow.record) });
+    const fails = plugin('b', () => VERDICT_CONTINUE, { flowStart: boom });
+    assert.equal(chainOf(routing).chain.watchesStart, false);
+    const { chain, failures, running } = chainOf(fails, asks, routing);
+    assert.equal(chain.watchesStart, true);
+    const flow = new LiveFlow();
+    flow.record = 7;
+    chain.flowStart(view, flow);
+    assert.deepEqual(begun, [7]);
+    assert.deepEqual(failures, ['b']);
+    assert.equal(running[0], 0);
+  });
+
   it('gives no flow without a decision on its replies', () => {
     const { chain } = chainOf(plugin('a', () => VERDICT_ACCEPT));
     assert.equal(chain.setUpFlow(view, new FlowDraft()), DROP.no_pin);

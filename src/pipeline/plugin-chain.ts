@@ -25,6 +25,7 @@ import { DROP } from '../plugin/drop-reasons.ts';
 import {
   HOOK_FLOW_END,
   HOOK_FLOW_SETUP,
+  HOOK_FLOW_START,
   HOOK_INGRESS_CHANGED,
   HOOK_PACKET,
 } from '../plugin/running-plugin.ts';
@@ -60,6 +61,7 @@ export class FlowDraft implements FlowSetup {
   originatorSpace = 0;
   responderSpace = 0;
   hypothetical = false;
+  nowMs = 0;
   automaticReturnRouting = true;
   returnRouting = RETURN_UNSET;
   wantsPackets = false;
@@ -82,6 +84,8 @@ export class PluginChain {
   /** After `setUpFlow`: bits of the plugins that want packets, and index + 1 of the one that decided. */
   wanted = 0;
   decider = 0;
+  /** Whether a plugin wants to know of flows that begin. */
+  readonly watchesStart: boolean;
   /** Whether the refusal of the last `setUpFlow` is to be told to the sender. */
   reject = false;
   private observer: ((verdict: PluginVerdict) => void) | undefined = undefined;
@@ -98,6 +102,7 @@ export class PluginChain {
     this.plugins = plugins;
     this.onFailure = onFailure;
     this.meter = meter;
+    this.watchesStart = plugins.some(({ half }) => half.flowStart !== undefined);
   }
 
   /** Judges a new flow: 0, or the reason for which it may not exist. Fills `flow.returnRouting`. */
@@ -192,6 +197,21 @@ export class PluginChain {
       else if (answer !== PACKET_PASS) return -1;
     }
     return 0;
+  }
+
+  /** The flow that was set up last exists now. */
+  flowStart(view: PacketView, flow: FlowHandle): void {
+    for (let i = 0; i < this.plugins.length; i++) {
+      const { half } = this.plugins[i];
+      if (half.flowStart === undefined) continue;
+      this.meter.begin(i, HOOK_FLOW_START);
+      try {
+        half.flowStart(view, flow);
+        this.meter.end(i);
+      } catch (error) {
+        this.fail(i, error);
+      }
+    }
   }
 
   ingressChanged(flow: FlowHandle): void {

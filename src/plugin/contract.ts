@@ -50,6 +50,8 @@ export interface FlowSetup {
    * there will be no flow.
    */
   readonly hypothetical: boolean;
+  /** Milliseconds since boot as int32: compare by difference. */
+  readonly nowMs: number;
   /** Whether the ingress tunnel has automatic return routing switched on. */
   readonly automaticReturnRouting: boolean;
   /** One of `RETURN_...`; plugins of the `routing` phase set it. */
@@ -79,6 +81,11 @@ export interface FlowStatistics {
 /** The synchronous half of a plugin. All hooks but `flowSetup` are optional. */
 export interface DataHalf {
   flowSetup(packet: PacketView, flow: FlowSetup): number;
+  /**
+   * The flow that `flowSetup` was asked about last exists now: nobody refused it. `packet` is its first. No `flowStart`
+   * comes for flows that were there before the plugin; their `flowEnd` comes all the same.
+   */
+  flowStart?(packet: PacketView, flow: FlowHandle): void;
   packet?(packet: PacketView, flow: FlowHandle): number;
   /** The originator's packets now come by another tunnel of the same site. */
   ingressChanged?(flow: FlowHandle): void;
@@ -89,10 +96,40 @@ export interface DataHalf {
   importState?(state: unknown): void;
 }
 
+/** A tunnel or an egress: what `ingressPort` and `egressPort` are numbers of. */
+export interface PluginPort {
+  readonly index: number;
+  readonly name: string;
+  readonly kind: 'tunnel' | 'egress';
+  /** Name of its site; undefined for an egress. */
+  readonly site: string | undefined;
+  /** Its address space. */
+  readonly space: number;
+}
+
+/** An address space: what `originatorSpace` and `responderSpace` are numbers of. */
+export interface PluginSpace {
+  readonly id: number;
+  /** Name of the site; undefined for an egress. */
+  readonly site: string | undefined;
+  /** Prefixes that the site declares, as text. */
+  readonly prefixes: readonly string[];
+}
+
+/** What the numbers of a plan mean. */
+export interface PluginTopology {
+  readonly ports: readonly PluginPort[];
+  readonly spaces: readonly PluginSpace[];
+  /** Records of the flow table: `record` of a flow is below this. */
+  readonly maxFlows: number;
+}
+
 /** What a plugin is given at start. */
 export interface PluginEnvironment {
   readonly name: string;
   readonly options: unknown;
+  /** Of the plan that is being applied, or applies: another one before `configure` is called for another plan. */
+  readonly topology: PluginTopology;
   /** Logs with the plugin's name; rate-limited. Not for packets. */
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
   /** Registers a counter of the plugin's own; returns the function that increments it. */
@@ -111,7 +148,7 @@ export interface PluginManifest {
   /** Module of the data half, relative to the manifest. */
   readonly data: string;
   readonly phase: PluginPhase;
-  readonly hooks: readonly ('flowSetup' | 'packet' | 'ingressChanged' | 'flowEnd')[];
+  readonly hooks: readonly ('flowSetup' | 'flowStart' | 'packet' | 'ingressChanged' | 'flowEnd')[];
   readonly runs_before?: readonly string[];
   readonly runs_after?: readonly string[];
   /** What happens to a packet whose plugin fails. */

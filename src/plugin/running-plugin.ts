@@ -18,9 +18,10 @@ export const HOOK_FLOW_SETUP = 0;
 export const HOOK_PACKET = 1;
 export const HOOK_INGRESS_CHANGED = 2;
 export const HOOK_FLOW_END = 3;
+export const HOOK_FLOW_START = 4;
 
 /** Names by number, as in the contract. */
-const HOOK_NAMES = ['flowSetup', 'packet', 'ingressChanged', 'flowEnd'] as const;
+const HOOK_NAMES = ['flowSetup', 'packet', 'ingressChanged', 'flowEnd', 'flowStart'] as const;
 
 /** The word while this hook of the plugin at this place of the chain runs. */
 export function runningWord(plugin: number, hook: number): number {

@@ -82,6 +82,7 @@ export class PipelineRig {
           half: createDataHalf({
             name: 'return-routing',
             options: {},
+            topology: { ports: [], spaces: [], maxFlows: 1 },
             log: () => {},
             counter: () => () => {},
             reason: () => {},

@@ -84,6 +84,7 @@ export function returnRouting(): LoadedPlugin {
   const half = createDataHalf({
     name: 'return-routing',
     options: {},
+    topology: { ports: [], spaces: [], maxFlows: 1 },
     log: () => {},
     counter: () => () => {},
     reason: () => {},

@@ -37,7 +37,7 @@ export class NewFlowWords {
   }
 
   explain(view: PacketView, port: number, nowMs: number): Explanation {
-    this.#setup.begin(view, port);
+    this.#setup.begin(view, port, nowMs);
     return (
       this.#routed(view, nowMs) ??
       this.#admitted(view, nowMs) ??
