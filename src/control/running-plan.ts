@@ -221,6 +221,7 @@ export class RunningPlan {
     this.#known = compilation.known;
     this.#drivers = compilation.drivers;
     await host.finish(compilation.host, facts);
+    this.#lookAgainIn(host.retryInMs);
     // Behind the guard, which knows their devices now.
     await ipsec.apply(compilation.ipsec);
     await onApplied(this.#config, plan);
@@ -268,9 +269,14 @@ export class RunningPlan {
       // It gets its plan when it is back.
       if (error instanceof DataPlaneGoneError) return;
       this.report.failed(error instanceof Error ? error.message : String(error));
-      clearTimeout(this.#retry);
-      this.#retry = setTimeout(() => void this.followHost(), RETRY_MS);
+      this.#lookAgainIn(RETRY_MS);
     }
+  }
+
+  /** Follows the host once more after so many milliseconds, whether or not it has told of a change by then. */
+  #lookAgainIn(delayMs: number | undefined): void {
+    clearTimeout(this.#retry);
+    if (delayMs !== undefined) this.#retry = setTimeout(() => void this.followHost(), delayMs);
   }
 
   /** Runs a change behind those that are under way. */

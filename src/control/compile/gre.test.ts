@@ -77,7 +77,7 @@ test('auto takes the kernel’s where nothing is lost by it, and says why', () =
   );
   assert.equal(
     driverOf(example(), { ...FACTS, refusedLinks: { [NAME]: 'RTNETLINK answers: File exists' } }),
-    `userspace: the kernel does not make ${NAME}: RTNETLINK answers: File exists`,
+    `userspace: the kernel does not make ${NAME}: RTNETLINK answers: File exists; it is asked again after pauses of 5 s up to 10 min`,
   );
   assert.equal(driverOf(example(USERSPACE), FACTS), 'userspace: the configuration says so');
   assert.equal(driverOf(example(KERNEL), FACTS), 'kernel: the configuration says so');
@@ -179,7 +179,7 @@ test('what the kernel refuses to make takes this tunnel down, and no other', () 
   assert.deepEqual(
     problems.map(({ text }) => text),
     [
-      `the kernel does not make ${NAME}: RTNETLINK answers: File exists; remove other GRE interfaces to 198.51.100.10, or write userspace`,
+      `the kernel does not make ${NAME}: RTNETLINK answers: File exists; it is asked again after pauses of 5 s up to 10 min; remove other GRE interfaces to 198.51.100.10, or write userspace`,
     ],
   );
   assert.deepEqual(

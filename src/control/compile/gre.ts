@@ -82,7 +82,7 @@ export class GreCompiler {
     if (!available) return why;
     const name = interfaceName(tunnel);
     const refused = this.#facts.refusedLinks[name];
-    if (refused !== undefined) return `the kernel does not make ${name}: ${refused}`;
+    if (refused !== undefined) return refusal(name, refused);
     const rest = this.#takerOfRest(tunnel);
     return rest === undefined ? undefined : `${rest} takes all GRE that no other interface takes`;
   }
@@ -175,7 +175,7 @@ export class GreCompiler {
     if (refused === undefined) return true;
     this.#findings.lack(
       driverPath,
-      `the kernel does not make ${name}: ${refused}; remove other GRE interfaces to ${tunnel.remote}, or write userspace`,
+      `${refusal(name, refused)}; remove other GRE interfaces to ${tunnel.remote}, or write userspace`,
     );
     return false;
   }
@@ -217,6 +217,10 @@ export class GreCompiler {
 
 function kindOf({ local }: GreTunnelConfig): GreLink['kind'] {
   return familyOf(local) === 4 ? 'gre' : 'ip6gre';
+}
+
+function refusal(name: string, said: string): string {
+  return `the kernel does not make ${name}: ${said}; it is asked again after pauses of 5 s up to 10 min`;
 }
 
 function interfaceName(tunnel: GreTunnelConfig): string {

@@ -50,6 +50,11 @@ export class HostSide {
     return this.#links.refused;
   }
 
+  /** Milliseconds until the kernel is to be asked again for one of them; undefined: it has refused none. */
+  get retryInMs(): number | undefined {
+    return this.#links.retryInMs;
+  }
+
   /**
    * Sets the guard and does nothing else: for the time before there is a data plane. The next start takes it over.
    *
