@@ -1,0 +1,113 @@
+/**
+ * A plugin's manifest: read from its file and checked, so that everybody behind this can rely on it.
+ *
+ * What is wrong is told as with a configuration, by line and path, with the manifest's own file in front.
+ *
+ * Neighbours: `plugin/contract.ts` (the same as types), `manifest-schema.ts` (its shape), `installed.ts` (which file),
+ * `schema-check.ts` (its JSON Schemas).
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { dirname, resolve, sep } from 'node:path';
+import type { PluginManifest } from '../../plugin/contract.ts';
+import { moduleFile } from '../../plugin/module-file.ts';
+import type { ConfigPath } from '../config/config.ts';
+import { ConfigError, type Problem } from '../config/errors.ts';
+import { schemaProblems } from '../config/schema-problems.ts';
+import { YamlSource } from '../config/source.ts';
+import { manifestSchema } from './manifest-schema.ts';
+import { schemaFault } from './schema-check.ts';
+
+/** Far more than any manifest needs. */
+const MAX_MANIFEST_BYTES = 1024 * 1024;
+
+/**
+ * Reads a manifest.
+ *
+ * @throws ConfigError with a line for everything that is wrong with it.
+ */
+export function readManifest(file: string): PluginManifest {
+  const text = readText(file);
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError([wholeFile(file, `is not JSON: ${(error as Error).message}; write a JSON object`)]);
+  }
+  const source = locator(text, file);
+  const parsed = manifestSchema.safeParse(content);
+  if (!parsed.success) throw new ConfigError(schemaProblems(parsed.error, source));
+  // What `safeParse` leaves undefined is absent in the type, and nobody tells the two apart.
+  const manifest = parsed.data as PluginManifest;
+  const problems = contradictions(manifest, file).map(([path, words]) => source.problem(path, words));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return manifest;
+}
+
+type Finding = readonly [path: ConfigPath, text: string];
+
+/** What the shape does not say. */
+function contradictions(manifest: PluginManifest, file: string): Finding[] {
+  const folder = dirname(file);
+  const findings: Finding[] = [];
+  for (const half of ['data', 'control', 'check'] as const) {
+    const module = manifest[half];
+    if (module === undefined) continue;
+    if (!resolve(folder, module).startsWith(folder + sep)) {
+      findings.push([[half], `${module} lies outside the plugin's folder; write a path inside it`]);
+    } else if (moduleFile(file, module) === undefined) {
+      findings.push([[half], `there is no file ${module} in ${folder}; write the path of the module`]);
+    }
+  }
+  for (const key of ['runs_before', 'runs_after'] as const) {
+    const at = manifest[key]?.indexOf(manifest.name) ?? -1;
+    if (at >= 0) findings.push([[key, at], `${manifest.name} is the plugin itself; leave it out`]);
+  }
+  const schemas: [ConfigPath, unknown][] = [
+    [['options'], manifest.options],
+    ...Object.entries(manifest.views ?? {}).map(([view, { parameters }]): [ConfigPath, unknown] => [
+      ['views', view, 'parameters'],
+      parameters,
+    ]),
+  ];
+  for (const [path, schema] of schemas) {
+    const fault = schema === undefined ? undefined : schemaFault(schema as object);
+    if (fault !== undefined) {
+      findings.push([path, `is no usable JSON Schema (${fault}); write one of the draft 2020-12`]);
+    }
+  }
+  for (const [verb, { view }] of Object.entries(manifest.commands ?? {})) {
+    if (manifest.views?.[view] !== undefined) continue;
+    const known = Object.keys(manifest.views ?? {});
+    const remedy = known.length === 0 ? 'declare it in views' : `write one of ${known.join(', ')}`;
+    findings.push([['commands', verb, 'view'], `${view} is not a view of this plugin; ${remedy}`]);
+  }
+  return findings;
+}
+
+function readText(file: string): string {
+  try {
+    const { size } = statSync(file);
+    if (size > MAX_MANIFEST_BYTES) {
+      throw new ConfigError([
+        wholeFile(file, `has ${size} bytes; a manifest has at most ${MAX_MANIFEST_BYTES}`),
+      ]);
+    }
+    return readFileSync(file, 'utf8');
+  } catch (error) {
+    if (error instanceof ConfigError) throw error;
+    throw new ConfigError([wholeFile(file, `cannot be read: ${(error as Error).message}`)]);
+  }
+}
+
+/** JSON is YAML, but for tabs in places: then places are not known, and the rest is as usual. */
+function locator(text: string, file: string): YamlSource {
+  try {
+    return new YamlSource(text, file);
+  } catch {
+    return new YamlSource(JSON.stringify(JSON.parse(text)), file);
+  }
+}
+
+function wholeFile(file: string, text: string): Problem {
+  return { file, line: 1, column: 1, path: '', text };
+}

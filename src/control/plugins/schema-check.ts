@@ -1,0 +1,234 @@
+/**
+ * Values checked by the JSON Schemas of plugins (draft 2020-12), in the words of a configuration: what is wrong with a
+ * value, and after a semicolon what would be right.
+ *
+ * The author of a plugin chooses those words: a schema's `description` says what its values are. Where a value of a
+ * `pattern` or of alternatives is wrong, that is what the user reads.
+ *
+ * Neighbours: `manifest.ts` (the schemas), `options.ts` and `views.ts` (the values).
+ */
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import type { ConfigPath } from '../config/config.ts';
+import { mismatch, show } from '../config/leaves.ts';
+import { nearest } from '../config/suggest.ts';
+
+/** Something wrong with a value: where in it, and the words. */
+export interface SchemaFinding {
+  readonly path: ConfigPath;
+  /** Whether the last part of the path is a key that should not be there. */
+  readonly atKey: boolean;
+  readonly text: string;
+}
+
+/** Enough to put right at once; a large wrong value would fill screens. */
+const MAX_FINDINGS = 50;
+
+/** `strict` finds misspelt keywords, which would otherwise check nothing. Formats are words for people only. */
+const ajv = new Ajv2020({
+  allErrors: true,
+  strict: true,
+  strictTypes: false,
+  strictRequired: false,
+  strictTuples: false,
+  useDefaults: true,
+  validateFormats: false,
+  verbose: true,
+  addUsedSchema: false,
+});
+const compiled = new WeakMap<object, ValidateFunction>();
+
+function validator(schema: object): ValidateFunction {
+  let validate = compiled.get(schema);
+  if (validate === undefined) {
+    validate = ajv.compile(schema);
+    compiled.set(schema, validate);
+  }
+  return validate;
+}
+
+/** Why a schema cannot be used; undefined if it can. */
+export function schemaFault(schema: object): string | undefined {
+  try {
+    validator(schema);
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/**
+ * Checks a value by a schema that has no fault.
+ *
+ * @returns the value with the schema's defaults filled in (the given one stays as it is), and what is wrong with it.
+ */
+export function checkBySchema(
+  schema: object,
+  given: unknown,
+): { readonly value: unknown; readonly findings: readonly SchemaFinding[] } {
+  const value = structuredClone(given);
+  const validate = validator(schema);
+  if (validate(value)) return { value, findings: [] };
+  return { value, findings: findingsOf(validate.errors ?? [], value).slice(0, MAX_FINDINGS) };
+}
+
+function findingsOf(errors: readonly ErrorObject[], value: unknown): SchemaFinding[] {
+  const findings: SchemaFinding[] = [];
+  const seen = new Set<string>();
+  for (const error of relevant(errors)) {
+    const finding = describe(error, value);
+    const key = JSON.stringify(finding);
+    if (!seen.has(key)) findings.push(finding);
+    seen.add(key);
+  }
+  return findings;
+}
+
+/**
+ * Of alternatives (`oneOf`, `anyOf`) that all fail, each has its say: what lies deepest in the value is about the
+ * alternative that was meant; where none goes deeper, the alternatives as a whole are what counts.
+ */
+function relevant(errors: readonly ErrorObject[]): ErrorObject[] {
+  const dropped = new Set<ErrorObject>();
+  for (const choice of errors) {
+    if (choice.keyword !== 'oneOf' && choice.keyword !== 'anyOf') continue;
+    const branches = errors.filter(({ schemaPath }) => schemaPath.startsWith(`${choice.schemaPath}/`));
+    const depth = ({ instancePath }: ErrorObject): number => instancePath.split('/').length;
+    const deepest = Math.max(0, ...branches.map(depth));
+    const isDeeper = deepest > depth(choice);
+    if (isDeeper) dropped.add(choice);
+    for (const branch of branches) if (!isDeeper || depth(branch) < deepest) dropped.add(branch);
+  }
+  // `if` and `not` of the same: what they lead to has been said.
+  return errors.filter((error) => !dropped.has(error) && error.keyword !== 'if');
+}
+
+function describe(error: ErrorObject, root: unknown): SchemaFinding {
+  const path = pathOf(error.instancePath, root);
+  const { keyword, params, data, parentSchema } = error;
+  const at = (text: string): SchemaFinding => ({ path, atKey: false, text });
+  const words = typeof parentSchema?.description === 'string' ? parentSchema.description : undefined;
+  switch (keyword) {
+    case 'required': {
+      const key = String(params.missingProperty);
+      const property = (parentSchema?.properties as Record<string, unknown> | undefined)?.[key];
+      return { path: [...path, key], atKey: false, text: mismatch(undefined, { what: kindOf(property) }) };
+    }
+    case 'additionalProperties':
+    case 'unevaluatedProperties':
+    case 'propertyNames': {
+      const key = String(params.additionalProperty ?? params.unevaluatedProperty ?? params.propertyName);
+      const known = Object.keys((parentSchema?.properties as object | undefined) ?? {});
+      return { path: [...path, key], atKey: true, text: unknownOption(key, known) };
+    }
+    case 'type':
+    case 'pattern':
+      return at(
+        mismatch(data, { what: words ?? kindOf(parentSchema), write: words ?? remedyOf(parentSchema) }),
+      );
+    case 'enum':
+      return at(mismatch(data, { what: 'known here', write: oneOfText(params.allowedValues as unknown[]) }));
+    case 'const':
+      return at(mismatch(data, { what: 'right here', write: show(params.allowedValue) }));
+    case 'oneOf':
+    case 'anyOf':
+      return at(
+        mismatch(data, {
+          what: words ?? 'any of what may stand here',
+          write: words ?? remedyOf(parentSchema),
+        }),
+      );
+    case 'minimum':
+    case 'maximum':
+    case 'exclusiveMinimum':
+    case 'exclusiveMaximum':
+      return at(`${show(data)} is out of range; write ${rangeOf(parentSchema)}`);
+    case 'minItems':
+    case 'maxItems':
+      return at(
+        `has ${counted((data as unknown[]).length, 'entry', 'entries')}; write ${limitWords(keyword, params.limit)}`,
+      );
+    case 'minLength':
+    case 'maxLength':
+      return at(
+        `${show(data)} has ${counted((data as string).length, 'character', 'characters')}; write ${limitWords(keyword, params.limit)}`,
+      );
+    case 'uniqueItems':
+      return at(`entry ${params.j} stands there again as entry ${params.i}; write each once`);
+    case 'dependentRequired':
+      return at(`${params.property} needs ${params.missingProperty}, which is missing; write both`);
+    default:
+      return at(
+        `${show(data)} is wrong: it ${error.message ?? `fails ${keyword}`}; write ${words ?? remedyOf(parentSchema)}`,
+      );
+  }
+}
+
+function unknownOption(key: string, known: readonly string[]): string {
+  if (known.length === 0) return `${show(key)} is not a known option; leave it out, there are none here`;
+  const near = nearest(key, known);
+  return `${show(key)} is not a known option; ${near === undefined ? `the options here are ${known.join(', ')}` : `did you mean ${near}?`}`;
+}
+
+/** What a schema's values are, as the end of "is not ...". */
+function kindOf(schema: unknown): string {
+  const { type, description, enum: values } = (schema ?? {}) as Record<string, unknown>;
+  if (typeof description === 'string') return description;
+  if (Array.isArray(values)) return oneOfText(values);
+  const kinds = (Array.isArray(type) ? type : [type]).map((kind) => KINDS[String(kind)] ?? 'a value');
+  return [...new Set(kinds)].join(' or ');
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  string: 'a text',
+  number: 'a number',
+  integer: 'a whole number',
+  boolean: 'true or false',
+  object: 'a map',
+  array: 'a list',
+  null: 'null',
+};
+
+function remedyOf(schema: unknown): string {
+  const { pattern } = (schema ?? {}) as Record<string, unknown>;
+  return typeof pattern === 'string' ? `a text that matches ${pattern}` : kindOf(schema);
+}
+
+function oneOfText(values: readonly unknown[]): string {
+  return values.length === 1 ? show(values[0]) : `one of ${values.map(show).join(', ')}`;
+}
+
+function rangeOf(schema: unknown): string {
+  const {
+    minimum,
+    maximum,
+    exclusiveMinimum: above,
+    exclusiveMaximum: below,
+  } = (schema ?? {}) as Record<string, unknown>;
+  const words = [
+    ...(minimum === undefined ? [] : [`at least ${minimum}`]),
+    ...(above === undefined ? [] : [`more than ${above}`]),
+    ...(maximum === undefined ? [] : [`at most ${maximum}`]),
+    ...(below === undefined ? [] : [`less than ${below}`]),
+  ];
+  return words.join(' and ');
+}
+
+function limitWords(keyword: string, limit: unknown): string {
+  return `at ${keyword.startsWith('min') ? 'least' : 'most'} ${limit}`;
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+/** The parts of a JSON pointer (RFC 6901); numbers where the value has a list. */
+function pathOf(pointer: string, root: unknown): (string | number)[] {
+  const path: (string | number)[] = [];
+  let value = root;
+  for (const part of pointer.split('/').slice(1)) {
+    const key = part.replaceAll('~1', '/').replaceAll('~0', '~');
+    path.push(Array.isArray(value) ? Number(key) : key);
+    value = (value as Record<string, unknown> | undefined)?.[key];
+  }
+  return path;
+}
