@@ -8,17 +8,17 @@
  * Each step reports everything it finds and the next one runs only if there was nothing. Nothing here asks the
  * host; `compile/` does.
  */
-import type * as z from 'zod';
 import { checkAmbiguity } from './checks/ambiguity.ts';
 import { checkEgress } from './checks/egress.ts';
 import { checkDevices, checkNames } from './checks/names.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { checkTunnels } from './checks/tunnels.ts';
-import type { Config, ConfigPath } from './config.ts';
-import { ConfigError, type Problem } from './errors.ts';
+import type { Config } from './config.ts';
+import { ConfigError } from './errors.ts';
 import { Findings } from './findings.ts';
 import { toConfig } from './normalise.ts';
 import { type ConfigDocument, configSchema } from './schema.ts';
+import { schemaProblems } from './schema-problems.ts';
 import { readConfigText, YamlSource } from './source.ts';
 
 /** A configuration in all its forms. */
@@ -63,23 +63,6 @@ export function readConfig(text: string, file: string): LoadedConfig {
   findings.throwIfAny();
   checkAmbiguity(document, findings);
   return { text, content, document, config: toConfig(document, findings.notices, source) };
-}
-
-function schemaProblems(error: z.ZodError, source: YamlSource): Problem[] {
-  return error.issues.flatMap((issue) => {
-    const path = issue.path as ConfigPath;
-    if (issue.code !== 'unrecognized_keys') return [source.problem(path, issue.message)];
-    const texts = issue.message.split('\n');
-    return issue.keys.map((key, at): Problem => {
-      const keyPath = [...path, key];
-      return {
-        ...source.locateKey(keyPath),
-        file: source.file,
-        path: source.describe(path),
-        text: texts[at]!,
-      };
-    });
-  });
 }
 
 function checkPlugins(document: ConfigDocument, findings: Findings): void {

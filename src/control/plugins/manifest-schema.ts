@@ -55,7 +55,7 @@ const jsonSchema = z.record(z.string(), z.unknown(), {
 export const FAILURE_ACTIONS = ['drop-packet', 'drop-flow', 'reject', 'pass-packet', 'pass-flow'] as const;
 /** Why a plugin fails. */
 export const FAILURE_CAUSES = ['exception', 'timeout', 'memory', 'midstream', 'unparsable'] as const;
-const HOOKS = ['flowSetup', 'packet', 'stream', 'ingressChanged', 'flowEnd'] as const;
+const HOOKS = ['flowSetup', 'flowStart', 'packet', 'stream', 'ingressChanged', 'flowEnd'] as const;
 
 const action = oneOf(FAILURE_ACTIONS).optional();
 
@@ -122,3 +122,6 @@ export const manifestSchema = map('settings of a plugin', {
   views: z.record(word('a name of a view'), view).default({}),
   commands: z.record(word('a name of a command'), command).default({}),
 });
+
+/** A manifest that was found right. */
+export type Manifest = z.output<typeof manifestSchema>;

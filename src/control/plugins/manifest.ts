@@ -8,13 +8,12 @@
  */
 import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve, sep } from 'node:path';
-import type { PluginManifest } from '../../plugin/contract.ts';
 import { moduleFile } from '../../plugin/module-file.ts';
 import type { ConfigPath } from '../config/config.ts';
 import { ConfigError, type Problem } from '../config/errors.ts';
 import { schemaProblems } from '../config/schema-problems.ts';
 import { YamlSource } from '../config/source.ts';
-import { manifestSchema } from './manifest-schema.ts';
+import { type Manifest, manifestSchema } from './manifest-schema.ts';
 import { schemaFault } from './schema-check.ts';
 
 /** Far more than any manifest needs. */
@@ -25,7 +24,7 @@ const MAX_MANIFEST_BYTES = 1024 * 1024;
  *
  * @throws ConfigError with a line for everything that is wrong with it.
  */
-export function readManifest(file: string): PluginManifest {
+export function readManifest(file: string): Manifest {
   const text = readText(file);
   let content: unknown;
   try {
@@ -36,8 +35,7 @@ export function readManifest(file: string): PluginManifest {
   const source = locator(text, file);
   const parsed = manifestSchema.safeParse(content);
   if (!parsed.success) throw new ConfigError(schemaProblems(parsed.error, source));
-  // What `safeParse` leaves undefined is absent in the type, and nobody tells the two apart.
-  const manifest = parsed.data as PluginManifest;
+  const manifest = parsed.data;
   const problems = contradictions(manifest, file).map(([path, words]) => source.problem(path, words));
   if (problems.length > 0) throw new ConfigError(problems);
   return manifest;
@@ -46,7 +44,7 @@ export function readManifest(file: string): PluginManifest {
 type Finding = readonly [path: ConfigPath, text: string];
 
 /** What the shape does not say. */
-function contradictions(manifest: PluginManifest, file: string): Finding[] {
+function contradictions(manifest: Manifest, file: string): Finding[] {
   const folder = dirname(file);
   const findings: Finding[] = [];
   for (const half of ['data', 'control', 'check'] as const) {
@@ -62,22 +60,22 @@ function contradictions(manifest: PluginManifest, file: string): Finding[] {
     const at = manifest[key]?.indexOf(manifest.name) ?? -1;
     if (at >= 0) findings.push([[key, at], `${manifest.name} is the plugin itself; leave it out`]);
   }
-  const schemas: [ConfigPath, unknown][] = [
+  const schemas: [ConfigPath, object | undefined][] = [
     [['options'], manifest.options],
-    ...Object.entries(manifest.views ?? {}).map(([view, { parameters }]): [ConfigPath, unknown] => [
+    ...Object.entries(manifest.views).map(([view, { parameters }]): [ConfigPath, object | undefined] => [
       ['views', view, 'parameters'],
       parameters,
     ]),
   ];
   for (const [path, schema] of schemas) {
-    const fault = schema === undefined ? undefined : schemaFault(schema as object);
+    const fault = schema === undefined ? undefined : schemaFault(schema);
     if (fault !== undefined) {
       findings.push([path, `is no usable JSON Schema (${fault}); write one of the draft 2020-12`]);
     }
   }
-  for (const [verb, { view }] of Object.entries(manifest.commands ?? {})) {
-    if (manifest.views?.[view] !== undefined) continue;
-    const known = Object.keys(manifest.views ?? {});
+  for (const [verb, { view }] of Object.entries(manifest.commands)) {
+    if (manifest.views[view] !== undefined) continue;
+    const known = Object.keys(manifest.views);
     const remedy = known.length === 0 ? 'declare it in views' : `write one of ${known.join(', ')}`;
     findings.push([['commands', verb, 'view'], `${view} is not a view of this plugin; ${remedy}`]);
   }
