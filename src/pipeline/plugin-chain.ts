@@ -65,6 +65,9 @@ export class FlowDraft implements FlowSetup {
   automaticReturnRouting = true;
   returnRouting = RETURN_UNSET;
   wantsPackets = false;
+  wantsWirePackets = false;
+  streamOriginator = 0;
+  streamReply = 0;
 }
 
 /** A live flow as hooks see it; reused. */

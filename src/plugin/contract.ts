@@ -28,6 +28,30 @@ export const PACKET_DROP = 2;
 /** Drop this packet and all that follow: the flow ends, its tuple stays held. */
 export const PACKET_DROP_FLOW = 3;
 
+/** Answers of `stream`. Every answer is about all bytes that it was shown; those of a plugin that passed stand. */
+export const STREAM_PASS = 0;
+/** Deliver none of these bytes yet: they are shown again, with those that follow. */
+export const STREAM_NEED_MORE = 1;
+/** Pass these bytes and all that follow in this direction; show this plugin no more of it. */
+export const STREAM_DONE = 2;
+/** Deliver none of these bytes and nothing more: the flow ends, its tuple stays held, nobody is told. */
+export const STREAM_DROP_FLOW = 3;
+/** The same, and both ends are told by a reset. */
+export const STREAM_RESET_FLOW = 4;
+
+/** What follows the bytes that `stream` is shown: more, as far as anybody knows. */
+export const FOLLOWS_MORE = 0;
+/** Nothing: the sender has finished. */
+export const FOLLOWS_END = 1;
+/**
+ * Nothing that this plugin will see before it decides: it has had as many bytes as it asked for, or as can be held back
+ * at once, or they were held back for as long as they can be. `STREAM_NEED_MORE` acts by the failure policy now.
+ */
+export const FOLLOWS_NOTHING_YET = 2;
+
+/** As many bytes as `streamOriginator` or `streamReply` may ask for: all of them. */
+export const STREAM_WHOLE = -1;
+
 /** How replies of a flow find their way; set by a plugin of the `routing` phase. */
 export const RETURN_UNSET = 0;
 /** Through the tunnel the originator's packets come in by: the pin. */
@@ -58,6 +82,15 @@ export interface FlowSetup {
   returnRouting: number;
   /** Set by a plugin that wants `packet` called for this flow. */
   wantsPackets: boolean;
+  /** Beside `wantsPackets`: never more than one packet as it was on the wire, offloads undone. Costs all of them. */
+  wantsWirePackets: boolean;
+  /**
+   * TCP: set by a plugin that wants `stream` called with the first so many bytes that the originator sends, or with
+   * {@link STREAM_WHOLE}; 0: with none. What is read is delivered after it was judged, see docs/streams.md.
+   */
+  streamOriginator: number;
+  /** The same for what the responder sends. */
+  streamReply: number;
 }
 
 /** A live flow as `packet`, `ingressChanged` and `flowEnd` see it. One object, reused. */
@@ -69,6 +102,12 @@ export interface FlowHandle {
   readonly originatorSpace: number;
   readonly responderSpace: number;
   readonly ingressPort: number;
+}
+
+/** A live flow as `stream` sees it. One object, reused. */
+export interface StreamHandle extends FlowHandle {
+  /** How many bytes of this direction came before the first one shown, modulo 2^31. */
+  readonly position: number;
 }
 
 export interface FlowStatistics {
@@ -87,6 +126,12 @@ export interface DataHalf {
    */
   flowStart?(packet: PacketView, flow: FlowHandle): void;
   packet?(packet: PacketView, flow: FlowHandle): number;
+  /**
+   * The next bytes of `flow.direction`, in order and each once (again after `STREAM_NEED_MORE`): `length` bytes of `bytes`
+   * from `offset`. They may not be changed or kept, nor any other be read. `follows` is one of `FOLLOWS_...`; with an end
+   * there may be no bytes at all.
+   */
+  stream?(flow: StreamHandle, bytes: Uint8Array, offset: number, length: number, follows: number): number;
   /** The originator's packets now come by another tunnel of the same site. */
   ingressChanged?(flow: FlowHandle): void;
   flowEnd?(flow: FlowHandle, statistics: FlowStatistics): void;
@@ -148,7 +193,7 @@ export interface PluginManifest {
   /** Module of the data half, relative to the manifest. */
   readonly data: string;
   readonly phase: PluginPhase;
-  readonly hooks: readonly ('flowSetup' | 'flowStart' | 'packet' | 'ingressChanged' | 'flowEnd')[];
+  readonly hooks: readonly ('flowSetup' | 'flowStart' | 'packet' | 'stream' | 'ingressChanged' | 'flowEnd')[];
   readonly runs_before?: readonly string[];
   readonly runs_after?: readonly string[];
   /** What happens to a packet whose plugin fails. */

@@ -76,6 +76,15 @@ const reasons = [
   ['unsupported_segmentation', 'A GSO packet of a kind that cannot be forwarded.'],
   // flow creation again: numbers are stored
   ['site_share', 'What is left of the flow table is kept for other sites.'],
+  // streams that plugins read
+  ['tcp_checksum', 'The TCP checksum of a segment whose bytes plugins read is wrong.'],
+  [
+    'stream_memory',
+    'No room to remember or to hold back the bytes of a stream that plugins read; its sender sends them again.',
+  ],
+  ['stream_gap', 'A segment was held back for what should come before it, and that did not come in time.'],
+  ['stream_undecided', 'A plugin that reads a stream did not decide in time, or not on so many bytes.'],
+  ['stream_lost', 'What plugins have read of the stream is not known any more, as after a restart.'],
 ] as const;
 
 export type DropReasonName = (typeof reasons)[number][0];

@@ -19,9 +19,10 @@ export const HOOK_PACKET = 1;
 export const HOOK_INGRESS_CHANGED = 2;
 export const HOOK_FLOW_END = 3;
 export const HOOK_FLOW_START = 4;
+export const HOOK_STREAM = 5;
 
 /** Names by number, as in the contract. */
-const HOOK_NAMES = ['flowSetup', 'packet', 'ingressChanged', 'flowEnd', 'flowStart'] as const;
+const HOOK_NAMES = ['flowSetup', 'packet', 'ingressChanged', 'flowEnd', 'flowStart', 'stream'] as const;
 
 /** The word while this hook of the plugin at this place of the chain runs. */
 export function runningWord(plugin: number, hook: number): number {
