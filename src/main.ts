@@ -38,17 +38,17 @@ async function checkConfig(path: string, strict: boolean): Promise<CheckedConfig
     { formatProblem },
     { auditConfig },
     { checkHost },
-    { readCredentials },
+    { readNetworkAccess },
   ] = await Promise.all([
     import('./control/config/load.ts'),
     import('./control/config/errors.ts'),
     import('./control/audit/audit.ts'),
     import('./control/check-host.ts'),
-    import('./api/credentials.ts'),
+    import('./api/network-access.ts'),
   ]);
   const config = path === '-' ? parseConfig(readFileSync(0, 'utf8'), 'standard input') : loadConfig(path);
   const { down, notices } = await checkHost(config, strict);
-  if (config.api.listen !== null) readCredentials(config.api.listen);
+  if (config.api.listen !== null) readNetworkAccess(config.api.listen);
   return {
     file: config.source.file,
     // What is ambiguous the audit says, and what it means.

@@ -1,5 +1,5 @@
 /**
- * Where a gateway's API is: a Unix socket of this host, or a TCP port with TLS and a token (`credentials.ts` has the
+ * Where a gateway's API is: a Unix socket of this host, or a TCP port with TLS and a token (`network-access.ts` has the
  * server's side).
  *
  * Neighbours: `client.ts` asks there; the command line finds out where (`cli/connection.ts`).

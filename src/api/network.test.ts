@@ -14,7 +14,7 @@ import { stubControl } from '../../test/support/stub-control.ts';
 import { makeCertificate, writeSecret } from '../../test/support/tls-files.ts';
 import type { ApiListenConfig } from '../control/config/config.ts';
 import type { ApiHandle } from '../control/daemon.ts';
-import { ApiListenError } from './credentials.ts';
+import { ApiListenError } from './network-access.ts';
 import { problemSchema } from './schemas/problem.ts';
 import { serveApi } from './server.ts';
 
@@ -152,7 +152,10 @@ test('files that are missing, wrong or not secret are refused, without a word of
   const open = secret('open', 's'.repeat(32));
   chmodSync(open, 0o644);
   const cases: [Partial<ApiListenConfig>, RegExp][] = [
-    [{ certificate: join(directory, 'none') }, /the certificate cannot be read: ENOENT/],
+    [
+      { certificate: join(directory, 'none') },
+      /the certificate: .*none cannot be read: there is no such file/,
+    ],
     [{ key: secret('bad.key', 'SECRETKEY') }, /are not a certificate and its key/],
     [{ key: makeCertificate(directory, 'other').key }, /are not a certificate and its key/],
     [{ tokens: [{ ...token, file: secret('short', 'SECRETSHORT') }] }, /holds no token of at least 32/],

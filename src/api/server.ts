@@ -4,7 +4,7 @@
  * | | who may | how it is known |
  * | --- | --- | --- |
  * | Unix socket, mode 0660 | root, and the members of the group `homeward`: everything | by the file system |
- * | TCP with TLS | who has a token: what its role may | `credentials.ts`; never without |
+ * | TCP with TLS | who has a token: what its role may | `network-access.ts`; never without |
  *
  * Neighbours: `app.ts` (what is served), `unix-socket.ts` (how the socket is made), `client.ts`,
  * `control/daemon.ts` (who is asked).
@@ -14,7 +14,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ApiListenConfig } from '../control/config/config.ts';
 import type { ApiHandle, ApiServerOptions, GatewayControl } from '../control/daemon.ts';
 import { type AppOptions, makeApp } from './app.ts';
-import { ApiListenError, type Credentials, readCredentials } from './credentials.ts';
+import { ApiListenError, type NetworkAccess, readNetworkAccess } from './network-access.ts';
 import { ApiSocketError, listenOnSocket } from './unix-socket.ts';
 
 export { ApiListenError, ApiSocketError };
@@ -77,14 +77,14 @@ async function serveNetwork(
   { logger }: ServeOptions,
   common: AppOptions,
 ): Promise<NetworkServer> {
-  let credentials: Credentials = readCredentials(config);
+  let access: NetworkAccess = readNetworkAccess(config);
   let refused = 0;
   let loggedAt = Number.NEGATIVE_INFINITY;
   const app = makeApp(control, {
     ...common,
     authenticate: (request) => {
       try {
-        return credentials.authenticate(request.headers);
+        return access.authenticate(request.headers);
       } catch (error) {
         refused++;
         if (performance.now() - loggedAt >= REFUSAL_LOG_MS) {
@@ -97,7 +97,7 @@ async function serveNetwork(
     },
     serverFactory: (handler) => {
       const options = {
-        ...credentials.tls,
+        ...access.tls,
         minVersion: 'TLSv1.2',
         handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       } as const;
@@ -123,8 +123,8 @@ async function serveNetwork(
   return {
     reload: () => {
       try {
-        credentials = readCredentials(config);
-        server.setSecureContext(credentials.tls);
+        access = readNetworkAccess(config);
+        server.setSecureContext(access.tls);
       } catch (error) {
         logger?.error({ error: (error as Error).message }, 'the former certificate and tokens stay');
       }

@@ -1,10 +1,11 @@
 /**
  * Follows changes of the host by two subscriptions: an `ip monitor` child for interfaces, addresses and routes, an
- * `nft monitor` child for the guard, both for as long as control runs. What changed is not read from them; the
+ * `nft monitor` child for our rules, both for as long as control runs. What changed is not read from them; the
  * facts are collected anew, at most every half second.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { STEERING_TABLE } from '../../tunnel/ipsec/user-space-host.ts';
 import { GUARD_TABLE } from './guard-rules.ts';
 
 /** Changes come in swarms (one command, many messages): wait until they have settled. */
@@ -13,8 +14,8 @@ const SETTLE_MS = 100;
 const INTERVAL_MS = 500;
 /** A subscription that ended is made anew. */
 const RESTART_MS = 1000;
-/** A line of `nft monitor` about the guard: `delete table inet homeward`, `add rule netdev homeward ...`. */
-const NAMES_GUARD = new RegExp(`\\b(inet|netdev) ${GUARD_TABLE}\\b`);
+/** A line of `nft monitor` about our tables: `delete table inet homeward`, `add rule netdev homeward ...`. */
+const NAMES_OURS = new RegExp(`\\b(inet|netdev) (${GUARD_TABLE}|${STEERING_TABLE})\\b`);
 
 /**
  * Runs a command until the standard input ends, which it does when control has ended, however that ends: a subscription
@@ -37,7 +38,7 @@ export class HostWatch {
   start(): void {
     this.#follow('ip', ['monitor', 'link', 'address', 'route'], () => true);
     // Others' rules may change all the time: only a line that names our tables counts.
-    this.#follow('nft', ['monitor'], (line) => NAMES_GUARD.test(line));
+    this.#follow('nft', ['monitor'], (line) => NAMES_OURS.test(line));
   }
 
   /** Resolves when the children are gone. */

@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { CHARON_PATH } from '../../tunnel/ipsec/charon.ts';
 import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
 import type { Config, IpsecTunnelConfig } from '../config/config.ts';
-import { readCredentials } from './credentials.ts';
+import { readIkeCredentials } from './ike-credentials.ts';
 
 export type IpsecDriverName = 'xfrm' | 'libipsec';
 
@@ -61,7 +61,7 @@ export function collectIpsecFacts(
 
 function credentialsProblem(ike: IpsecTunnelConfig['ike']): string | undefined {
   try {
-    readCredentials(ike);
+    readIkeCredentials(ike);
     return undefined;
   } catch (error) {
     return (error as Error).message;

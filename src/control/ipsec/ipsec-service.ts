@@ -9,7 +9,7 @@
  * Every change of state is logged with its reason. Tunnels are stopped with the control process, however it ends: a
  * daemon that nobody looks after would go on with what was configured once.
  *
- * Neighbours: `../compile/ipsec.ts` (the wishes), `../../tunnel/ipsec/` (the drivers), `credentials.ts`.
+ * Neighbours: `../compile/ipsec.ts` (the wishes), `../../tunnel/ipsec/` (the drivers), `ike-credentials.ts`.
  */
 import { join } from 'node:path';
 import type { DrivenTunnel, IpsecDriver } from '../../tunnel/ipsec/driver.ts';
@@ -19,7 +19,7 @@ import { UserSpaceDriver } from '../../tunnel/ipsec/user-space.ts';
 import { removeLeftovers } from '../../tunnel/ipsec/user-space-host.ts';
 import type { IpsecWish } from '../compile/ipsec.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { certificateEnd, readCredentials } from './credentials.ts';
+import { certificateEnd, readIkeCredentials } from './ike-credentials.ts';
 import type { IpsecFacts, RunningIpsecTunnel } from './ipsec-facts.ts';
 
 /** So long before its end a certificate is warned of. */
@@ -128,5 +128,5 @@ export class IpsecService {
 }
 
 function drivenTunnel({ key, tunnel, config, path }: IpsecWish): DrivenTunnel {
-  return { key, tunnel, path, credentials: () => readCredentials(config.ike) };
+  return { key, tunnel, path, credentials: () => readIkeCredentials(config.ike) };
 }

@@ -4,6 +4,7 @@
  *
  * Neighbours: `tunnel-tests.ts` and `health/` ask for probes; `dataplane/probe-desk.ts` is the other end.
  */
+import { randomInt } from 'node:crypto';
 import type { ProbeAnsweredMessage } from '../../dataplane/messages.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
 
@@ -16,7 +17,8 @@ export interface SentProbe {
 export class Prober {
   readonly #supervisor: Supervisor;
   readonly #waiting = new Map<number, (answer: ProbeAnsweredMessage | undefined) => void>();
-  #lastId = 0;
+  /** The data plane may still answer what a former control process has asked: these are no numbers of its. */
+  #lastId = randomInt(2 ** 47);
 
   constructor(supervisor: Supervisor) {
     this.#supervisor = supervisor;

@@ -41,6 +41,8 @@ export interface CharonOptions {
   readonly directory: string;
   /** What it is started by, such as `ip netns exec NAME`. */
   readonly command: readonly string[];
+  /** Default: {@link CHARON_PATH}. */
+  readonly program?: string;
   /** ESP in the daemon itself, by a TUN device (`kernel-libipsec`), instead of the kernel's. */
   readonly userSpace: boolean;
   /** For log lines: which tunnel's, if it has only one. */
@@ -56,6 +58,16 @@ export interface CharonOptions {
   readonly onDown: (reason: string) => void;
 }
 
+/**
+ * The command line of a daemon that ends with the process `parent`. When that is killed, the kernel kills the daemon:
+ * nobody would look after it. Had it been gone before this was arranged, the kernel would wait for nobody: so the shell,
+ * which comes after, runs nothing for another parent.
+ */
+export function endingWith(parent: number, command: readonly string[]): [program: string, ...args: string[]] {
+  const unlessOrphan = '[ "$PPID" = "$0" ] && exec "$@"';
+  return ['setpriv', '--pdeathsig', 'KILL', 'sh', '-c', unlessOrphan, String(parent), ...command];
+}
+
 export class Charon {
   /** There, and its own, while it runs. */
   readonly socketPath: string;
@@ -64,6 +76,8 @@ export class Charon {
   readonly #options: CharonOptions;
   readonly #configPath: string;
   #process: ChildProcess | undefined;
+  /** Of what it has printed. */
+  #lastLine = '';
   #stopped = false;
   #retry: NodeJS.Timeout | undefined;
   #retryMs = FIRST_RETRY_MS;
@@ -103,12 +117,13 @@ export class Charon {
       if (this.#stopped) return;
       const child = this.#spawn();
       const ended = new Promise<string>((resolve) => {
-        child.once('error', (error) => resolve(`the IKE daemon cannot be started: ${error.message}`));
+        child.once('error', ({ message }) => resolve(`the IKE daemon cannot be started (${message})`));
         child.once('close', (status, signal) =>
           resolve(`the IKE daemon has ended (${signal ?? `status ${status}`})`),
         );
       });
-      await this.#listens(child);
+      const failed = ended.then((reason) => Promise.reject(new Error(`${reason}: ${this.#lastLine}`)));
+      await Promise.race([this.#listens(child), failed]);
       await attach();
       renameSync(this.#hiddenSocketPath, this.socketPath);
       void ended.then((reason) => {
@@ -123,10 +138,10 @@ export class Charon {
   }
 
   #spawn(): ChildProcess {
-    const { command, label, log } = this.#options;
-    // Should this process be killed, the kernel kills the daemon: nobody would look after it.
-    const [program, ...args] = ['setpriv', '--pdeathsig', 'KILL', ...command, CHARON_PATH];
-    const child = spawn(program!, args, {
+    const { command, label, log, program = CHARON_PATH } = this.#options;
+    this.#lastLine = 'it said nothing';
+    const [first, ...args] = endingWith(process.pid, [...command, program]);
+    const child = spawn(first, args, {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
       // Not the notification socket of our own service, nor anything else that is not the daemon's.
@@ -135,6 +150,7 @@ export class Charon {
     this.#process = child;
     for (const stream of [child.stdout!, child.stderr!]) {
       createInterface({ input: stream }).on('line', (line) => {
+        this.#lastLine = line;
         log('debug', { process: 'charon', ...(label === '' ? {} : { tunnel: label }) }, line);
       });
     }
@@ -151,7 +167,8 @@ export class Charon {
     const deadline = performance.now() + SOCKET_TIMEOUT_MS;
     while (!existsSync(this.#hiddenSocketPath)) {
       if (this.#stopped) throw new Error('it is not wanted any more');
-      if (this.#process !== child) throw new Error('the IKE daemon has ended at its start');
+      // Why is told by the end itself.
+      if (this.#process !== child) return;
       if (performance.now() > deadline) throw new Error('the IKE daemon does not listen');
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }

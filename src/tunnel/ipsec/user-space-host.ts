@@ -21,6 +21,7 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
+import { type NftState, nftState } from '../../device/native.ts';
 import type { RunTool } from './host-tools.ts';
 
 /** Behind homeward's guard, in front of everything else. */
@@ -135,17 +136,20 @@ export function steeringRules(paths: readonly SteeredPath[]): string {
   return `${[...lines, '}'].join('\n')}\n`;
 }
 
-/** Also later fragments of UDP datagrams, which have no ports, where the peer is known. */
+/**
+ * Also later fragments of UDP datagrams, which have no ports, where the peer is known. They may be of another datagram,
+ * for the host: both get them, and who has no first fragment forgets the others.
+ */
 function inward({ local, remote, wire, mac }: SteeredPath): string[] {
   const ip = family(local);
   const ends = remote === null ? `${ip} daddr ${local}` : `${ip} saddr ${remote} ${ip} daddr ${local}`;
-  const verdict = `ether daddr set ${mac} fwd to "${wire}"`;
+  const toDaemon = `ether daddr set ${mac}`;
   const fragments = ip === 'ip' ? 'ip protocol udp ip frag-off & 0x1fff != 0' : 'frag frag-off != 0';
   return [
     // Not a set of both: in new rules sets are empty for a moment (`control/host/guard-rules.ts`), and the host gets packets.
-    `    ${ends} udp dport 500 ${verdict}`,
-    `    ${ends} udp dport 4500 ${verdict}`,
-    ...(remote === null ? [] : [`    ${ends} ${fragments} ${verdict}`]),
+    `    ${ends} udp dport 500 ${toDaemon} fwd to "${wire}"`,
+    `    ${ends} udp dport 4500 ${toDaemon} fwd to "${wire}"`,
+    ...(remote === null ? [] : [`    ${ends} ${fragments} ${toDaemon} dup to "${wire}"`]),
   ];
 }
 
@@ -164,11 +168,17 @@ function isHere(device: string): boolean {
   return existsSync(`/proc/sys/net/ipv4/conf/${device}`);
 }
 
-/** The one table, for all tunnels of the driver; changes are made in one transaction each. */
+/**
+ * The one table, for all tunnels of the driver; changes are made in one transaction each. What stands is known by the
+ * kernel's own numbers (`control/host/guard.ts`): `nft` runs only where that is not what was set.
+ */
 export class UplinkSteering {
   readonly #run: RunTool;
   readonly #paths = new Map<string, SteeredPath>();
   #work: Promise<void> = Promise.resolve();
+  #applied = '';
+  /** Of the table after it was set; undefined: not known. */
+  #fingerprint: bigint | undefined;
 
   constructor(run: RunTool) {
     this.#run = run;
@@ -185,14 +195,34 @@ export class UplinkSteering {
     this.#paths.delete(tunnel);
   }
 
-  /** Sets it once more: a device may have come back, or somebody have flushed the host's rules. */
+  /** Sets it once more if need be: a device may have come back, or somebody have flushed the host's rules. */
   renew(): Promise<void> {
-    const done = this.#work.then(async () => {
-      // A hook on a device that is gone would make the whole table fail.
-      const paths = [...this.#paths.values()].filter(({ device, wire }) => isHere(device) && isHere(wire));
-      await this.#run('nft', ['-f', '-'], { input: steeringRules(paths) });
-    });
+    const done = this.#work.then(() => this.#renew());
     this.#work = done.catch(() => {});
     return done;
+  }
+
+  async #renew(): Promise<void> {
+    // A hook on a device that is gone would make the whole table fail.
+    const paths = [...this.#paths.values()].filter(({ device, wire }) => isHere(device) && isHere(wire));
+    const rules = steeringRules(paths);
+    const before = look();
+    if (rules === this.#applied && before !== undefined && before.fingerprint === this.#fingerprint) return;
+    this.#fingerprint = undefined;
+    await this.#run('nft', ['-f', '-'], { input: rules });
+    this.#applied = rules;
+    const after = look();
+    // What somebody else has changed meanwhile must not pass for ours: the next look sets it again.
+    const isOurs = before !== undefined && after?.generation === before.generation + 1;
+    this.#fingerprint = isOurs ? after.fingerprint : undefined;
+  }
+}
+
+/** What stands; undefined where it cannot be told. */
+function look(): NftState | undefined {
+  try {
+    return nftState(STEERING_TABLE);
+  } catch {
+    return undefined;
   }
 }

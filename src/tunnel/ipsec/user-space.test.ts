@@ -1,6 +1,7 @@
 /** The libipsec driver against plain strongSwan: packets pass, and what fails comes back by itself. */
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,7 +40,7 @@ if (inOwnNamespace(import.meta.url)) {
       espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
       ikeRekeyMs: 14_400_000,
       childRekeyMs: 3_600_000,
-      dpdMs: 2000,
+      dpdMs: 1000,
       replayProtection: true,
       start: 'both',
       interfaceId: null,
@@ -58,13 +59,13 @@ if (inOwnNamespace(import.meta.url)) {
       );
 
     /** Sets the device up, as the gateway does when its guard stands, and pings through it. */
-    function pings(): boolean {
+    function pings(...options: readonly string[]): boolean {
       run(
         'ip',
         ['-batch', '-'],
         `link set ${tunnel.name} up\naddress replace 10.9.9.1/24 dev ${tunnel.name}\n`,
       );
-      return spawnSync('ping', ['-c', '2', '-i', '0.2', '-W', '2', '10.9.9.2']).status === 0;
+      return spawnSync('ping', ['-c', '2', '-i', '0.2', '-W', '2', ...options, '10.9.9.2']).status === 0;
     }
 
     before(async () => {
@@ -124,6 +125,38 @@ if (inOwnNamespace(import.meta.url)) {
       assert.doesNotMatch(run('ip', ['rule', 'show']), /220/);
     });
 
+    it('leaves rules alone that stand, and sets those again that were flushed', async () => {
+      const runs = nftRuns;
+      for (let i = 0; i < 5; i++) await driver.apply([driven]);
+      assert.equal(nftRuns, runs);
+      run('nft', ['flush', 'ruleset']);
+      await driver.apply([driven]);
+      assert.equal(nftRuns, runs + 1);
+      await eventually('pings pass', pings);
+    });
+
+    it('gives the host the fragments of datagrams that are for the host', async () => {
+      const socket = createSocket('udp4');
+      const received = new Promise<number>((resolve) =>
+        socket.once('message', ({ length }) => resolve(length)),
+      );
+      await new Promise<void>((resolve) => socket.bind(9999, tunnel.local, resolve));
+      const send = `const s = require('node:dgram').createSocket('udp4');
+        s.send(Buffer.alloc(4000), 9999, '${tunnel.local}', () => s.close());`;
+      peerNamespace.exec(process.execPath, ['-e', send]);
+      assert.equal(await received, 4000);
+      socket.close();
+    });
+
+    it('takes IKE and ESP in fragments', async () => {
+      peerNamespace.ip(`route replace ${tunnel.local} dev wan mtu 600`);
+      try {
+        await eventually('large pings pass', () => pings('-s', '1300'));
+      } finally {
+        peerNamespace.ip(`route del ${tunnel.local} dev wan`);
+      }
+    });
+
     it('knows that the peer is dead, and is up again when the peer is', async () => {
       await peer.kill();
       await inState('down');
@@ -178,8 +211,10 @@ function run(command: string, args: readonly string[], input = ''): string {
   return stdout;
 }
 
+let nftRuns = 0;
 const runTool: RunTool = (command, args, options = {}) =>
   new Promise((resolve, reject) => {
+    if (command === 'nft') nftRuns++;
     const child = execFile(command, args as string[], (error, stdout, stderr) => {
       if (error === null || options.mayFail) resolve(stdout);
       else reject(new Error(`${command} ${args.join(' ')}: ${stderr}`));

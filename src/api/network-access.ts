@@ -6,10 +6,10 @@
  * about any of them.
  */
 import { createHash, timingSafeEqual, X509Certificate } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
 import type { IncomingHttpHeaders } from 'node:http';
 import { createSecureContext } from 'node:tls';
 import type { ApiListenConfig } from '../control/config/config.ts';
+import { readGivenFile, readSecretFile } from '../control/given-file.ts';
 import { RequestError } from '../control/request-error.ts';
 import type { Caller, Role } from './operation.ts';
 
@@ -28,7 +28,7 @@ interface Token {
   readonly hash: Buffer;
 }
 
-export interface Credentials {
+export interface NetworkAccess {
   readonly tls: { readonly cert: Buffer; readonly key: Buffer };
   /**
    * Who asks.
@@ -39,9 +39,9 @@ export interface Credentials {
 }
 
 /** @throws ApiListenError that names the file */
-export function readCredentials(config: ApiListenConfig): Credentials {
-  const cert = read(config.certificate, 'certificate');
-  const key = readSecret(config.key, 'key');
+export function readNetworkAccess(config: ApiListenConfig): NetworkAccess {
+  const cert = read(readGivenFile, config.certificate, 'certificate');
+  const key = read(readSecretFile, config.key, 'key');
   try {
     new X509Certificate(cert);
     createSecureContext({ cert, key });
@@ -52,7 +52,7 @@ export function readCredentials(config: ApiListenConfig): Credentials {
     );
   }
   const tokens = config.tokens.map(({ name, role, file }): Token => {
-    const token = readSecret(file, `token ${name}`).toString('utf8').trim();
+    const token = read(readSecretFile, file, `token ${name}`).toString('utf8').trim();
     if (token.length < MIN_TOKEN_LENGTH || !/^[\x21-\x7e]+$/.test(token)) {
       throw new ApiListenError(
         `api.listen: ${file} holds no token of at least ${MIN_TOKEN_LENGTH} printable characters without spaces; write one with "openssl rand -hex 32 > ${file}"`,
@@ -86,19 +86,11 @@ function hashOf(token: string): Buffer {
   return createHash('sha256').update(token, 'utf8').digest();
 }
 
-function read(path: string, what: string): Buffer {
+/** @throws ApiListenError that names the file and what it is for */
+function read(reader: typeof readGivenFile, path: string, what: string): Buffer {
   try {
-    return readFileSync(path);
+    return reader(path);
   } catch (error) {
-    throw new ApiListenError(`api.listen: the ${what} cannot be read: ${(error as Error).message}`);
+    throw new ApiListenError(`api.listen: the ${what}: ${(error as Error).message}`);
   }
-}
-
-/** A file that others than its owner and group may read is no secret. */
-function readSecret(path: string, what: string): Buffer {
-  const content = read(path, what);
-  if ((statSync(path).mode & 0o007) !== 0) {
-    throw new ApiListenError(`api.listen: everybody may use ${path}, the ${what}; do "chmod o= ${path}"`);
-  }
-  return content;
 }

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { makeCertificate } from '../../../test/support/tls-files.ts';
 import type { IkeConfig, SecretPlace } from '../config/ipsec-config.ts';
-import { CredentialsError, certificateEnd, readCredentials } from './credentials.ts';
+import { GivenFileError } from '../given-file.ts';
+import { CredentialsError, certificateEnd, readIkeCredentials } from './ike-credentials.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'homeward-credentials-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -24,7 +25,7 @@ function ike(authentication: IkeConfig['authentication']): IkeConfig {
 }
 
 function secretOf(secret: SecretPlace, environment: NodeJS.ProcessEnv = {}): string {
-  const read = readCredentials(ike({ kind: 'psk', secret }), environment);
+  const read = readIkeCredentials(ike({ kind: 'psk', secret }), environment);
   assert.equal(read.kind, 'psk');
   return read.kind === 'psk' ? Buffer.from(read.secret).toString() : '';
 }
@@ -59,7 +60,7 @@ describe('secrets', () => {
       assert.throws(
         () => secretOf(place()),
         (error) => {
-          assert.ok(error instanceof CredentialsError);
+          assert.ok(error instanceof CredentialsError || error instanceof GivenFileError);
           assert.match(error.message, message);
           assert.doesNotMatch(error.message, /hunter2/);
           return true;
@@ -79,7 +80,7 @@ describe('certificates', () => {
     });
 
   it('are read with their key, and when they end is known', () => {
-    const read = readCredentials(config(own.key));
+    const read = readIkeCredentials(config(own.key));
     assert.ok(read.kind === 'certificate');
     assert.equal(read.certificates.length, 1);
     assert.equal(read.authorities.length, 1);
@@ -89,18 +90,18 @@ describe('certificates', () => {
 
   it('of another key, or that are none, are refused by name', () => {
     assert.throws(
-      () => readCredentials(config(other.key)),
+      () => readIkeCredentials(config(other.key)),
       /paris\.key is not the key of the certificate in .*gw\.pem/,
     );
     assert.throws(
-      () => readCredentials(config(own.certificate)),
+      () => readIkeCredentials(config(own.certificate)),
       /everybody may use|is no private key as PEM/,
     );
     const none = config(own.key);
     assert.ok(none.authentication.kind === 'certificate');
     const authorities = { ...none.authentication.certificate, ca: [file('ca', 'nothing')] };
     assert.throws(
-      () => readCredentials(ike({ kind: 'certificate', certificate: authorities })),
+      () => readIkeCredentials(ike({ kind: 'certificate', certificate: authorities })),
       /ca holds no certificate as PEM/,
     );
   });

@@ -3,15 +3,13 @@
  * and to nobody else: no message here repeats what was read.
  */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
 import type { IpsecCredentials } from '../../tunnel/ipsec/connection.ts';
 import type { CertificateConfig, IkeConfig, SecretPlace } from '../config/ipsec-config.ts';
+import { readGivenFile, readSecretFile } from '../given-file.ts';
 
-/** Far more than a chain of certificates has. */
-const MAX_FILE_BYTES = 65_535;
 const PEM_BLOCK = /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g;
 
-/** Something that is needed to authenticate is missing, unreadable, unsafe or wrong; the message names the place. */
+/** Something that is needed to authenticate is missing or wrong; the message names the place. */
 export class CredentialsError extends Error {
   override readonly name = 'CredentialsError';
   readonly code = 'credentials';
@@ -20,9 +18,9 @@ export class CredentialsError extends Error {
 /**
  * Reads what authenticates a tunnel.
  *
- * @throws CredentialsError
+ * @throws CredentialsError, GivenFileError
  */
-export function readCredentials(
+export function readIkeCredentials(
   { authentication }: IkeConfig,
   environment: NodeJS.ProcessEnv = process.env,
 ): IpsecCredentials {
@@ -53,7 +51,7 @@ function readSecret(place: SecretPlace, environment: NodeJS.ProcessEnv): Uint8Ar
     }
     return Buffer.from(value, 'utf8');
   }
-  const content = readPrivate(place.file);
+  const content = readSecretFile(place.file);
   // Editors and `echo` end the last line.
   const end = content.at(-1) === 0x0a ? (content.at(-2) === 0x0d ? -2 : -1) : undefined;
   const secret = content.subarray(0, end);
@@ -63,7 +61,7 @@ function readSecret(place: SecretPlace, environment: NodeJS.ProcessEnv): Uint8Ar
 
 function readCertificates({ file, key, ca }: CertificateConfig): IpsecCredentials {
   const own = certificatesOf(file);
-  const secret = readPrivate(key);
+  const secret = readSecretFile(key);
   let matches: boolean;
   try {
     matches = own[0]!.checkPrivateKey(createPrivateKey(secret));
@@ -81,35 +79,11 @@ function readCertificates({ file, key, ca }: CertificateConfig): IpsecCredential
 }
 
 function certificatesOf(path: string): X509Certificate[] {
-  const blocks = read(path).toString('latin1').match(PEM_BLOCK);
+  const blocks = readGivenFile(path).toString('latin1').match(PEM_BLOCK);
   try {
     if (blocks !== null) return blocks.map((block) => new X509Certificate(block));
   } catch {
     // Told below.
   }
   throw new CredentialsError(`${path} holds no certificate as PEM`);
-}
-
-/** A file that others than its owner and group may read is no secret. */
-function readPrivate(path: string): Buffer {
-  const content = read(path);
-  if ((statSync(path).mode & 0o007) !== 0) {
-    throw new CredentialsError(`everybody may use ${path}; do "chmod o= ${path}"`);
-  }
-  return content;
-}
-
-function read(path: string): Buffer {
-  let content: Buffer;
-  try {
-    content = readFileSync(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    const why =
-      { ENOENT: 'there is no such file', EACCES: 'it may not be read', EISDIR: 'it is a directory' }[code] ??
-      code;
-    throw new CredentialsError(`${path} cannot be read: ${why}`);
-  }
-  if (content.length <= MAX_FILE_BYTES) return content;
-  throw new CredentialsError(`${path} has more than ${MAX_FILE_BYTES} bytes`);
 }
