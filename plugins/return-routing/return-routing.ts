@@ -15,6 +15,7 @@ import {
 } from '../../src/plugin/contract.ts';
 
 export const createDataHalf: DataHalfFactory = (): DataHalf => ({
+  configure: () => () => {},
   flowSetup(_packet, flow) {
     flow.returnRouting = flow.automaticReturnRouting ? RETURN_PINNED : RETURN_ROUTED;
     return VERDICT_CONTINUE;

@@ -52,7 +52,20 @@ const STATUS: GatewayStatus = {
   egresses: [],
   flows: { current: 1, max: 2, created: 3 },
   devices: [{ index: 0, name: 'ic0', state: 'open', txErrors: 0, rxErrors: 0 }],
-  plugins: [{ name: 'return-routing', state: 'running', failures: 0, counters: {} }],
+  plugins: [
+    {
+      name: 'return-routing',
+      version: '0.1.0',
+      state: 'running',
+      tripped: null,
+      failures: 0,
+      failuresByCause: { exception: 0, timeout: 0, memory: 0, midstream: 0, unparsable: 0 },
+      calls: 3,
+      timeMs: 0.01,
+      held: 0,
+      counters: {},
+    },
+  ],
   problems: [],
   notices: [],
 };

@@ -4,7 +4,7 @@
  * Only members that are named here leave control: a secret that the configuration may hold never does.
  */
 import { readFileSync } from 'node:fs';
-import type { PluginManifest } from '../plugin/contract.ts';
+import { DEFAULT_FAILURE_ACTION, type PluginManifest } from '../plugin/contract.ts';
 import { planPlugins } from './compile/plugins.ts';
 import type { Config, FamilyAddresses, TunnelConfig } from './config/config.ts';
 import type { GatewayStatus, TunnelStatus } from './gateway-status.ts';
@@ -138,7 +138,7 @@ export class Overview {
         state: running?.state ?? 'unknown',
         failures: running?.failures ?? 0,
         hooks: manifest.hooks,
-        failurePolicy: manifest.failure_policy,
+        failurePolicy: manifest.failure_policy?.exception ?? DEFAULT_FAILURE_ACTION,
         counters: running?.counters ?? {},
       };
     });

@@ -210,6 +210,17 @@ export class DataPlane {
       case 'capture-stop':
         this.captures.stop(message.id);
         break;
+      case 'plugin-query': {
+        const error = { kind: 'unavailable', message: `no plugin ${message.plugin} runs` } as const;
+        this.control.send({ type: 'plugin-answer', id: message.id, result: null, error });
+        break;
+      }
+      case 'reevaluate':
+        this.control.send({ type: 'reevaluated', flows: 0, ended: 0 });
+        break;
+      case 'plugin-message':
+      case 'plugin-decide':
+        break;
     }
   }
 
@@ -218,6 +229,7 @@ export class DataPlane {
     try {
       const plugins = loadPlugins(plan.plugins, {
         topology: topologyOf(plan),
+        nowMs: () => this.io.nowMs,
         log: (plugin, level, text) => this.log(level, text, { plugin }),
       });
       this.openEvents(plan);
@@ -350,8 +362,14 @@ export class DataPlane {
       ports: this.plan?.ports.map((port) => this.portStatus(port)) ?? [],
       plugins: this.plugins.map((plugin) => ({
         name: plugin.name,
+        version: plugin.version,
         state: 'running',
+        tripped: null,
         failures: plugin.failures,
+        failuresByCause: { exception: plugin.failures, timeout: 0, memory: 0, midstream: 0, unparsable: 0 },
+        calls: 0,
+        timeMs: 0,
+        held: 0,
         counters: Object.fromEntries(plugin.counters),
       })),
     };

@@ -25,19 +25,34 @@
  *     | <-- probe-sent, neighbor, strays -- |
  *     | <--------- probe-answered --------- |   when a reply comes
  *     | ------------ penalties -----------> |
+ *     | -- plugin-message, plugin-decide -> |
+ *     | ----------- plugin-query ---------> |
+ *     | <--------- plugin-answer ---------- |   in the order of the requests
+ *     | <--------- plugin-message --------- |   from a data half
+ *     | ------------ reevaluate ----------> |
+ *     | <----------- reevaluated ---------- |   when every flow has been judged
  *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
  * ```
  *
  * The connection's end means nothing to the data plane: it goes on forwarding. Both sides drop a connection
  * that carries something that is not in this list.
  *
- * Neighbours: `dataplane/main.ts` speaks the data plane's side, `control/runtime/data-plane-link.ts` control's.
+ * Neighbours: `plugin-messages.ts` has what concerns plugins; `dataplane/main.ts` speaks the data plane's side, `control/runtime/data-plane-link.ts` control's.
  * This module depends on types only, and does not throw for what the peer sends.
  */
 import type { FlowConditions } from '../flow/flow-conditions.ts';
 import type { CaptureSelection } from '../pipeline/capture/capture-session.ts';
 import type { Explanation, Question } from '../pipeline/explain/explanation.ts';
 import type { Plan } from '../pipeline/plan.ts';
+import type {
+  PluginAnswerMessage,
+  PluginDecideMessage,
+  PluginMessage,
+  PluginQueryRequest,
+  PluginStatus,
+  ReevaluatedMessage,
+  ReevaluateRequest,
+} from './plugin-messages.ts';
 
 /** What a data plane locks its network namespace for: two would read the same packets. */
 export const DATA_PLANE_LOCK = 'homeward data plane';
@@ -62,7 +77,11 @@ export type ControlMessage =
   | PenaltiesMessage
   | StraysRequest
   | CaptureStartMessage
-  | CaptureStopMessage;
+  | CaptureStopMessage
+  | PluginMessage
+  | PluginDecideMessage
+  | PluginQueryRequest
+  | ReevaluateRequest;
 
 export interface PlanMessage {
   readonly type: 'plan';
@@ -147,7 +166,10 @@ export type DataPlaneMessage =
   | StraysMessage
   | StatusMessage
   | HeartbeatMessage
-  | LogMessage;
+  | LogMessage
+  | PluginMessage
+  | PluginAnswerMessage
+  | ReevaluatedMessage;
 
 /** The first message on every connection. */
 export interface ReadyMessage {
@@ -292,13 +314,6 @@ export interface PortStatus {
   readonly drops: Readonly<Record<string, number>>;
 }
 
-export interface PluginStatus {
-  readonly name: string;
-  readonly state: 'running' | 'tripped';
-  readonly failures: number;
-  readonly counters: Readonly<Record<string, number>>;
-}
-
 const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
   'plan',
   'stop',
@@ -311,6 +326,10 @@ const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
   'neighbor',
   'penalties',
   'strays',
+  'plugin-message',
+  'plugin-decide',
+  'plugin-query',
+  'reevaluate',
 ]);
 const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>([
   'ready',
@@ -326,6 +345,9 @@ const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>(
   'status',
   'heartbeat',
   'log',
+  'plugin-message',
+  'plugin-answer',
+  'reevaluated',
 ]);
 
 /**

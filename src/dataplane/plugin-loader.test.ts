@@ -3,19 +3,21 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { planPlugin } from '../../test/support/plugins.ts';
+import type { PlanPlugin } from '../pipeline/plan.ts';
 import { RETURN_PINNED } from '../plugin/contract.ts';
 import { loadPlugins } from './plugin-loader.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'homeward-plugins-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
-const host = { topology: { ports: [], spaces: [], maxFlows: 1024 }, log: () => {} };
+const host = { topology: { ports: [], spaces: [], maxFlows: 1024 }, nowMs: () => 0, log: () => {} };
 
 /** Writes a plugin with these files beside its manifest, which names `data`; returns how a plan names it. */
 function plugin(
   name: string,
   files: Readonly<Record<string, string>>,
   manifest: Readonly<Record<string, unknown>> = {},
-): { name: string; manifest: string; options: unknown } {
+): PlanPlugin {
   const place = join(folder, name);
   mkdirSync(place);
   const whole = {
@@ -24,17 +26,17 @@ function plugin(
     data: './half.ts',
     phase: 'routing',
     hooks: ['flowSetup'],
-    failure_policy: 'closed',
+    homeward: 1,
     ...manifest,
   };
   writeFileSync(join(place, 'manifest.json'), JSON.stringify(whole));
   writeFileSync(join(place, 'package.json'), '{"type":"module"}');
   for (const [file, text] of Object.entries(files)) writeFileSync(join(place, file), text);
-  return { name, manifest: join(place, 'manifest.json'), options: {} };
+  return planPlugin('', {}, { name, manifest: join(place, 'manifest.json') });
 }
 
 const half = (mark: number): string =>
-  `export const createDataHalf = () => ({ flowSetup: (packet, flow) => { flow.returnRouting = ${mark}; return 0; } });`;
+  `export const createDataHalf = () => ({ configure: () => () => {}, flowSetup: (packet, flow) => { flow.returnRouting = ${mark}; return 0; } });`;
 
 describe('loading plugins', () => {
   it('takes the source that the manifest names, or the module that was compiled from it', () => {

@@ -17,11 +17,14 @@ const require = createRequire(import.meta.url);
 export interface PluginHost {
   /** Of the plan whose plugins are loaded. */
   readonly topology: PluginTopology;
+  /** Milliseconds since boot as int32. */
+  nowMs(): number;
   log(plugin: string, level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
 }
 
 /** A plugin with its own counters, for status. */
 export interface HostedPlugin extends LoadedPlugin {
+  readonly version: string;
   readonly counters: Map<string, number>;
   failures: number;
 }
@@ -69,16 +72,15 @@ function loadPlugin(plugin: PlanPlugin, host: PluginHost): HostedPlugin {
     const counters = new Map<string, number>();
     const hosted: Omit<HostedPlugin, 'half'> = {
       name: plugin.name,
+      version: manifest.version,
       phase: manifest.phase,
-      failOpen: manifest.failure_policy === 'open',
+      failurePolicy: plugin.failurePolicy,
       counters,
       failures: 0,
       reason: '',
     };
     const half = module.createDataHalf({
       name: plugin.name,
-      options: plugin.options,
-      topology: host.topology,
       log: (level, message) => host.log(plugin.name, level, message),
       counter: (name) => {
         counters.set(name, 0);
@@ -87,7 +89,10 @@ function loadPlugin(plugin: PlanPlugin, host: PluginHost): HostedPlugin {
       reason: (text) => {
         hosted.reason = text;
       },
+      nowMs: () => host.nowMs(),
+      send: () => false,
     });
+    half.configure({ options: plugin.options, topology: host.topology })();
     return Object.assign(hosted, { half });
   } catch (error) {
     throw new Error(`plugin ${plugin.name}: ${(error as Error).message}`, { cause: error });

@@ -96,8 +96,10 @@ export const PORT_COUNTER_NAMES = [
 export const PLUGIN_CALLS = 0;
 /** Time in them, milliseconds: estimated from one call in {@link PLUGIN_TIMED_CALLS}. */
 export const PLUGIN_TIME_MS = 1;
-/** Calls that failed. */
+/** Failures, whatever their cause. */
 export const PLUGIN_FAILURES = 2;
+/** Failures by cause: this one and the four behind it, in the order of `FAILURE_CAUSES` (`plugin/contract.ts`). */
+export const PLUGIN_FAILURES_BY_CAUSE = 3;
 /** One call in so many is timed; a power of two. */
 export const PLUGIN_TIMED_CALLS = 32;
 
@@ -125,6 +127,8 @@ const globalNames = [
   'plugin_failures',
   'bursts',
   'busy_ms',
+  // A gauge: bit i is set while the plugin at place i of the chain is tripped.
+  'plugins_tripped',
 ] as const;
 
 export type GlobalCounterName = (typeof globalNames)[number];

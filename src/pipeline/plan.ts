@@ -5,6 +5,7 @@
  * of a port changes when its site or its endpoints change, so that an old index never means a new tunnel.
  */
 
+import type { FailurePolicy } from '../plugin/contract.ts';
 import type { DropReasonName } from '../plugin/drop-reasons.ts';
 
 /** An address as text (RFC 5952 for IPv6). Prefixes are `address/length`. */
@@ -21,6 +22,7 @@ export interface Plan {
   /** Addresses that no site may reach through homeward: tunnel endpoints, the uplinks' own, IKE. */
   readonly gatewayAddresses: readonly AddressText[];
   readonly flowTable: PlanFlowTable;
+  /** In the order in which they run: policy plugins before routing plugins. */
   readonly plugins: readonly PlanPlugin[];
   /** Which events of flows the data plane writes for the flow log; absent: none. */
   readonly flowEvents?: PlanFlowEvents;
@@ -160,7 +162,18 @@ export interface PlanPlugin {
   readonly name: string;
   /** Absolute path of the manifest. */
   readonly manifest: string;
+  /** As in the manifest. */
+  readonly version: string;
   readonly options: unknown;
+  /** Manifest and configuration together. */
+  readonly failurePolicy: FailurePolicy;
+  /** Names of the tunnels and egresses by which the flows come in that it is asked about. */
+  readonly ports: 'all' | readonly string[];
+  /**
+   * Another number than in the plan before: its files are read anew - another instance, which takes over the state, if
+   * its code has changed - and it is called again if it was tripped.
+   */
+  readonly revision: number;
 }
 
 /** Flow events beside the beginning and the end of every flow. */

@@ -9,12 +9,12 @@ import {
   PLUGIN_TIMED_CALLS,
 } from '../flow/counters.ts';
 import {
-  type DataHalf,
   type FlowSetup,
   PACKET_DONE,
   PACKET_DROP,
   PACKET_DROP_FLOW,
   PACKET_PASS,
+  type PacketHooks,
   RETURN_PINNED,
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
@@ -40,14 +40,14 @@ const view = new PacketView(new FrameMemory(new ArrayBuffer(64)));
 function plugin(
   name: string,
   setUp: (flow: FlowSetup) => number,
-  rest: Partial<DataHalf> & Partial<LoadedPlugin> = {},
+  rest: Partial<PacketHooks> & Partial<LoadedPlugin> = {},
 ): LoadedPlugin {
-  const { phase = 'policy', failOpen = false, ...hooks } = rest as Partial<LoadedPlugin>;
+  const { phase = 'policy', failurePolicy = {}, ...hooks } = rest;
   return {
     name,
     phase,
-    failOpen,
-    half: { flowSetup: (_view, flow) => setUp(flow), ...(hooks as Partial<DataHalf>) },
+    failurePolicy,
+    half: { flowSetup: (_view, flow) => setUp(flow), ...hooks },
   };
 }
 
@@ -117,7 +117,7 @@ describe('plugin chain', () => {
         return boom();
       },
       {
-        failOpen: true,
+        failurePolicy: { exception: 'pass-packet' },
         packet: () => {
           note();
           return PACKET_PASS;
@@ -189,7 +189,7 @@ describe('plugin chain', () => {
     const closed = chainOf(plugin('a', boom), routing);
     assert.equal(closed.chain.setUpFlow(view, new FlowDraft()), DROP.plugin_failed);
     assert.deepEqual(closed.failures, ['a']);
-    const open = chainOf(plugin('a', boom, { failOpen: true }), routing);
+    const open = chainOf(plugin('a', boom, { failurePolicy: { exception: 'pass-packet' } }), routing);
     assert.equal(open.chain.setUpFlow(view, new FlowDraft()), 0);
     assert.deepEqual(open.failures, ['a']);
   });
@@ -253,7 +253,11 @@ describe('plugin chain', () => {
       }
       return VERDICT_CONTINUE;
     });
-    const { chain, counters } = chainOf(spin, plugin('bad', boom, { failOpen: true }), routing);
+    const { chain, counters } = chainOf(
+      spin,
+      plugin('bad', boom, { failurePolicy: { exception: 'pass-packet' } }),
+      routing,
+    );
     for (let i = 0; i < PLUGIN_TIMED_CALLS; i++) {
       assert.equal(counters.plugin(0, PLUGIN_TIME_MS), 0);
       assert.equal(chain.setUpFlow(view, new FlowDraft()), 0);

@@ -6,7 +6,7 @@
  * loaded by manifest (`dataplane/plugin-loader.ts`) and handed in here.
  */
 import {
-  type DataHalf,
+  type FailurePolicy,
   type FlowHandle,
   type FlowSetup,
   type FlowStatistics,
@@ -14,6 +14,7 @@ import {
   PACKET_DROP,
   PACKET_DROP_FLOW,
   PACKET_PASS,
+  type PacketHooks,
   type PluginPhase,
   RETURN_UNSET,
   VERDICT_ACCEPT,
@@ -35,11 +36,14 @@ import type { PluginMeter } from './plugin-meter.ts';
 /** At most so many plugins: each has a bit in a flow's record. */
 export const MAX_PLUGINS = 16;
 
+const NO_STATE = new Int32Array(0);
+
 export interface LoadedPlugin {
   readonly name: string;
   readonly phase: PluginPhase;
-  readonly failOpen: boolean;
-  readonly half: DataHalf;
+  readonly half: PacketHooks;
+  /** What becomes of packets when it fails; `drop-flow` for causes that are not named. */
+  readonly failurePolicy?: Partial<FailurePolicy>;
   /** What its half last said of a verdict of its; an empty string if nothing. */
   reason?: string;
 }
@@ -61,6 +65,7 @@ export class FlowDraft implements FlowSetup {
   originatorSpace = 0;
   responderSpace = 0;
   hypothetical = false;
+  reevaluated = false;
   nowMs = 0;
   automaticReturnRouting = true;
   returnRouting = RETURN_UNSET;
@@ -68,6 +73,11 @@ export class FlowDraft implements FlowSetup {
   wantsWirePackets = false;
   streamOriginator = 0;
   streamReply = 0;
+  state = NO_STATE;
+  stateAt = 0;
+  holdToken = 0;
+  holdMs = 0;
+  holdDefault = VERDICT_DROP;
 }
 
 /** A live flow as hooks see it; reused. */
@@ -78,6 +88,12 @@ export class LiveFlow implements FlowHandle {
   originatorSpace = 0;
   responderSpace = 0;
   ingressPort = 0;
+  state = NO_STATE;
+  stateAt = 0;
+}
+
+function isOpen({ failurePolicy }: LoadedPlugin): boolean {
+  return failurePolicy?.exception?.startsWith('pass') ?? false;
 }
 
 export class PluginChain {
@@ -129,7 +145,7 @@ export class PluginChain {
       } catch (error) {
         this.fail(i, error);
         if (this.observer !== undefined) this.observe(plugin, 'failed', flow);
-        if (plugin.failOpen) continue;
+        if (isOpen(plugin)) continue;
         this.decider = i + 1;
         return DROP.plugin_failed;
       }
@@ -193,7 +209,7 @@ export class PluginChain {
         this.meter.end(i);
       } catch (error) {
         this.fail(i, error);
-        answer = plugin.failOpen ? PACKET_PASS : PACKET_DROP;
+        answer = isOpen(plugin) ? PACKET_PASS : PACKET_DROP;
       }
       if (answer === PACKET_DONE) this.still &= ~(1 << i);
       else if (answer === PACKET_DROP_FLOW) return -2;

@@ -1,24 +1,51 @@
 /**
- * The plugin contract: what a plugin's data half is given and what it answers.
+ * The plugin contract: what a plugin is given and what it answers.
  *
  * A plugin is a folder or package with a `manifest.json` ({@link PluginManifest}) whose `data` module exports
  * `createDataHalf` ({@link DataHalfFactory}). The data half runs in the data plane, synchronously, on the
- * packet's way. It may not keep the view, wait, allocate without need, or throw (a throw acts by the failure
- * policy, is counted and logged by the plugin's name).
+ * packet's way. It may not keep the view, wait, allocate without need, or throw (a failure acts by the plugin's policy
+ * for its cause, is counted and logged by the plugin's name). An optional `control` module exports `createControlHalf`
+ * ({@link ControlHalfFactory}), which runs in the control process and may wait; the halves exchange messages.
  *
- * `flowSetup` runs once for a flow, before it exists, in the declared order. `accept` ends the policy plugins
+ * `flowSetup` runs once for a flow, before it exists, in the resolved order. `accept` ends the policy plugins
  * only: plugins of the `routing` phase always run, and no flow exists without a pin or an explicit choice to
  * route its replies.
+ *
+ * An instance of a data half lives for as long as its plugin is configured with the same name, manifest and code:
+ * other options or another topology come by `configure`. `docs/plugins.md` draws its life.
  */
 import type { PacketView } from '../wire/packet.ts';
 
-/** Answers of `flowSetup`. `hold` and `divert` have numbers already; a pipeline that lacks them drops. */
+/** What `homeward` in a manifest must say. */
+export const CONTRACT_VERSION = 1;
+
+/** Answers of `flowSetup`. */
 export const VERDICT_CONTINUE = 0;
+/** The flow may be, as far as policy goes: no other policy plugin is asked. */
 export const VERDICT_ACCEPT = 1;
 export const VERDICT_DROP = 2;
+/** Drop, and tell the sender: TCP reset, else ICMP unreachable. */
 export const VERDICT_REJECT = 3;
+/** Wait for {@link PluginControlEnvironment.decide}; see {@link FlowSetup.holdMs}. */
 export const VERDICT_HOLD = 4;
+/** Has a number already; a pipeline that lacks it refuses the flow. */
 export const VERDICT_DIVERT = 5;
+/** The plugin cannot make sense of the packet: acts by its policy for `unparsable`. */
+export const VERDICT_UNPARSABLE = 6;
+
+/** Verdicts by number, as `decide` and explanations name them. */
+export const VERDICT_NAMES = [
+  'continue',
+  'accept',
+  'drop',
+  'reject',
+  'hold',
+  'divert',
+  'unparsable',
+] as const;
+
+/** What `decide` may answer for a held flow, and what `holdDefault` may be: {@link VERDICT_NAMES} 0 to 3. */
+export type DecidedVerdict = 'continue' | 'accept' | 'drop' | 'reject';
 
 /** Answers of `packet`. */
 export const PACKET_PASS = 0;
@@ -27,6 +54,10 @@ export const PACKET_DONE = 1;
 export const PACKET_DROP = 2;
 /** Drop this packet and all that follow: the flow ends, its tuple stays held. */
 export const PACKET_DROP_FLOW = 3;
+/** The plugin cannot make sense of the packet: acts by its policy for `unparsable`. */
+export const PACKET_UNPARSABLE = 4;
+/** The plugin has not seen the beginning of this flow, and needs it: acts by its policy for `midstream`. */
+export const PACKET_MIDSTREAM = 5;
 
 /** Answers of `stream`. Every answer is about all bytes that it was shown; those of a plugin that passed stand. */
 export const STREAM_PASS = 0;
@@ -59,6 +90,68 @@ export const RETURN_PINNED = 1;
 /** By route, within the originator's site (`automatic_return_routing: false`). */
 export const RETURN_ROUTED = 2;
 
+/**
+ * Why a plugin has failed, by number.
+ *
+ * - `exception`: it threw. While it is tripped, this one's action stands for the plugin.
+ * - `timeout`: it did not return in time, or nobody has decided on a held flow in time.
+ * - `memory`: it asked for memory that is not there, or there was no room to hold another flow.
+ * - `midstream`: it is shown a flow whose beginning it has not seen, or whose per-flow state is lost.
+ * - `unparsable`: it says that it cannot make sense of a packet.
+ */
+export const FAILURE_CAUSES = ['exception', 'timeout', 'memory', 'midstream', 'unparsable'] as const;
+export type FailureCause = (typeof FAILURE_CAUSES)[number];
+
+/**
+ * What happens to a packet whose plugin has failed, by number. In `flowSetup` there is no flow yet: what drops refuses
+ * the packet, and the next one of its tuple is judged anew; what passes goes on to the next plugin.
+ *
+ * - `drop-packet`: this packet is dropped, the flow goes on.
+ * - `drop-flow`: the flow ends, its tuple stays held.
+ * - `reject`: likewise, and the sender is told.
+ * - `pass-packet`: this packet goes on as if the plugin had let it pass.
+ * - `pass-flow`: likewise, and the plugin is not shown any more of this flow.
+ */
+export const FAILURE_ACTIONS = ['drop-packet', 'drop-flow', 'reject', 'pass-packet', 'pass-flow'] as const;
+export type FailureAction = (typeof FAILURE_ACTIONS)[number];
+
+/** An action for every cause. */
+export type FailurePolicy = Readonly<Record<FailureCause, FailureAction>>;
+
+/** What a cause acts by that neither manifest nor configuration names. */
+export const DEFAULT_FAILURE_ACTION: FailureAction = 'drop-flow';
+
+/** A flow's state in bytes: the most that a manifest may ask for, in `flow_state_bytes`. */
+export const MAX_FLOW_STATE_BYTES = 64;
+/** The longest that a flow may be held. */
+export const MAX_HOLD_MS = 5000;
+
+/** A value that JSON has. */
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
+
+/** Thrown by `configure`: the options cannot be used. */
+export class PluginOptionsError extends Error {
+  override readonly name = 'PluginOptionsError';
+  /** Where in the options, as `rules[3].match`; empty for all of them. */
+  readonly path: string;
+
+  constructor(path: string, message: string) {
+    super(message);
+    this.path = path;
+  }
+}
+
+/** Thrown by `query` and by views: what was asked cannot be answered. Whoever asked is told the message. */
+export class PluginQueryError extends Error {
+  override readonly name = 'PluginQueryError';
+}
+
 /** A flow that is about to exist. One object, reused; nothing of it may be kept. */
 export interface FlowSetup {
   /** Port the first packet came in by. */
@@ -74,10 +167,22 @@ export interface FlowSetup {
    * there will be no flow.
    */
   readonly hypothetical: boolean;
+  /**
+   * The flow is there already, and is judged again by what is configured now. The packet is made up from its record;
+   * {@link state} is what the flow has. Nothing begins: no `flowStart` follows; `hold` becomes `holdDefault`.
+   */
+  readonly reevaluated: boolean;
   /** Milliseconds since boot as int32: compare by difference. */
   readonly nowMs: number;
   /** Whether the ingress tunnel has automatic return routing switched on. */
   readonly automaticReturnRouting: boolean;
+  /**
+   * This plugin's state of the flow, as many words as `flow_state_bytes` in the manifest asks for, from
+   * {@link stateAt} on; zeroed. The flow takes over what is written here.
+   */
+  readonly state: Int32Array;
+  /** First word of the flow's state in {@link state}. */
+  readonly stateAt: number;
   /** One of `RETURN_...`; plugins of the `routing` phase set it. */
   returnRouting: number;
   /** Set by a plugin that wants `packet` called for this flow. */
@@ -91,6 +196,12 @@ export interface FlowSetup {
   streamOriginator: number;
   /** The same for what the responder sends. */
   streamReply: number;
+  /** For `hold`: names the flow that is held to `decide`. Send it to the control half before answering. */
+  readonly holdToken: number;
+  /** For `hold`: how long to wait, milliseconds, at most {@link MAX_HOLD_MS}; 1000 unless set. */
+  holdMs: number;
+  /** For `hold`: the verdict (`VERDICT_CONTINUE` to `VERDICT_REJECT`) when nobody has decided in time; drop unless set. */
+  holdDefault: number;
 }
 
 /** A live flow as `packet`, `ingressChanged` and `flowEnd` see it. One object, reused. */
@@ -102,6 +213,9 @@ export interface FlowHandle {
   readonly originatorSpace: number;
   readonly responderSpace: number;
   readonly ingressPort: number;
+  /** This plugin's state of the flow: see {@link FlowSetup.state}. */
+  readonly state: Int32Array;
+  readonly stateAt: number;
 }
 
 /** A live flow as `stream` sees it. One object, reused. */
@@ -117,8 +231,8 @@ export interface FlowStatistics {
   readonly bytesReply: number;
 }
 
-/** The synchronous half of a plugin. All hooks but `flowSetup` are optional. */
-export interface DataHalf {
+/** The hooks on the packet's way. */
+export interface PacketHooks {
   flowSetup(packet: PacketView, flow: FlowSetup): number;
   /**
    * The flow that `flowSetup` was asked about last exists now: nobody refused it. `packet` is its first. No `flowStart`
@@ -134,11 +248,39 @@ export interface DataHalf {
   stream?(flow: StreamHandle, bytes: Uint8Array, offset: number, length: number, follows: number): number;
   /** The originator's packets now come by another tunnel of the same site. */
   ingressChanged?(flow: FlowHandle): void;
+  /** The flow has ended. Comes for every flow, also for those that this plugin was never asked about. */
   flowEnd?(flow: FlowHandle, statistics: FlowStatistics): void;
-  /** Takes new options, all or nothing: throws and changes nothing if they are wrong. */
-  configure?(options: unknown): void;
-  exportState?(): unknown;
-  importState?(state: unknown): void;
+}
+
+/** What `configure` is given. */
+export interface PluginConfiguration {
+  /** As they stand in the configuration, checked by the manifest's schema. */
+  readonly options: unknown;
+  readonly topology: PluginTopology;
+}
+
+/** The synchronous half of a plugin. */
+export interface DataHalf extends PacketHooks {
+  /**
+   * Prepares everything for these options and this topology and changes nothing yet; returns the function that puts it
+   * into force, which must not fail. Called once before any other hook, then whenever options or topology are others, and
+   * by `plugins reload`: files that options name are read here. All plugins of a plan are prepared before one commits.
+   *
+   * @throws PluginOptionsError; the whole plan is refused then
+   */
+  configure(configuration: PluginConfiguration): () => void;
+  /** What the control half has sent. Between two bursts. */
+  message?(body: Json): void;
+  /**
+   * Answers a view whose half is `data`. Between two bursts: be quick.
+   *
+   * @throws PluginQueryError if the parameters cannot be
+   */
+  query?(view: string, parameters: Json): Json;
+  /** What another instance of this plugin needs to go on: on reload of changed code and on an orderly stop. */
+  exportState?(): Json;
+  /** Takes over what an instance of this `version` of the plugin has exported. After the first `configure`. */
+  importState?(state: Json, version: string): void;
 }
 
 /** A tunnel or an egress: what `ingressPort` and `egressPort` are numbers of. */
@@ -169,35 +311,113 @@ export interface PluginTopology {
   readonly maxFlows: number;
 }
 
-/** What a plugin is given at start. */
+/** What a data half is given at its creation. */
 export interface PluginEnvironment {
   readonly name: string;
-  readonly options: unknown;
-  /** Of the plan that is being applied, or applies: another one before `configure` is called for another plan. */
-  readonly topology: PluginTopology;
   /** Logs with the plugin's name; rate-limited. Not for packets. */
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
-  /** Registers a counter of the plugin's own; returns the function that increments it. */
+  /**
+   * Registers a counter of the plugin's own, here or in `configure`; returns the function that increments it. The same
+   * name again is the same counter.
+   */
   counter(name: string): () => void;
   /** Names the reason of the verdict that `flowSetup` is about to return: for explanations. Cheap if the text is. */
   reason(text: string): void;
+  /** Milliseconds since boot as int32, as of the packet at hand: compare by difference. */
+  nowMs(): number;
+  /**
+   * Sends a message to the control half, later: the body must not change any more. False if the queue is full, as when
+   * control is away for long; then it is not sent.
+   */
+  send(body: Json): boolean;
 }
 
 export type DataHalfFactory = (environment: PluginEnvironment) => DataHalf;
 
+/** What a control half is given at its creation. */
+export interface PluginControlEnvironment {
+  readonly name: string;
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+  /** As the data half's; the two halves' counters have names of their own. */
+  counter(name: string): () => void;
+  /** Sends a message to the data half. Messages arrive in their order; what a data plane that ended had not read is lost. */
+  send(body: Json): void;
+  /** Decides on a flow that the data half holds. Too late or twice: nothing happens. */
+  decide(holdToken: number, verdict: DecidedVerdict, reason?: string): void;
+}
+
+/** The asynchronous half of a plugin. What it throws or rejects is counted and logged, and ends nothing. */
+export interface ControlHalf {
+  /** Options or topology are others now, in the data half too. */
+  configure?(configuration: PluginConfiguration): void | Promise<void>;
+  message?(body: Json): void | Promise<void>;
+  /** Answers to the views whose half is `control`, by name. A {@link PluginQueryError} is told to who asked. */
+  views?: Readonly<Record<string, (parameters: Json) => Promise<Json>>>;
+  /** A data plane has begun with this plugin: what a former one was told is lost. */
+  dataPlaneStarted?(): void;
+  stop?(): void | Promise<void>;
+}
+
+export type ControlHalfFactory = (environment: PluginControlEnvironment) => ControlHalf;
+
+/** What a `check` module finds wrong with options. */
+export interface OptionsFinding {
+  /** As in {@link PluginOptionsError.path}. */
+  readonly path: string;
+  readonly message: string;
+}
+
+/** `checkOptions` of a `check` module: pure, and run wherever a configuration is looked at. */
+export type OptionsCheck = (configuration: PluginConfiguration) => readonly OptionsFinding[];
+
 export type PluginPhase = 'policy' | 'routing';
+
+export type PluginHook = keyof PacketHooks;
+
+/** A view that a manifest declares. */
+export interface PluginViewManifest {
+  readonly summary: string;
+  /** JSON Schema of the parameters; none if absent. */
+  readonly parameters?: Readonly<Record<string, unknown>>;
+  readonly half: 'data' | 'control';
+}
+
+/** A command that a manifest declares: `homeward PLUGIN VERB`. */
+export interface PluginCommandManifest {
+  readonly summary: string;
+  readonly description?: string;
+  /** The view that it asks. */
+  readonly view: string;
+  readonly flags?: Readonly<Record<string, PluginFlagManifest>>;
+  readonly examples?: readonly string[];
+}
+
+export interface PluginFlagManifest {
+  readonly summary: string;
+  readonly type: 'string' | 'integer' | 'boolean';
+  readonly required?: boolean;
+  readonly multiple?: boolean;
+}
 
 export interface PluginManifest {
   readonly name: string;
   readonly version: string;
-  /** Module of the data half, relative to the manifest. */
+  /** {@link CONTRACT_VERSION}. */
+  readonly homeward: number;
+  /** Modules, relative to the manifest: of the data half, of the control half, and of {@link OptionsCheck}. */
   readonly data: string;
+  readonly control?: string;
+  readonly check?: string;
   readonly phase: PluginPhase;
-  readonly hooks: readonly ('flowSetup' | 'flowStart' | 'packet' | 'stream' | 'ingressChanged' | 'flowEnd')[];
+  readonly hooks: readonly PluginHook[];
   readonly runs_before?: readonly string[];
   readonly runs_after?: readonly string[];
-  /** What happens to a packet whose plugin fails. */
-  readonly failure_policy: 'closed' | 'open';
-  /** JSON Schema of the options. */
+  /** What happens to a packet whose plugin fails, by cause; {@link DEFAULT_FAILURE_ACTION} where nothing is said. */
+  readonly failure_policy?: Partial<FailurePolicy>;
+  /** State that each flow has for this plugin: a multiple of 4, at most {@link MAX_FLOW_STATE_BYTES}. */
+  readonly flow_state_bytes?: number;
+  /** JSON Schema (2020-12) of the options. */
   readonly options?: Readonly<Record<string, unknown>>;
+  readonly views?: Readonly<Record<string, PluginViewManifest>>;
+  readonly commands?: Readonly<Record<string, PluginCommandManifest>>;
 }

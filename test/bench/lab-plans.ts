@@ -1,8 +1,8 @@
 /** The plans that the data plane gets in the lab: the same sites and egress over each kind of device. */
-import { fileURLToPath } from 'node:url';
 import { classify } from '../../src/control/host/classifier.ts';
 import { socketFilter } from '../../src/control/host/socket-filter.ts';
 import type { Plan, PlanDevice, PlanLink, PlanPort, PlanSpace } from '../../src/pipeline/plan.ts';
+import { planPlugin } from '../support/plugins.ts';
 
 /** The host in the site, the server, and what the gateway makes of the host's address. */
 export const CLIENT_ADDRESS = '10.0.1.10';
@@ -120,13 +120,7 @@ function planOf(
       createRatePerSource: 500,
       otherProtocols: [],
     },
-    plugins: [
-      {
-        name: 'return-routing',
-        manifest: fileURLToPath(new URL('../../plugins/return-routing/manifest.json', import.meta.url)),
-        options: {},
-      },
-    ],
+    plugins: [planPlugin('plugins/return-routing/manifest.json')],
   };
 }
 

@@ -18,6 +18,7 @@ import type { Plan, PlanPort } from '../../src/pipeline/plan.ts';
 import { parseAddress } from '../../src/wire/address.ts';
 import { FRAME_PREFIX_BYTES, FrameList, FrameMemory } from '../../src/wire/frame.ts';
 import { PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_SYN } from '../../src/wire/packet.ts';
+import { NO_HOST } from '../support/plugins.ts';
 
 export type RigProtocol = 'tcp' | 'udp';
 
@@ -78,15 +79,7 @@ export class PipelineRig {
         {
           name: 'return-routing',
           phase: 'routing',
-          failOpen: false,
-          half: createDataHalf({
-            name: 'return-routing',
-            options: {},
-            topology: { ports: [], spaces: [], maxFlows: 1 },
-            log: () => {},
-            counter: () => () => {},
-            reason: () => {},
-          }),
+          half: createDataHalf(NO_HOST),
         },
       ],
       onPluginFailure: (plugin, error) => {

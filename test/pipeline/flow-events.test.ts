@@ -44,7 +44,6 @@ const EXTERNAL = '203.0.113.1';
 const judge: LoadedPlugin = {
   name: 'judge',
   phase: 'policy',
-  failOpen: false,
   half: {
     flowSetup: (packet, flow) => {
       flow.wantsPackets = packet.destinationPort === 3;

@@ -22,7 +22,6 @@ function inspector(name: string, answer: number): LoadedPlugin & { seen: number 
   const plugin = {
     name,
     phase: 'policy' as const,
-    failOpen: false,
     seen: 0,
     half: {
       flowSetup: (_packet: unknown, flow: { wantsPackets: boolean }) => {
@@ -40,7 +39,7 @@ function inspector(name: string, answer: number): LoadedPlugin & { seen: number 
 
 /** A plugin that has nothing to do with packets. */
 function bystander(name: string, verdict = VERDICT_CONTINUE): LoadedPlugin {
-  return { name, phase: 'policy', failOpen: false, half: { flowSetup: () => verdict } };
+  return { name, phase: 'policy', half: { flowSetup: () => verdict } };
 }
 
 describe('plugins of a flow, when the list of plugins changes', () => {

@@ -551,7 +551,7 @@ describe('budgets', () => {
         return VERDICT_CONTINUE;
       },
     };
-    const judge = { name: 'judge', phase: 'policy', failOpen: false, half } as const;
+    const judge = { name: 'judge', phase: 'policy', half } as const;
     const gateway = new MemoryGateway({ ...lab, maxFlows: 16, policyPlugins: [judge] });
     for (let i = 0; i < 20; i++) gateway.send('paris', udp(`${HOST} ${1000 + i}`, `${PRIVATE_SERVER} 53`));
     assert.equal(gateway.flows, 12, 'two of sixteen are kept for either of the other sites');

@@ -35,7 +35,6 @@ function judge(): LoadedPlugin & { judged: number } {
   const plugin = {
     name: 'judge',
     phase: 'policy' as const,
-    failOpen: false,
     judged: 0,
     half: {
       flowSetup: (

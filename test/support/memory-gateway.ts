@@ -25,6 +25,7 @@ import {
   FrameMemory,
 } from '../../src/wire/frame.ts';
 import { PacketView } from '../../src/wire/packet.ts';
+import { NO_HOST } from './plugins.ts';
 
 /** A packet that left the gateway, taken apart. */
 export interface Delivered {
@@ -81,15 +82,8 @@ export interface MemoryGatewayOptions {
 const BOOT_ID = '00000000-0000-4000-8000-000000000000';
 
 export function returnRouting(): LoadedPlugin {
-  const half = createDataHalf({
-    name: 'return-routing',
-    options: {},
-    topology: { ports: [], spaces: [], maxFlows: 1 },
-    log: () => {},
-    counter: () => () => {},
-    reason: () => {},
-  });
-  return { name: 'return-routing', phase: 'routing', failOpen: false, half };
+  const half = createDataHalf(NO_HOST);
+  return { name: 'return-routing', phase: 'routing', half };
 }
 
 export function memoryPlan(options: MemoryGatewayOptions, generation = 1): Plan {

@@ -4,6 +4,7 @@
  * Neighbours: `routes/gateway.ts`, `client.ts`; `control/gateway-status.ts` has the same shape.
  */
 import * as z from 'zod';
+import { FAILURE_CAUSES } from '../../plugin/contract.ts';
 
 const countersShape = {
   /** Flows whose originator's packets come in here. */
@@ -99,8 +100,14 @@ export const statusSchema = z
     plugins: z.array(
       z.object({
         name: z.string(),
+        version: z.string(),
         state: z.enum(['running', 'tripped']),
+        tripped: z.object({ cause: z.enum(FAILURE_CAUSES), message: z.string() }).nullable(),
         failures: z.number(),
+        failuresByCause: z.record(z.enum(FAILURE_CAUSES), z.number()),
+        calls: z.number(),
+        timeMs: z.number(),
+        held: z.number(),
         counters: z.record(z.string(), z.number()),
       }),
     ),

@@ -26,7 +26,6 @@ after(() => rmSync(directory, { recursive: true, force: true }));
 const judge: LoadedPlugin = {
   name: 'judge',
   phase: 'policy',
-  failOpen: false,
   half: {
     flowSetup: (packet, flow) => {
       flow.wantsPackets = packet.destinationPort === 53;

@@ -20,7 +20,6 @@ const ALL: readonly Metric[] = Object.values(METRICS);
 const judge: LoadedPlugin = {
   name: 'judge',
   phase: 'policy',
-  failOpen: false,
   half: { flowSetup: ({ destinationPort }) => (destinationPort === 1 ? VERDICT_DROP : VERDICT_CONTINUE) },
 };
 

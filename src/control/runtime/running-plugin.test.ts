@@ -8,13 +8,12 @@ import { test } from 'node:test';
 import { memoryPlan } from '../../../test/support/memory-gateway.ts';
 import { inOwnNamespace } from '../../../test/support/own-namespace.ts';
 import { eventually } from '../../../test/support/patience.ts';
+import { planPlugin } from '../../../test/support/plugins.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { findDataPlane, killProcess } from './data-plane-process.ts';
 import { runningPlugin } from './running-plugin.ts';
 import { openRuntimeDirectory } from './runtime-directory.ts';
 import { Supervisor } from './supervisor.ts';
-
-const ROOT = join(import.meta.dirname, '../../..');
 
 /** Two sites, each the host itself behind a TUN device. */
 function plan(does: string): Plan {
@@ -28,8 +27,8 @@ function plan(does: string): Plan {
     ...basic,
     devices: basic.devices.map((device) => ({ ...device, kind: 'tun' })),
     plugins: [
-      { name: 'stuck', manifest: join(ROOT, 'test/fixtures/stuck-plugin/manifest.json'), options: { does } },
-      { name: 'return-routing', manifest: join(ROOT, 'plugins/return-routing/manifest.json'), options: {} },
+      planPlugin('test/fixtures/stuck-plugin/manifest.json', { does }, { name: 'stuck' }),
+      planPlugin('plugins/return-routing/manifest.json'),
     ],
   };
 }

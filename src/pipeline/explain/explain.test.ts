@@ -11,7 +11,6 @@ import type { Explanation, PacketQuestion } from './explanation.ts';
 const wall: LoadedPlugin = {
   name: 'wall',
   phase: 'policy',
-  failOpen: false,
   half: {
     flowSetup: (packet) => {
       if (packet.destinationPort !== 23) return VERDICT_CONTINUE;
