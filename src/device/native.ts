@@ -242,7 +242,7 @@ export function networkNamespaceCookie(): bigint {
 }
 
 /**
- * What stands now of the nftables tables of this name, families `netdev` and `inet`, in this network namespace. Takes
+ * What stands now of the nftables tables of this name, families `netdev`, `inet` and `arp`, in this network namespace. Takes
  * a fraction of a millisecond. Throws {@link NativeError}: `EAGAIN` if somebody changes rules all the time, `EPERM`
  * without CAP_NET_ADMIN.
  */

@@ -8,7 +8,7 @@ import { nftState } from '../../device/native.ts';
 import type { HostFacts } from '../facts.ts';
 import { collectFacts } from './collect-facts.ts';
 import { Guard, guardMark } from './guard.ts';
-import { GUARD_TABLE } from './guard-rules.ts';
+import { GUARD_TABLE, guardChanges } from './guard-rules.ts';
 
 const SETUP = { devices: [UPLINK] };
 
@@ -52,6 +52,7 @@ if (inOwnNamespace(import.meta.url)) {
       'flush ruleset',
       `delete table netdev ${GUARD_TABLE}`,
       `delete table inet ${GUARD_TABLE}`,
+      `delete table arp ${GUARD_TABLE}`,
       `flush chain inet ${GUARD_TABLE} ${chain}`,
       `add rule inet ${GUARD_TABLE} ${chain} accept`,
       `insert rule netdev ${GUARD_TABLE} ${chain} accept`,
@@ -66,6 +67,22 @@ if (inOwnNamespace(import.meta.url)) {
       assert.deepEqual([damages, sortedTables(listed())], [1, sortedTables(whole)], damage);
       assert.equal(await guard.apply(SETUP, await links()), false, 'and then it is whole');
     }
+  });
+
+  it('is set once at a time where nobody can tell what stands', async () => {
+    let damages = 0;
+    const guard = new Guard(
+      'a mark',
+      () => damages++,
+      () => undefined,
+    );
+    const changes = guardChanges(SETUP, new Set(), 'a mark').length;
+    for (let i = 0; i < 2; i++) {
+      const { generation } = nftState(GUARD_TABLE);
+      assert.equal(await guard.apply(SETUP, await links()), true);
+      assert.equal(nftState(GUARD_TABLE).generation, generation + changes);
+    }
+    assert.equal(damages, 0, 'and nobody is blamed');
   });
 
   it('is set again when its device has been away, under the same number', async () => {

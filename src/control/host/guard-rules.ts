@@ -11,6 +11,9 @@
  *     v                           kernel's tunnels only from their uplink, and only while the tunnel takes them
  *  inet homeward / forward        nothing passes into or out of a device of ours
  *
+ *  arp homeward / input, output   the host neither learns nor answers on a site's device, by name: older kernels
+ *                                 (6.1) hook no device that is made anew until the guard is set again
+ *
  *  inet homeward / output         the host sends nothing into a site, nothing from ports of ours (reject), and no
  *     |                           errors about what is sent by its tunnels
  *  inet homeward / postrouting    nor does its own address translation (drop)
@@ -28,10 +31,13 @@ import { type Classification, classify } from './classifier.ts';
 import { formatPortRanges, mergeRanges } from './reserved-ports.ts';
 import type { BitsCondition, Condition, Rule } from './rules.ts';
 
-/** Name of both tables. */
+/** Name of all three tables. */
 export const GUARD_TABLE = 'homeward';
-/** Name of both tables that stand in while those are replaced. */
+/** Name of the tables that stand in while those are replaced. */
 const STAND_IN_TABLE = `${GUARD_TABLE}_stand_in`;
+
+/** A table of each. `device/native/nft-state.c` knows them, too. */
+const FAMILIES = ['netdev', 'inet', 'arp'];
 
 /** Before connection tracking's defragmentation (-400): a fragment of ours is never held. */
 const INGRESS_PRIORITY = -450;
@@ -103,6 +109,9 @@ export function guardRules(
     '  }',
     ...hostChains(setup),
     '}',
+    `table arp ${table} {`,
+    ...arpChains(setup),
+    '}',
     '',
   ].join('\n');
 }
@@ -113,9 +122,10 @@ export function removeGuardRules(): string {
 }
 
 function removeTables(table: string): string {
-  return ['netdev', 'inet']
-    .flatMap((family) => [`add table ${family} ${table}`, `delete table ${family} ${table}`])
-    .join('\n');
+  return FAMILIES.flatMap((family) => [
+    `add table ${family} ${table}`,
+    `delete table ${family} ${table}`,
+  ]).join('\n');
 }
 
 /**
@@ -260,6 +270,23 @@ function hostChains(setup: HostSetup): string[] {
       '  }',
     ]),
   ];
+}
+
+/** ARP on Ethernet devices of ours; on an uplink it is the host's, too. */
+function arpChains(setup: HostSetup): string[] {
+  const devices = exclusiveDevices(setup).filter(({ kind }) => kind === 'ethernet');
+  return (['input', 'output'] as const).flatMap((hook) => {
+    const at = hook === 'input' ? 'i' : 'o';
+    return [
+      `  chain ${hook} {`,
+      `    type filter hook ${hook} priority ${INGRESS_PRIORITY}; policy accept;`,
+      ...devices.flatMap(({ name, ifindex }) => [
+        `    ${at}ifname ${quoted(name)} drop`,
+        ...(ifindex === 0 ? [] : [`    ${at}if ${ifindex} drop`]),
+      ]),
+      '  }',
+    ];
+  });
 }
 
 /** The host's packets from ports and identifiers that are ours: their answers would never reach the host. */

@@ -203,13 +203,17 @@ test('while the guard is replaced another one stands', async () => {
   assert.deepEqual(tables(), []);
   const [standIn, replace, remove] = guardChanges(SETUP, present, 'test');
   gateway.nft(standIn!);
-  assert.deepEqual(tables(), ['table netdev homeward_stand_in', 'table inet homeward_stand_in']);
+  assert.deepEqual(tables(), [
+    'table netdev homeward_stand_in',
+    'table inet homeward_stand_in',
+    'table arp homeward_stand_in',
+  ]);
   assert.equal(await connect(peer, '192.0.2.1', 45000), 'TIMEOUT', 'it does all that the guard does');
   assert.equal(await connect(peer, '192.0.2.1', 22), 'connected');
   gateway.nft(replace!);
-  assert.equal(tables().length, 4);
+  assert.equal(tables().length, 6);
   gateway.nft(remove!);
-  assert.deepEqual(tables(), ['table netdev homeward', 'table inet homeward']);
+  assert.deepEqual(tables(), ['table netdev homeward', 'table inet homeward', 'table arp homeward']);
   // A change that was cut short.
   gateway.nft(standIn!);
   gateway.nft(removeGuardRules());

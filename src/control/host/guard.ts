@@ -19,6 +19,7 @@ const MAX_ATTEMPTS = 5;
 export class Guard {
   readonly #mark: string;
   readonly #onDamage: () => void;
+  readonly #look: Look;
   #applied = '';
   /** Of the rules that the kernel had after they were set; undefined: not known, so that the next look sets them again. */
   #fingerprint: bigint | undefined;
@@ -26,10 +27,12 @@ export class Guard {
   /**
    * @param mark comes back from {@link guardMark}: it ties the guard to what is kept on disk.
    * @param onDamage called when somebody else has changed or removed the guard, before it is set again.
+   * @param look what stands now
    */
-  constructor(mark: string, onDamage: () => void = () => {}) {
+  constructor(mark: string, onDamage: () => void = () => {}, look: Look = lookAtTables) {
     this.#mark = mark;
     this.#onDamage = onDamage;
+    this.#look = look;
   }
 
   /**
@@ -44,11 +47,11 @@ export class Guard {
     // A device that was made anew has lost its hook: its index tells.
     const wanted = `${changes.join('\n')}\n${present.map((name) => `${name}=${links[name]!.ifindex}`).join(' ')}`;
     if (wanted === this.#applied && this.#fingerprint !== undefined) {
-      if (look()?.fingerprint === this.#fingerprint) return false;
+      if (this.#look()?.fingerprint === this.#fingerprint) return false;
       this.#onDamage();
     }
     this.#fingerprint = undefined;
-    this.#fingerprint = await set(changes);
+    this.#fingerprint = await set(changes, this.#look);
     this.#applied = wanted;
     return true;
   }
@@ -58,18 +61,22 @@ export class Guard {
  * Sets the guard; what the kernel has then. Damage done between setting and looking must not pass for the guard: it is
  * set until nobody else has changed rules meanwhile, which the number of changes tells.
  */
-async function set(changes: readonly string[]): Promise<bigint | undefined> {
+async function set(changes: readonly string[], look: Look): Promise<bigint | undefined> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     const before = look()?.generation;
     for (const rules of changes) await runCommand('nft', ['-f', '-'], { input: rules });
     const after = look();
-    if (before !== undefined && after?.generation === before + changes.length) return after.fingerprint;
+    // Where it cannot be told, another attempt would tell nothing either.
+    if (before === undefined || after === undefined) return undefined;
+    if (after.generation === before + changes.length) return after.fingerprint;
   }
   return undefined;
 }
 
 /** What stands; undefined where it cannot be told. */
-function look(): NftState | undefined {
+type Look = () => NftState | undefined;
+
+function lookAtTables(): NftState | undefined {
   try {
     return nftState(GUARD_TABLE);
   } catch {

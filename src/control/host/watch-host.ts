@@ -15,7 +15,7 @@ const INTERVAL_MS = 500;
 /** A subscription that ended is made anew. */
 const RESTART_MS = 1000;
 /** A line of `nft monitor` about our tables: `delete table inet homeward`, `add rule netdev homeward ...`. */
-const NAMES_OURS = new RegExp(`\\b(inet|netdev) (${GUARD_TABLE}|${STEERING_TABLE})\\b`);
+const NAMES_OURS = new RegExp(`\\b(inet|netdev|arp) (${GUARD_TABLE}|${STEERING_TABLE})\\b`);
 
 /**
  * Runs a command until the standard input ends, which it does when control has ended, however that ends: a subscription

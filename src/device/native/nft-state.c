@@ -115,7 +115,7 @@ static int dump(int fd, uint8_t *buffer, int type, int family, const char *table
 }
 
 static int look(int fd, uint8_t *buffer, const char *table, uint32_t *value, uint64_t *hash) {
-  static const int families[] = {NFPROTO_NETDEV, NFPROTO_INET};
+  static const int families[] = {NFPROTO_NETDEV, NFPROTO_INET, NFPROTO_ARP};
   static const int kinds[] = {NFT_MSG_GETTABLE, NFT_MSG_GETCHAIN, NFT_MSG_GETRULE};
   *hash = SEED;
   int result = generation(fd, buffer, value);
