@@ -8,9 +8,8 @@
  *
  * A driver keeps trying for ever and never throws; what is wrong is in the tunnel's status.
  */
-import type { IkeSa } from '../../vici/views.ts';
 import type { IpsecLog, RunTool } from './host-tools.ts';
-import type { WantedTunnel } from './reconciler.ts';
+import type { IpsecDetails, WantedTunnel } from './reconciler.ts';
 import type { IpsecTunnelStatus } from './tunnel-state.ts';
 import type { UplinkPath } from './user-space-host.ts';
 
@@ -38,8 +37,8 @@ export interface IpsecDriver {
   apply(tunnels: readonly DrivenTunnel[]): Promise<void>;
   /** undefined: no such tunnel. */
   status(tunnel: string): IpsecTunnelStatus | undefined;
-  /** SAs of a tunnel, as they were last seen. */
-  sas(tunnel: string): readonly IkeSa[];
+  /** undefined: no such tunnel, or no daemon for it. */
+  details(tunnel: string): IpsecDetails | undefined;
   /** Ends everything; nothing is left on the host. */
   stop(): Promise<void>;
 }

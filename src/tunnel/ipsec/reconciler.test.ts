@@ -150,6 +150,25 @@ describe('the reconciler', () => {
     await eventually('so is the other', () => count('unload-key') === 2);
   });
 
+  it('lets a tunnel that is up go on when its secret is gone', async () => {
+    sas = isUp();
+    reconciler.want([wanted('secret')]);
+    reconciler.start();
+    await eventually('it is up', () => status().state === 'up');
+    const looks = count('list-sas');
+    const credentials = (): never => {
+      throw new Error('/etc/secret cannot be read: there is no such file');
+    };
+    reconciler.want([wanted('', { credentials, tunnel: { ...TUNNEL, start: 'both' } })]);
+    await eventually('it has looked', () => count('list-sas') > looks);
+    assert.deepEqual(states, ['up: null']);
+    // Until it has to be authenticated anew.
+    sas = {};
+    for (const socket of listeners) socket.write(event('ike-updown', {}));
+    await eventually('it says why', () => /cannot be read/.test(status().reason ?? ''));
+    assert.equal(status().state, 'down');
+  });
+
   it('says what is in the way rather than what comes of it', async () => {
     sas = isUp();
     reconciler.want([wanted('secret')]);

@@ -28,7 +28,9 @@ import {
 } from './connection.ts';
 import { failureReason } from './failure-reasons.ts';
 import type { IpsecLog } from './host-tools.ts';
+import { type PeerCertificate, peerCertificate } from './peer-certificate.ts';
 import { missingAlgorithms } from './proposals.ts';
+import { type IpsecTraffic, type Rekeyings, SaTraffic } from './sa-traffic.ts';
 import { type IpsecTunnelStatus, TunnelState } from './tunnel-state.ts';
 
 const FIRST_RETRY_MS = 1_000;
@@ -43,7 +45,8 @@ const TELL_MS = 10_000;
 const RELOAD_MS = 1_000;
 const IKE_UP = ['ESTABLISHED', 'REKEYING', 'REKEYED'];
 const CHILD_UP = ['INSTALLED', 'REKEYING', 'REKEYED', 'UPDATING'];
-const EVENTS = ['ike-updown', 'child-updown', 'ike-rekey', 'child-rekey', 'ike-update'];
+const EVENTS = ['ike-updown', 'child-updown', 'ike-update'];
+const REKEYINGS = { 'ike-rekey': 'ike', 'child-rekey': 'child' } as const;
 
 /** A tunnel with the way to its secrets, which are read anew for every attempt: they may have been put right. */
 export interface WantedTunnel {
@@ -52,6 +55,16 @@ export interface WantedTunnel {
   readonly obstacle?: string;
   /** Throws with a sentence that names the file. */
   readonly credentials: () => IpsecCredentials;
+}
+
+/** What is known of a tunnel beside its state. */
+export interface IpsecDetails {
+  /** As they were last seen. */
+  readonly sas: readonly IkeSa[];
+  readonly traffic: IpsecTraffic;
+  readonly rekeyings: Rekeyings;
+  /** undefined: it has shown none. */
+  readonly peerCertificate: PeerCertificate | undefined;
 }
 
 export interface ReconcilerOptions {
@@ -78,6 +91,10 @@ interface Entry {
   /** Until it is loaded anew because of what the log said. */
   reload: NodeJS.Timeout | undefined;
   sas: readonly IkeSa[];
+  readonly traffic: SaTraffic;
+  peerCertificate: PeerCertificate | undefined;
+  /** The SA that the peer's certificate is known of, by its unique id. */
+  certified: string | undefined;
 }
 
 export class Reconciler {
@@ -95,6 +112,12 @@ export class Reconciler {
     this.#options = options;
     this.#client = new ViciClient({ socketPath: options.socketPath, reconcile: () => this.#reconcile() });
     for (const event of EVENTS) this.#client.handle(event, () => this.#refreshSoon());
+    for (const [event, what] of Object.entries(REKEYINGS)) {
+      this.#client.handle(event, (rekeyed) => {
+        for (const name of rekeyed.keys()) this.#entryOf(name)?.traffic.rekeyed(what);
+        this.#refreshSoon();
+      });
+    }
     this.#client.handle('log', (event) => this.#readLog(event));
   }
 
@@ -105,6 +128,7 @@ export class Reconciler {
         entry.loadedConnection = undefined;
         entry.loadedSecret = undefined;
         entry.keyId = undefined;
+        entry.sas = [];
         clearTimeout(entry.retry);
         entry.retry = undefined;
         if (entry.state.status.state === 'up') entry.state.down('the IKE daemon is gone');
@@ -154,6 +178,9 @@ export class Reconciler {
         isAttempting: false,
         reload: undefined,
         sas: [],
+        traffic: new SaTraffic(),
+        peerCertificate: undefined,
+        certified: undefined,
       };
       this.#entries.set(name, added);
       this.#inTurn(() => this.#bring(added));
@@ -174,9 +201,12 @@ export class Reconciler {
     return this.#entries.get(tunnel)?.state.status;
   }
 
-  /** SAs of a tunnel, as they were last seen. */
-  sas(tunnel: string): readonly IkeSa[] {
-    return this.#entries.get(tunnel)?.sas ?? [];
+  details(tunnel: string): IpsecDetails | undefined {
+    const entry = this.#entries.get(tunnel);
+    if (entry === undefined) return undefined;
+    const { sas, traffic, peerCertificate: certificate } = entry;
+    const { total, rekeyings } = traffic;
+    return { sas, traffic: total, rekeyings, peerCertificate: certificate };
   }
 
   get #isConnected(): boolean {
@@ -230,7 +260,8 @@ export class Reconciler {
       // The connection to the daemon was lost: all of it is done again with the next one.
       if (error instanceof ViciError && error.code !== 'refused') throw error;
       entry.reason = (error as Error).message;
-      entry.state.down(entry.reason);
+      // What is up goes on without.
+      if (!entry.sas.some(isUp)) entry.state.down(entry.reason);
       return false;
     }
   }
@@ -287,7 +318,22 @@ export class Reconciler {
     const sas = await this.#client.ikeSas();
     for (const [name, entry] of this.#entries) {
       entry.sas = sas.filter((sa) => sa.name === connectionName(name));
+      entry.traffic.look(entry.sas);
       this.#judge(entry);
+    }
+    await this.#readPeerCertificates();
+  }
+
+  /** Once for every SA: the daemon has what it was shown. */
+  async #readPeerCertificates(): Promise<void> {
+    const unread = [...this.#entries.values()].filter(
+      ({ keyId, sas, certified }) => keyId !== undefined && sas.some(isUp) && certified !== idOf(sas),
+    );
+    if (unread.length === 0) return;
+    const certificates = await this.#client.certificates();
+    for (const entry of unread) {
+      entry.certified = idOf(entry.sas);
+      entry.peerCertificate = peerCertificate(certificates, entry.wanted.tunnel.remoteId);
     }
   }
 
@@ -394,6 +440,11 @@ function isUp(sa: IkeSa): boolean {
     IKE_UP.includes(sa.state) &&
     sa.children.some(({ name, state }) => name === CHILD_NAME && CHILD_UP.includes(state))
   );
+}
+
+/** Of the SA that carries packets. */
+function idOf(sas: readonly IkeSa[]): string | undefined {
+  return sas.find(isUp)?.uniqueId;
 }
 
 /** Whether nothing is left to do for us until the peer calls. */

@@ -115,7 +115,7 @@ if (inOwnNamespace(import.meta.url)) {
       secret = 'the right one';
       await inState('up');
       assert.ok(pings(), log.slice(-20).join('\n'));
-      assert.ok(driver.sas(tunnel.name)[0]!.children[0]!.isEncapsulated);
+      assert.ok(driver.details(tunnel.name)!.sas[0]!.children[0]!.isEncapsulated);
     });
 
     it('leaves the IKE ports of other peers to the host', () => {

@@ -9,10 +9,9 @@
  */
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import type { IkeSa } from '../../vici/views.ts';
 import { Charon } from './charon.ts';
 import type { DrivenTunnel, IpsecDriver, IpsecDriverOptions } from './driver.ts';
-import { Reconciler } from './reconciler.ts';
+import { type IpsecDetails, Reconciler } from './reconciler.ts';
 import { type IpsecTunnelStatus, TunnelState } from './tunnel-state.ts';
 import {
   furnishNamespace,
@@ -61,8 +60,8 @@ export class UserSpaceDriver implements IpsecDriver {
     return this.#tunnels.get(tunnel)?.status;
   }
 
-  sas(tunnel: string): readonly IkeSa[] {
-    return this.#tunnels.get(tunnel)?.sas ?? [];
+  details(tunnel: string): IpsecDetails | undefined {
+    return this.#tunnels.get(tunnel)?.details;
   }
 
   async stop(): Promise<void> {
@@ -121,8 +120,8 @@ class UserSpaceTunnel {
     return this.#reconciler.status(this.#wanted.tunnel.name) ?? this.#pathless.status;
   }
 
-  get sas(): readonly IkeSa[] {
-    return this.#reconciler.sas(this.#wanted.tunnel.name);
+  get details(): IpsecDetails | undefined {
+    return this.#reconciler.details(this.#wanted.tunnel.name);
   }
 
   /** Whether this can go on as that: it is the same tunnel, and what its namespace is made from is the same. */
