@@ -197,7 +197,8 @@ export class IpsecCompiler {
       dpdMs: ike.dpdMs,
       replayProtection: child.replayProtection,
       start: ike.start,
-      interfaceId: null,
+      protects: 'everything',
+      kernel: null,
     };
     return { driver, key, tunnel, config, path };
   }

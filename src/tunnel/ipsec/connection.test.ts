@@ -31,7 +31,8 @@ const TUNNEL: IpsecTunnel = {
   dpdMs: 2000,
   replayProtection: true,
   start: 'both',
-  interfaceId: 7,
+  protects: 'everything',
+  kernel: { requestId: 7, interfaceId: 7 },
 };
 const PSK = { kind: 'psk', secret: Buffer.from('secret') } as const;
 
@@ -68,7 +69,7 @@ describe('messages for charon', skip === undefined ? {} : { skip }, () => {
         remote: '192.0.2.2',
         start: 'respond',
         replayProtection: false,
-        interfaceId: null,
+        kernel: null,
       } as const,
     ]) {
       const [command, secret] = secretRequest(tunnel, PSK);
@@ -80,6 +81,19 @@ describe('messages for charon', skip === undefined ? {} : { skip }, () => {
       assert.deepEqual(loaded!.children[0]!.localTrafficSelectors, ['0.0.0.0/0', '::/0']);
       assert.equal(loaded!.rekeySeconds, 14_400);
     }
+  });
+
+  it('that protect GRE are taken', async () => {
+    const tunnel: IpsecTunnel = {
+      ...TUNNEL,
+      remote: '192.0.2.2',
+      protects: 'gre',
+      kernel: { requestId: 7, interfaceId: null },
+    };
+    await client.request('load-conn', connectionMessage(tunnel, PSK));
+    const [loaded] = await client.connections();
+    assert.equal(loaded!.children[0]!.mode, 'TRANSPORT');
+    assert.deepEqual(loaded!.children[0]!.localTrafficSelectors, ['dynamic[gre]']);
   });
 
   it('with certificates are taken', async () => {

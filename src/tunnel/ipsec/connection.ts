@@ -3,7 +3,8 @@
  *
  * Every tunnel has the selectors 0.0.0.0/0 and ::/0 at our end: which site a packet is of is said by the device that
  * it came by, and what a site may send is the pipeline's to judge. The peer narrows them as it likes (RFC 7296,
- * section 2.9). With kernel ESP, `if_id` keeps the tunnels apart.
+ * section 2.9). With kernel ESP, `if_id` keeps the tunnels apart. Where ESP protects a GRE tunnel (RFC 2784) instead,
+ * the selectors are GRE between the two ends, in transport mode.
  *
  * A dead peer is known after a DPD interval and three retransmissions: see `charon.ts` for those.
  *
@@ -40,7 +41,16 @@ export interface IpsecTunnel {
   readonly dpdMs: number;
   readonly replayProtection: boolean;
   readonly start: IpsecStart;
-  /** Of its XFRM interface; null where a daemon of its own has only this tunnel. */
+  /** What is sent by it: whatever is routed into its device, or the GRE packets between both ends. */
+  readonly protects: 'everything' | 'gre';
+  /** What its SAs and policies are known by in a kernel that does ESP; null: a daemon of its own does it. */
+  readonly kernel: KernelIds | null;
+}
+
+/** Of one tunnel in a kernel that does ESP, and of no other there (`kernel-host.ts`). */
+export interface KernelIds {
+  readonly requestId: number;
+  /** Of its XFRM interface; null where it protects GRE. */
   readonly interfaceId: number | null;
 }
 
@@ -70,7 +80,9 @@ export function tunnelOfConnection(connection: string): string | undefined {
 export function connectionMessage(tunnel: IpsecTunnel, credentials: IpsecCredentials): ViciInput {
   const isPsk = credentials.kind === 'psk';
   const seconds = (ms: number): string => `${Math.max(1, Math.round(ms / 1000))}s`;
-  const interfaceId = tunnel.interfaceId ?? undefined;
+  const interfaceId = tunnel.kernel?.interfaceId ?? undefined;
+  const isGre = tunnel.protects === 'gre';
+  const selectors = isGre ? ['dynamic[gre]'] : ['0.0.0.0/0', '::/0'];
   const dpdAction = tunnel.start === 'respond' ? 'clear' : 'restart';
   return {
     [connectionName(tunnel.name)]: {
@@ -97,9 +109,9 @@ export function connectionMessage(tunnel: IpsecTunnel, credentials: IpsecCredent
       },
       children: {
         [CHILD_NAME]: {
-          local_ts: ['0.0.0.0/0', '::/0'],
-          remote_ts: ['0.0.0.0/0', '::/0'],
-          mode: 'tunnel',
+          local_ts: selectors,
+          remote_ts: selectors,
+          mode: isGre ? 'transport' : 'tunnel',
           esp_proposals: tunnel.espProposals.map(({ text }) => text),
           rekey_time: seconds(tunnel.childRekeyMs),
           life_time: seconds(tunnel.childRekeyMs * LIFE_FACTOR),
@@ -108,8 +120,11 @@ export function connectionMessage(tunnel: IpsecTunnel, credentials: IpsecCredent
           start_action: 'none',
           close_action: 'none',
           replay_window: tunnel.replayProtection ? REPLAY_WINDOW : 0,
+          reqid: tunnel.kernel?.requestId,
           if_id_in: interfaceId,
           if_id_out: interfaceId,
+          // A path that is too narrow gets fragments: the kernel could not tell the sender.
+          copy_df: interfaceId === undefined ? undefined : false,
         },
       },
     },

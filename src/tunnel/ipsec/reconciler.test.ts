@@ -28,7 +28,8 @@ const TUNNEL: IpsecTunnel = {
   dpdMs: 2000,
   replayProtection: true,
   start: 'respond',
-  interfaceId: null,
+  protects: 'everything',
+  kernel: null,
 };
 const names = (...list: readonly string[]): ViciInput => Object.fromEntries(list.map((name) => [name, '']));
 const ALGORITHMS: ViciInput = {
@@ -87,6 +88,7 @@ describe('the reconciler', () => {
     reconciler = new Reconciler({
       socketPath: path,
       log: () => {},
+      attemptsAtATime: 1,
       onState: (_, { state, reason }) => states.push(`${state}: ${reason}`),
     });
   });

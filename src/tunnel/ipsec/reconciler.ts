@@ -27,6 +27,7 @@ import {
   tunnelOfConnection,
 } from './connection.ts';
 import { failureReason } from './failure-reasons.ts';
+import { Gate } from './gate.ts';
 import type { IpsecLog } from './host-tools.ts';
 import { type PeerCertificate, peerCertificate } from './peer-certificate.ts';
 import { missingAlgorithms } from './proposals.ts';
@@ -70,6 +71,8 @@ export interface IpsecDetails {
 export interface ReconcilerOptions {
   readonly socketPath: string;
   readonly log: IpsecLog;
+  /** How many tunnels are initiated at a time: each holds up a thread of the daemon. */
+  readonly attemptsAtATime: number;
   readonly onState: (tunnel: string, status: IpsecTunnelStatus, former: IpsecTunnelStatus) => void;
 }
 
@@ -101,6 +104,7 @@ export class Reconciler {
   readonly #client: ViciClient;
   readonly #options: ReconcilerOptions;
   readonly #entries = new Map<string, Entry>();
+  readonly #attempts: Gate;
   #algorithms: ReadonlyMap<string, readonly string[]> = new Map();
   #refreshTimer: NodeJS.Timeout | undefined;
   /** One thing after the other. */
@@ -110,6 +114,7 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
+    this.#attempts = new Gate(options.attemptsAtATime);
     this.#client = new ViciClient({ socketPath: options.socketPath, reconcile: () => this.#reconcile() });
     for (const event of EVENTS) this.#client.handle(event, () => this.#refreshSoon());
     for (const [event, what] of Object.entries(REKEYINGS)) {
@@ -154,6 +159,7 @@ export class Reconciler {
       this.#entries.delete(name);
       this.#inTurn(() => this.#unload(name, entry.keyId));
     }
+    const changed: Entry[] = [];
     for (const one of wanted) {
       const { name } = one.tunnel;
       const entry = this.#entries.get(name);
@@ -162,7 +168,7 @@ export class Reconciler {
         entry.wanted = one;
         if (one.obstacle !== undefined && entry.state.status.state === 'down') entry.state.down(one.obstacle);
         else if (wasObstructed) entry.retryMs = FIRST_RETRY_MS;
-        this.#inTurn(() => this.#bring(entry));
+        changed.push(entry);
         continue;
       }
       const added: Entry = {
@@ -183,8 +189,14 @@ export class Reconciler {
         certified: undefined,
       };
       this.#entries.set(name, added);
-      this.#inTurn(() => this.#bring(added));
+      changed.push(added);
     }
+    this.#inTurn(() => this.#bring(changed));
+  }
+
+  /** Resolves when what {@link want} has asked for is done, or cannot be done now: no daemon listens. */
+  settled(): Promise<void> {
+    return this.#work;
   }
 
   /** The daemon listens: not to be waited for any longer. */
@@ -230,10 +242,12 @@ export class Reconciler {
     await this.#refresh();
   }
 
-  /** A tunnel that is new, or has changed. */
-  async #bring(entry: Entry): Promise<void> {
+  /** Tunnels that are new, or have changed; those that have gone meanwhile are passed over. */
+  async #bring(entries: readonly Entry[]): Promise<void> {
     if (!this.#isConnected) return;
-    await this.#load(entry);
+    for (const entry of entries) {
+      if (this.#entries.get(entry.wanted.tunnel.name) === entry) await this.#load(entry);
+    }
     await this.#refresh();
   }
 
@@ -372,8 +386,7 @@ export class Reconciler {
       if (!(await this.#load(entry))) return;
       if (isPeersTurn(entry)) return entry.state.waitsAgain();
       entry.state.connecting();
-      const message = { ike: connectionName(entry.wanted.tunnel.name), child: CHILD_NAME };
-      await this.#client.block('initiate', message, { timeoutMs: INITIATE_TIMEOUT_MS });
+      await this.#attempts.pass(() => this.#initiate(entry));
     } catch (error) {
       // What a connection that was lost says is of no use.
       if (!(error instanceof ViciError) || error.code !== 'refused') return;
@@ -388,6 +401,14 @@ export class Reconciler {
     }
   }
 
+  async #initiate(entry: Entry): Promise<void> {
+    const { name } = entry.wanted.tunnel;
+    // While it waited for its turn, the peer may have called.
+    if (this.#stopped || this.#entries.get(name) !== entry || entry.sas.some(isUp)) return;
+    const message = { ike: connectionName(name), child: CHILD_NAME };
+    await this.#client.block('initiate', message, { timeoutMs: INITIATE_TIMEOUT_MS });
+  }
+
   #readLog(event: ViciSection): void {
     const text = field.text(event, 'msg') ?? '';
     const connection = field.text(event, 'ikesa-name');
@@ -400,7 +421,7 @@ export class Reconciler {
     if (!isPeersTurn(entry) || entry.reload !== undefined) return;
     entry.reload = setTimeout(() => {
       entry.reload = undefined;
-      this.#inTurn(() => this.#bring(entry));
+      this.#inTurn(() => this.#bring([entry]));
     }, RELOAD_MS);
   }
 

@@ -43,7 +43,8 @@ if (inOwnNamespace(import.meta.url)) {
       dpdMs: 1000,
       replayProtection: true,
       start: 'both',
-      interfaceId: null,
+      protects: 'everything',
+      kernel: null,
     };
     const driven: DrivenTunnel = {
       key: 'paris',

@@ -111,6 +111,7 @@ class UserSpaceTunnel {
     this.#reconciler = new Reconciler({
       socketPath: this.#charon.socketPath,
       log: options.log,
+      attemptsAtATime: 1,
       onState: options.onState,
     });
     this.become(wanted);
