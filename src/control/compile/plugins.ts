@@ -1,39 +1,25 @@
-/** Where the plugins that come with homeward lie, in a checkout and when built. */
-import { existsSync, readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+/** Plugins as the data plane needs them. */
 import type { PlanPlugin } from '../../pipeline/plan.ts';
-import { DEFAULT_FAILURE_ACTION, type FailurePolicy, type PluginManifest } from '../../plugin/contract.ts';
 import type { PluginConfig } from '../config/config.ts';
 
 /**
- * `plugins/` beside `src/`. The build puts the compiled modules into `dist/plugins` and may leave the manifests
- * where they are: then the package's own folder has them.
+ * Those that run, in their order.
+ *
+ * @param revisions how often each was read anew, by name
  */
-const PLACES = ['../../../plugins', '../../../../plugins'].map((path) => resolve(import.meta.dirname, path));
-
-/** Plugins in their order, with the absolute path of each manifest. */
-export function planPlugins(plugins: readonly PluginConfig[]): PlanPlugin[] {
-  return plugins.map(({ name, options }) => {
-    const candidates = PLACES.map((place) => resolve(place, name, 'manifest.json'));
-    const path = candidates.find(existsSync) ?? candidates[0]!;
-    const manifest = JSON.parse(readFileSync(path, 'utf8')) as PluginManifest;
-    return {
+export function planPlugins(
+  plugins: readonly PluginConfig[],
+  revisions: ReadonlyMap<string, number> = new Map(),
+): PlanPlugin[] {
+  return plugins
+    .filter(({ enabled }) => enabled)
+    .map(({ name, manifestPath, manifest, options, onFailure, ports }) => ({
       name,
-      manifest: path,
+      manifest: manifestPath,
       version: manifest.version,
       options,
-      failurePolicy: { ...CLOSED, ...manifest.failure_policy },
-      ports: 'all',
-      revision: 0,
-    };
-  });
+      failurePolicy: onFailure,
+      ports,
+      revision: revisions.get(name) ?? 0,
+    }));
 }
-
-/** What applies where neither manifest nor configuration says anything. */
-const CLOSED: FailurePolicy = {
-  exception: DEFAULT_FAILURE_ACTION,
-  timeout: DEFAULT_FAILURE_ACTION,
-  memory: DEFAULT_FAILURE_ACTION,
-  midstream: DEFAULT_FAILURE_ACTION,
-  unparsable: DEFAULT_FAILURE_ACTION,
-};

@@ -7,6 +7,8 @@
  * Neighbours: `schema.ts` (the file's shape), `checks.ts` (what holds between its parts), `compile/` (the next
  * step), docs/configuration.md (every option).
  */
+import type { FailurePolicy } from '../../plugin/contract.ts';
+import type { Manifest } from '../plugins/manifest-schema.ts';
 import type { Problem } from './errors.ts';
 import type { ChildConfig, IkeConfig } from './ipsec-config.ts';
 
@@ -19,6 +21,8 @@ export interface ConfigSource {
   readonly file: string;
   /** Line and column (from 1) of the value at `path`, or of its nearest part that the file has. */
   locate(path: ConfigPath): { readonly line: number; readonly column: number };
+  /** Where the last part of `path` stands as a key, rather than its value. */
+  locateKey(path: ConfigPath): { readonly line: number; readonly column: number };
   /** `sites.paris.tunnels.paris-gre.mtu`: the path in words, list entries by their name where they have one. */
   describe(path: ConfigPath): string;
 }
@@ -30,7 +34,7 @@ export interface Config {
   readonly egress: readonly EgressConfig[];
   readonly routes: readonly RouteConfig[];
   readonly flowTable: FlowTableConfig;
-  /** In the order they run; `return-routing` is always the last. */
+  /** In the order they run, those that are not enabled among them; `return-routing` is always there. */
   readonly plugins: readonly PluginConfig[];
   readonly api: ApiConfig;
   readonly metrics: MetricsConfig;
@@ -46,6 +50,8 @@ export interface GatewayConfig {
   readonly name: string;
   /** Absolute path of what outlives a reboot; null: as `control/store/state-directory.ts` chooses. */
   readonly stateDir: string | null;
+  /** Absolute path of the folder in which packages with plugins are installed; null: none. */
+  readonly pluginDir: string | null;
 }
 
 export interface ApiConfig {
@@ -244,5 +250,18 @@ export interface FlowTableConfig {
 
 export interface PluginConfig {
   readonly name: string;
+  /** Absolute. */
+  readonly manifestPath: string;
+  /** As it was when the configuration was read. */
+  readonly manifest: Manifest;
+  readonly enabled: boolean;
+  /** As written; null: all. */
+  readonly sites: readonly string[] | null;
+  readonly tunnels: readonly string[] | null;
+  /** Names of tunnels and egresses: it is asked about flows whose originator comes in by one of them. */
+  readonly ports: 'all' | readonly string[];
+  /** The configuration's, else the manifest's, else `drop-flow`. */
+  readonly onFailure: FailurePolicy;
+  /** With the defaults of the manifest's schema. */
   readonly options: Readonly<Record<string, unknown>>;
 }

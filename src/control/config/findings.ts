@@ -16,6 +16,12 @@ export class Findings {
     this.problems.push(this.#finding(path, text));
   }
 
+  /** The same, of a key that should not be there: the place is the key's, the words name what it stands in. */
+  problemAtKey(path: ConfigPath, text: string): void {
+    const { line, column } = this.#source.locateKey(path);
+    this.problems.push({ ...this.#finding(path.slice(0, -1), text), line, column });
+  }
+
   /** Something legal that the user should know. */
   notice(path: ConfigPath, text: string, topic?: Problem['topic']): void {
     const finding = this.#finding(path, text);

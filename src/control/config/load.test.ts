@@ -66,10 +66,10 @@ test('a route that names the site settles the ambiguity', () => {
 });
 
 test('an empty gateway gets every default', () => {
-  const { source: _, notices, ...config } = parseConfig('version: 1\n', EXAMPLE_FILE);
+  const { source: _, notices, plugins, ...config } = parseConfig('version: 1\n', EXAMPLE_FILE);
   assert.deepEqual(config, {
     version: 1,
-    gateway: { name: 'homeward', stateDir: null },
+    gateway: { name: 'homeward', stateDir: null, pluginDir: null },
     sites: [],
     egress: [],
     routes: [],
@@ -80,12 +80,35 @@ test('an empty gateway gets every default', () => {
       createRatePerSource: 500,
       otherProtocols: [],
     },
-    plugins: [{ name: 'return-routing', options: {} }],
     api: { socket: null, listen: null },
     metrics: { listen: null },
     flowLog: null,
     log: { level: 'info' },
   });
+  assert.deepEqual(
+    plugins.map(({ name, enabled, ports, onFailure, options }) => ({
+      name,
+      enabled,
+      ports,
+      onFailure,
+      options,
+    })),
+    [
+      {
+        name: 'return-routing',
+        enabled: true,
+        ports: 'all',
+        onFailure: {
+          exception: 'drop-flow',
+          timeout: 'drop-flow',
+          memory: 'drop-flow',
+          midstream: 'drop-flow',
+          unparsable: 'drop-flow',
+        },
+        options: {},
+      },
+    ],
+  );
   assert.deepEqual(notices, []);
 });
 

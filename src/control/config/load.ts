@@ -6,11 +6,12 @@
  * ```
  *
  * Each step reports everything it finds and the next one runs only if there was nothing. Nothing here asks the
- * host; `compile/` does.
+ * host, but for the files of plugins; `compile/` does.
  */
 import { checkAmbiguity } from './checks/ambiguity.ts';
 import { checkEgress } from './checks/egress.ts';
 import { checkDevices, checkNames } from './checks/names.ts';
+import { checkPlugins } from './checks/plugins.ts';
 import { checkRoutes } from './checks/routes.ts';
 import { checkTunnels } from './checks/tunnels.ts';
 import type { Config } from './config.ts';
@@ -59,21 +60,8 @@ export function readConfig(text: string, file: string): LoadedConfig {
   checkDevices(document, findings);
   checkEgress(document, findings);
   checkRoutes(document, findings);
-  checkPlugins(document, findings);
+  const plugins = checkPlugins(document, findings);
   findings.throwIfAny();
   checkAmbiguity(document, findings);
-  return { text, content, document, config: toConfig(document, findings.notices, source) };
-}
-
-function checkPlugins(document: ConfigDocument, findings: Findings): void {
-  const seen = new Set<string>();
-  document.plugins.forEach(({ name, options }, at) => {
-    for (const key of Object.keys(options)) {
-      findings.problem(['plugins', at, 'options', key], `${name} has no options; leave it out`);
-    }
-    if (seen.has(name)) {
-      findings.problem(['plugins', at, 'name'], `${name} stands here twice; write each plugin once`);
-    }
-    seen.add(name);
-  });
+  return { text, content, document, config: toConfig(document, plugins, findings.notices, source) };
 }

@@ -6,6 +6,7 @@ import type {
   FamilyAddresses,
   FlowLogConfig,
   HealthConfig,
+  PluginConfig,
   PortForwardConfig,
   TunnelConfig,
 } from './config.ts';
@@ -20,14 +21,18 @@ type EgressDocument = ConfigDocument['egress'][number];
 
 export function toConfig(
   document: ConfigDocument,
+  plugins: readonly PluginConfig[],
   notices: readonly Problem[],
   source: ConfigSource,
 ): Config {
   const { create_rate: createRate } = document.flow_table;
-  const plugins = document.plugins.filter(({ name }) => name !== 'return-routing');
   return {
     version: document.version,
-    gateway: { name: document.gateway.name, stateDir: document.gateway.state_dir ?? null },
+    gateway: {
+      name: document.gateway.name,
+      stateDir: document.gateway.state_dir ?? null,
+      pluginDir: document.gateway.plugin_dir ?? null,
+    },
     sites: document.sites.map(({ name, prefixes, tunnels }) => ({
       name,
       prefixes,
@@ -42,7 +47,7 @@ export function toConfig(
       createRatePerSource: createRate.per_source,
       otherProtocols: document.flow_table.other_protocols,
     },
-    plugins: [...plugins, { name: 'return-routing', options: {} }],
+    plugins,
     api: { socket: document.api.socket ?? null, listen: document.api.listen },
     metrics: document.metrics,
     flowLog: document.flow_log === undefined ? null : toFlowLog(document.flow_log),

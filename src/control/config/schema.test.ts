@@ -67,7 +67,9 @@ badConfigurations([
     'unknown plugin',
     '- name: return-routing',
     '- name: nat64',
-    ['43:11: plugins.nat64.name: nat64 is not a known plugin; write return-routing'],
+    [
+      "43:11: plugins.nat64.name: nat64 is no plugin of homeward's own; write return-routing, or say with from where it is",
+    ],
   ],
   [
     'name with a space',

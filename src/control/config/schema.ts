@@ -38,6 +38,7 @@ import {
   show,
   text,
 } from './leaves.ts';
+import { plugins } from './plugin-schema.ts';
 import { flowLog, log, metrics } from './telemetry-schema.ts';
 import { readPercent, readRate } from './units.ts';
 
@@ -338,23 +339,16 @@ const flowTable = map(
   { timeouts: notBuilt('timeouts are') },
 );
 
-const UNBUILT_PLUGINS: readonly string[] = ['firewall', 'gateway', 'dlp'];
-
-const plugin = map('a plugin', {
-  name: text({ what: 'a known plugin', write: 'return-routing' }, (value) => {
-    if (UNBUILT_PLUGINS.includes(value)) return { problem: notBuilt(`plugin ${value} is`) };
-    return found(value === 'return-routing' ? value : undefined);
-  }),
-  options: z
-    .record(z.string(), z.unknown(), { error: ({ input }) => mismatch(input, { what: 'a map of options' }) })
-    .default({}),
-});
+function absolutePath(example: string) {
+  return text({ what: 'an absolute path', write: `one such as ${example}` }, (value) =>
+    found(/^\/.*[^/]$/.test(value) ? value : undefined),
+  );
+}
 
 const gateway = map('gateway settings', {
   name: name('the gateway', MAX_NAME).default('homeward'),
-  state_dir: text({ what: 'an absolute path', write: 'one such as /var/lib/homeward' }, (value) =>
-    found(/^\/.*[^/]$/.test(value) ? value : undefined),
-  ).optional(),
+  state_dir: absolutePath('/var/lib/homeward').optional(),
+  plugin_dir: absolutePath('/opt/homeward-plugins').optional(),
 });
 
 /** The whole file. Output: snake_case, as in the file, with defaults filled in. */
@@ -373,7 +367,7 @@ export const configSchema = map(
     egress: listOf(egress, 'a list of egresses').default([]),
     routes: listOf(route, 'a list of routes').default([]),
     flow_table: flowTable.prefault({}),
-    plugins: listOf(plugin, 'a list of plugins').default([]),
+    plugins,
     api: api.prefault({}),
     metrics: metrics.prefault({}),
     flow_log: flowLog.optional(),

@@ -4,6 +4,12 @@
  */
 import * as z from 'zod';
 import {
+  CONTRACT_VERSION,
+  FAILURE_ACTIONS,
+  MAX_FLOW_STATE_BYTES,
+  type PluginHook,
+} from '../../plugin/contract.ts';
+import {
   boolean,
   found,
   integer,
@@ -15,11 +21,7 @@ import {
   text,
 } from '../config/leaves.ts';
 
-/** The version of the contract that this homeward speaks. */
-export const CONTRACT_VERSION = 1;
 const MAX_NAME = 31;
-/** What the flow memory has room for, for each plugin and flow. */
-const MAX_FLOW_STATE_BYTES = 64;
 
 /** Names of plugins, views and commands: they stand in paths of the API and on command lines. */
 function word(what: string) {
@@ -51,11 +53,14 @@ const jsonSchema = z.record(z.string(), z.unknown(), {
   error: ({ input }) => mismatch(input, { what: 'a JSON Schema', write: 'an object' }),
 });
 
-/** What a plugin's failure means for the packet or flow at hand, as manifests and configurations name it. */
-export const FAILURE_ACTIONS = ['drop-packet', 'drop-flow', 'reject', 'pass-packet', 'pass-flow'] as const;
-/** Why a plugin fails. */
-export const FAILURE_CAUSES = ['exception', 'timeout', 'memory', 'midstream', 'unparsable'] as const;
-const HOOKS = ['flowSetup', 'flowStart', 'packet', 'stream', 'ingressChanged', 'flowEnd'] as const;
+const HOOKS = [
+  'flowSetup',
+  'flowStart',
+  'packet',
+  'stream',
+  'ingressChanged',
+  'flowEnd',
+] as const satisfies readonly PluginHook[];
 
 const action = oneOf(FAILURE_ACTIONS).optional();
 

@@ -12,7 +12,9 @@ badConfigurations([
     'plugin options',
     '- name: return-routing',
     '- { name: return-routing, options: { sticky: true } }',
-    ['43:48: plugins.return-routing.options.sticky: return-routing has no options; leave it out'],
+    [
+      '43:40: plugins.return-routing.options: sticky is not a known option; leave it out, there are none here',
+    ],
   ],
   [
     'name of a site and a tunnel',

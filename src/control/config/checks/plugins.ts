@@ -1,0 +1,179 @@
+/**
+ * Plugins: that they are there, what their manifests and options say, and the order in which they run.
+ *
+ * Reads manifests and loads the `check` modules of plugins: what a gateway would refuse when it starts is found here.
+ *
+ * Neighbours: `../../plugins/` (manifests, options, order), `../plugin-schema.ts` (the file's shape).
+ */
+import { COUNTED_PLUGINS } from '../../../flow/counters.ts';
+import { DEFAULT_FAILURE_ACTION, FAILURE_CAUSES, type FailurePolicy } from '../../../plugin/contract.ts';
+import { checkOptions } from '../../plugins/check-options.ts';
+import { isKnownPlugin, locatePlugin, RETURN_ROUTING } from '../../plugins/installed.ts';
+import { readManifest } from '../../plugins/manifest.ts';
+import type { Manifest } from '../../plugins/manifest-schema.ts';
+import { orderPlugins } from '../../plugins/order.ts';
+import type { ConfigPath, PluginConfig } from '../config.ts';
+import { ConfigError } from '../errors.ts';
+import type { Findings } from '../findings.ts';
+import type { ConfigDocument } from '../schema.ts';
+
+type PluginDocument = ConfigDocument['plugins'][number];
+
+/**
+ * Checks the plugins.
+ *
+ * @returns them in the order in which they run, `return-routing` among them; of use only if there were no problems.
+ */
+export function checkPlugins(document: ConfigDocument, findings: Findings): PluginConfig[] {
+  checkDoubles(document, findings);
+  const written = document.plugins.some(({ name }) => name === RETURN_ROUTING)
+    ? document.plugins
+    : [...document.plugins, { name: RETURN_ROUTING, enabled: true, on_failure: {}, options: {} }];
+  if (written.length > COUNTED_PLUGINS) {
+    const text = `${written.length} plugins with ${RETURN_ROUTING} are too many; write at most ${COUNTED_PLUGINS}`;
+    findings.problem(['plugins'], text);
+  }
+  const plugins = written.flatMap((plugin, at) => {
+    const path = ['plugins', at];
+    const located = locatePlugin(plugin.name, plugin.from, document.gateway.plugin_dir);
+    if ('problem' in located) {
+      findings.problem([...path, plugin.from === undefined ? 'name' : 'from'], located.problem);
+      return [];
+    }
+    const manifest = manifestOf(plugin, located.manifest, path, findings);
+    if (manifest === undefined) return [];
+    checkPlaces(plugin, document, path, findings);
+    const options = checkOptions(plugin, located.manifest, manifest, document, path, findings);
+    return [{ at, manifest, config: pluginConfig(plugin, located.manifest, manifest, options, document) }];
+  });
+  const names = new Set(written.map(({ name }) => name));
+  for (const { at, manifest, config } of plugins) {
+    for (const key of ['runs_before', 'runs_after'] as const) {
+      for (const name of manifest[key] ?? []) {
+        if (names.has(name) || isKnownPlugin(name)) continue;
+        const when = key.replace('_', ' ');
+        const text = `${config.manifestPath} says that it ${when} ${name}, which is no plugin of homeward's own and not configured; configure ${name}, or take it out of ${key}`;
+        findings.problem(['plugins', at, 'name'], text);
+      }
+    }
+  }
+  return inOrder(
+    plugins.map(({ config }) => config),
+    findings,
+  );
+}
+
+function checkDoubles(document: ConfigDocument, findings: Findings): void {
+  const seen = new Set<string>();
+  document.plugins.forEach(({ name, enabled, sites, tunnels }, at) => {
+    if (seen.has(name)) {
+      findings.problem(['plugins', at, 'name'], `${name} stands here twice; write each plugin once`);
+    }
+    seen.add(name);
+    if (name !== RETURN_ROUTING) return;
+    const why = 'without it no flow could come about; leave it out';
+    if (!enabled) findings.problem(['plugins', at, 'enabled'], `${name} always runs, ${why}`);
+    if (sites !== undefined)
+      findings.problem(['plugins', at, 'sites'], `${name} runs for every flow, ${why}`);
+    if (tunnels !== undefined)
+      findings.problem(['plugins', at, 'tunnels'], `${name} runs for every flow, ${why}`);
+  });
+}
+
+function manifestOf(
+  plugin: PluginDocument,
+  file: string,
+  path: ConfigPath,
+  findings: Findings,
+): Manifest | undefined {
+  try {
+    const manifest = readManifest(file);
+    if (manifest.name === plugin.name) return manifest;
+    findings.problem([...path, 'name'], `${file} names the plugin ${manifest.name}; write that name`);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    findings.problems.push(...error.problems);
+  }
+  return undefined;
+}
+
+/** Sites and tunnels for whose flows it runs. */
+function checkPlaces(
+  plugin: PluginDocument,
+  document: ConfigDocument,
+  path: ConfigPath,
+  findings: Findings,
+): void {
+  const sites = document.sites.map(({ name }) => name);
+  const ports = portNames(document);
+  const check = (key: 'sites' | 'tunnels', known: readonly string[], what: string): void => {
+    plugin[key]?.forEach((name, at) => {
+      if (known.includes(name)) return;
+      const there = known.length === 0 ? 'there is none' : `there are ${known.join(', ')}`;
+      findings.problem([...path, key, at], `${name} is not ${what}; ${there}`);
+    });
+    if (plugin[key]?.length === 0) {
+      findings.problem([...path, key], 'is empty; write at least one name, or leave it out for all');
+    }
+  };
+  check('sites', sites, 'a site');
+  check('tunnels', ports, 'a tunnel or an egress');
+}
+
+function portNames({ sites, egress }: ConfigDocument): string[] {
+  return [
+    ...sites.flatMap(({ tunnels }) => tunnels.map(({ name }) => name)),
+    ...egress.map(({ name }) => name),
+  ];
+}
+
+function pluginConfig(
+  plugin: PluginDocument,
+  manifestPath: string,
+  manifest: Manifest,
+  options: Readonly<Record<string, unknown>>,
+  document: ConfigDocument,
+): PluginConfig {
+  const { name, enabled, sites, tunnels } = plugin;
+  const ofSites = document.sites.flatMap((site) =>
+    sites?.includes(site.name) === true ? site.tunnels.map((tunnel) => tunnel.name) : [],
+  );
+  const ports =
+    sites === undefined && tunnels === undefined ? null : new Set([...ofSites, ...(tunnels ?? [])]);
+  const onFailure = Object.fromEntries(
+    FAILURE_CAUSES.map((cause) => [
+      cause,
+      plugin.on_failure[cause] ?? manifest.failure_policy[cause] ?? DEFAULT_FAILURE_ACTION,
+    ]),
+  ) as unknown as FailurePolicy;
+  return {
+    name,
+    manifestPath,
+    manifest,
+    enabled,
+    sites: sites ?? null,
+    tunnels: tunnels ?? null,
+    ports: ports === null ? 'all' : portNames(document).filter((port) => ports.has(port)),
+    onFailure,
+    options,
+  };
+}
+
+function inOrder(plugins: readonly PluginConfig[], findings: Findings): PluginConfig[] {
+  const ordering = orderPlugins(
+    plugins.map(({ name, manifest }) => ({
+      name,
+      phase: manifest.phase,
+      runsBefore: manifest.runs_before ?? [],
+      runsAfter: manifest.runs_after ?? [],
+    })),
+  );
+  if ('order' in ordering) return ordering.order.map((at) => plugins[at]!);
+  const [first, ...others] = ordering.cycle;
+  const ring = [...others, first!].map((name) => ` before ${name}`).join(', and that');
+  findings.problem(
+    ['plugins'],
+    `${first} has to run${ring}: no order is right (plugins of the routing phase run behind the others); change runs_before or runs_after in a manifest of theirs, or leave one of them out`,
+  );
+  return [];
+}
