@@ -5,7 +5,7 @@
  * The answer is the compiler's (`compile/host-findings.ts`), which a start asks with the same tolerance. What only doing
  * it shows stays open: no memory left, a socket or port that somebody else has.
  */
-import { compilePlan, routeQueries } from './compile/compile.ts';
+import { compilePlan, needsHostRules, routeQueries } from './compile/compile.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
 import { collectFacts } from './host/collect-facts.ts';
@@ -29,7 +29,8 @@ export interface HostCheck {
  */
 export async function checkHost(config: Config, strict: boolean): Promise<HostCheck> {
   try {
-    const facts = { ...(await collectFacts(routeQueries(config))), ipsec: collectIpsecFacts(config) };
+    const looked = await collectFacts(routeQueries(config), needsHostRules(config));
+    const facts = { ...looked, ipsec: collectIpsecFacts(config) };
     const tolerate = strict ? 'nothing' : 'lacks';
     const { problems, notices } = compilePlan(config, facts, new Identities(), { tolerate });
     return { down: problems.map(formatProblem), notices: notices.map(formatProblem) };

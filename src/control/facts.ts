@@ -5,6 +5,7 @@
  * Addresses are text in canonical form (RFC 5952).
  */
 
+import type { HostRules } from './compile/host-rules.ts';
 import type { IpsecFacts } from './ipsec/ipsec-facts.ts';
 
 export interface HostFacts {
@@ -18,6 +19,8 @@ export interface HostFacts {
   readonly kernelLinks: Readonly<Record<KernelLinkKind, KernelLinkFacts>>;
   /** Interfaces that it would not make when it was asked to, by name: what it said. */
   readonly refusedLinks: Readonly<Record<string, string>>;
+  /** Of the host's firewall, where it may stand in the way of a tunnel of the kernel's. */
+  readonly hostRules?: HostRules | undefined;
   /** Where there are `ipsec` tunnels. */
   readonly ipsec?: IpsecFacts | undefined;
   /** `net.ipv4.ip_local_port_range`, inclusive. */

@@ -13,7 +13,13 @@
  * Neighbours: `gateway.ts` (the owner), `compile/`, `host/host-side.ts`, `runtime/supervisor.ts`, `host-report.ts`.
  */
 import type { Plan } from '../pipeline/plan.ts';
-import { type Compilation, compilePlan, type KnownPorts, routeQueries } from './compile/compile.ts';
+import {
+  type Compilation,
+  compilePlan,
+  type KnownPorts,
+  needsHostRules,
+  routeQueries,
+} from './compile/compile.ts';
 import type { Tolerance } from './compile/host-findings.ts';
 import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
@@ -229,7 +235,7 @@ export class RunningPlan {
 
   async #look(config: Config): Promise<HostFacts> {
     const { host, ipsec } = this.#options;
-    const facts = await collectFacts(routeQueries(config));
+    const facts = await collectFacts(routeQueries(config), needsHostRules(config));
     return {
       ...facts,
       refusedLinks: host.refusedLinks,

@@ -28,7 +28,7 @@ import type { IpsecWish } from './ipsec.ts';
 import { planPlugins } from './plugins.ts';
 import { draftTunnels, type TunnelDriver, type Underlay } from './tunnels.ts';
 
-export { routeQueries } from './route-queries.ts';
+export { needsHostRules, routeQueries } from './route-queries.ts';
 
 /** `link.device` in the plan of a port that is on none, because the host lacks what it needs. */
 const NO_DEVICE = -1;

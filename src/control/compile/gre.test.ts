@@ -84,6 +84,30 @@ test('auto takes the kernel’s where nothing is lost by it, and says why', () =
   assert.equal(compile(example(), FACTS).drivers.size, 1);
 });
 
+test('auto goes round a firewall that may drop GRE, and driver: kernel warns of it', () => {
+  const input = { family: 'inet', table: 'filter', name: 'input', hook: 'input', policy: 'drop' };
+  const closed: HostFacts = { ...FACTS, hostRules: { chains: [{ ...input, rules: [] }], legacy: [] } };
+  const drop = "the host's firewall may drop its GRE (table inet filter, chain input)";
+  assert.equal(driverOf(example(), closed), `userspace: ${drop}`);
+  assert.deepEqual(
+    compile(example(KERNEL, ['mtu: 1476', 'mtu: 1400']), closed).notices.map(({ text }) => text),
+    [
+      "the host's firewall may drop this tunnel's GRE (table inet filter, chain input); let it pass there between 192.0.2.1 and 198.51.100.10, or write userspace",
+    ],
+  );
+  const accept = [
+    { match: { op: '==', left: { meta: { key: 'l4proto' } }, right: 'gre' } },
+    { accept: null },
+  ];
+  const open = { ...FACTS, hostRules: { chains: [{ ...input, rules: [accept] }], legacy: [] } };
+  assert.equal(driverOf(example(), open), 'kernel: the kernel has GRE');
+  assert.deepEqual(compile(example(KERNEL), open).notices, compile(example(KERNEL), FACTS).notices);
+  assert.equal(
+    driverOf(example(), { ...FACTS, hostRules: { chains: [], legacy: [4] } }),
+    "userspace: the host's firewall may drop its GRE (rules of iptables-legacy, which are not read)",
+  );
+});
+
 test('the kernel’s interface carries the tunnel, and the uplink’s outer packets are the host’s', () => {
   for (const [facts, ifindex, isUp] of [
     [FACTS, 0, false],

@@ -6,7 +6,8 @@
  *  kernel      an interface of the kernel, made for the tunnel      link ip on that interface, as a `device` tunnel's
  * ```
  *
- * `auto` takes the kernel's where that has it and loses nothing by it. A tunnel is the same whichever driver it has.
+ * `auto` takes the kernel's where that has it, loses nothing by it, and the host's firewall lets its packets pass. A tunnel
+ * is the same whichever driver it has.
  *
  * Neighbours: `tunnels.ts` (all types), `devices.ts`, `../host/kernel-links.ts` (what the kernel is told).
  */
@@ -16,6 +17,7 @@ import type { HostFacts, LinkFacts, RouteFacts } from '../facts.ts';
 import type { DeviceDrafts } from './devices.ts';
 import { isEthernet, linkByName } from './devices.ts';
 import type { HostFindings } from './host-findings.ts';
+import { dropperOf } from './host-rules.ts';
 import type { GreLink, HostGreEndpoints } from './host-setup.ts';
 import { kernelLinkName } from './kernel-link-name.ts';
 import { checkOwnAddress } from './own-addresses.ts';
@@ -24,6 +26,7 @@ import { limitMtu, neighbourSources } from './tunnels.ts';
 
 /** What the field uses: 1500 bytes less an IPv4 and a plain GRE header. */
 const DEFAULT_GRE_MTU = 1476;
+const GRE = { number: 47, name: 'gre' } as const;
 const GRE_HEADER_BYTES = 4;
 /** What every IPv4 host takes whole (RFC 791). */
 const MIN_MTU = 576;
@@ -59,8 +62,8 @@ export class GreCompiler {
 
   /** Without a device if something was wrong; it has been reported then. */
   draft(tunnel: GreTunnelConfig, path: ConfigPath): LinkedTunnel {
-    const driver = this.#driver(tunnel);
     const way = this.#way(tunnel, path);
+    const driver = this.#driver(tunnel, way);
     const fingerprint = `${tunnel.local} ${tunnel.remote} ${tunnel.key ?? 'none'}`;
     const common = { mtu: this.#mtu(tunnel, way, path), fingerprint, driver };
     return driver.name === 'kernel'
@@ -68,10 +71,14 @@ export class GreCompiler {
       : { ...common, ...this.#userspace(tunnel, way) };
   }
 
-  #driver(tunnel: GreTunnelConfig): TunnelDriver {
+  #driver(tunnel: GreTunnelConfig, way: Way | undefined): TunnelDriver {
     const { driver } = tunnel;
     if (driver !== 'auto') return { name: driver, why: 'the configuration says so' };
-    const obstacle = this.#obstacle(tunnel) ?? this.#loss(tunnel);
+    const dropper = this.#dropper(tunnel, way);
+    const obstacle =
+      this.#obstacle(tunnel) ??
+      this.#loss(tunnel) ??
+      (dropper === undefined ? undefined : `the host's firewall may drop its GRE (${dropper})`);
     if (obstacle !== undefined) return { name: 'userspace', why: obstacle };
     return { name: 'kernel', why: this.#facts.kernelLinks[kindOf(tunnel)].why };
   }
@@ -91,6 +98,17 @@ export class GreCompiler {
   #loss({ local }: GreTunnelConfig): string | undefined {
     if (familyOf(local) === 4) return undefined;
     return 'over IPv6 the kernel does not tell senders when the path carries less';
+  }
+
+  /** What of the host's firewall may drop its outer packets, in either direction; undefined: nothing. */
+  #dropper({ local, remote }: GreTunnelConfig, way: Way | undefined): string | undefined {
+    const { hostRules } = this.#facts;
+    if (hostRules === undefined || way === undefined) return undefined;
+    const common = { protocol: GRE, device: way.route.device };
+    return (
+      dropperOf(hostRules, { ...common, direction: 'in', source: remote, destination: local }) ??
+      dropperOf(hostRules, { ...common, direction: 'out', source: local, destination: remote })
+    );
   }
 
   /** An interface that gets this tunnel's packets whenever its own does not take them, for the host. */
@@ -133,6 +151,13 @@ export class GreCompiler {
     const { local, remote, key, checksum, sequence, ttl } = tunnel;
     const name = interfaceName(tunnel);
     const usable = this.#mayBeMade(tunnel, name, path);
+    const dropper = this.#dropper(tunnel, way);
+    if (usable && dropper !== undefined) {
+      this.#findings.notice(
+        [...path, 'driver'],
+        `the host's firewall may drop this tunnel's GRE (${dropper}); let it pass there between ${local} and ${remote}, or write userspace`,
+      );
+    }
     if (!this.#devices.has(name)) {
       const link: GreLink = { kind: kindOf(tunnel), local, remote, key, checksum, sequence, ttl };
       const underlay = usable ? (way?.route.device ?? null) : null;

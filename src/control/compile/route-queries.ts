@@ -15,3 +15,10 @@ export function routeQueries(config: Config): RouteQuery[] {
   }
   return [...queries.values()];
 }
+
+/** Whether the host's firewall matters: it does for tunnels that the kernel may do. */
+export function needsHostRules(config: Config): boolean {
+  return config.sites.some(({ tunnels }) =>
+    tunnels.some((tunnel) => tunnel.type === 'gre' && tunnel.driver !== 'userspace'),
+  );
+}

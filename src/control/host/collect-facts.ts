@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import type { DefaultRouteFacts, HostFacts, LinkFacts, RouteFacts, RouteQuery } from '../facts.ts';
+import { collectHostRules } from './collect-host-rules.ts';
 import { runCommand } from './command.ts';
 import { kernelLinkFacts } from './kernel-modules.ts';
 
@@ -48,11 +49,17 @@ const routeSchema = z.object({
 });
 
 /**
+ * @param withHostRules whether the host's firewall may matter: there are tunnels that the kernel may do
  * @throws CommandError if `ip` is missing; Error if it says something that is not understood.
  */
-export async function collectFacts(queries: readonly RouteQuery[]): Promise<HostFacts> {
+export async function collectFacts(
+  queries: readonly RouteQuery[],
+  withHostRules = false,
+): Promise<HostFacts> {
   const asked = queries.map(({ local, remote }) => `route get ${remote} from ${local}`);
-  const [first, second] = await Promise.all([
+  const kernelLinks = kernelLinkFacts();
+  const hasKernelTunnels = Object.values(kernelLinks).some(({ available }) => available);
+  const [first, second, hostRules] = await Promise.all([
     // -force: a question without an answer is an error of its own and does not end the batch.
     runCommand('ip', ['-json', '-details', '-force', '-batch', '-'], {
       input: ['addr show', 'route show default', ...asked, ''].join('\n'),
@@ -62,6 +69,7 @@ export async function collectFacts(queries: readonly RouteQuery[]): Promise<Host
       input: 'route show default\n',
       mayFail: true,
     }),
+    withHostRules && hasKernelTunnels ? collectHostRules() : undefined,
   ]);
   const [links, routes4, ...answers] = splitJson(first);
   const [routes6] = splitJson(second);
@@ -69,8 +77,9 @@ export async function collectFacts(queries: readonly RouteQuery[]): Promise<Host
     links: parseLinks(links),
     defaultRoutes: [...parseDefaultRoutes(routes4, 4), ...parseDefaultRoutes(routes6, 6)],
     routes: parseAnswers(answers.flat(), queries),
-    kernelLinks: kernelLinkFacts(),
+    kernelLinks,
     refusedLinks: {},
+    hostRules,
     localPortRange: readLocalPortRange(),
   };
 }
