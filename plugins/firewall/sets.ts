@@ -1,0 +1,113 @@
+/**
+ * Sets of the options: prefixes, written out or in a file, and ports. Rules name them: `ip.src in @servers`.
+ *
+ * A file has one address, prefix or range (`10.0.0.1..10.0.0.9`) a line; `#` begins a comment.
+ */
+import { readFileSync } from 'node:fs';
+import type { AddressValues } from './condition.ts';
+import type { NamedSet } from './names.ts';
+import { Mapping, type Problems } from './options-check.ts';
+import { numberLine, rangesOf } from './ranges.ts';
+import { mergeAddresses, readAddresses, readNumber } from './values.ts';
+
+/** Lines that a file may have: what can be read, sorted and compiled within a second. */
+const MAX_LINES = 500_000;
+const PORTS = numberLine(65535);
+const SET_NAME = /^[\w.-]+$/;
+
+/** Reads a file as text; throws as `readFileSync` does. */
+export type ReadFile = (path: string) => string;
+
+const readText: ReadFile = (path) => readFileSync(path, 'utf8');
+
+/** The sets of the options by name, and the paths of their files. */
+export function readSets(
+  entries: Mapping,
+  problems: Problems,
+  readFile: ReadFile = readText,
+): { readonly sets: ReadonlyMap<string, NamedSet>; readonly files: readonly string[] } {
+  const sets = new Map<string, NamedSet>();
+  const files: string[] = [];
+  for (const [name, value] of entries.entries('sets')) {
+    const path = `${entries.at('sets')}.${name}`;
+    if (!SET_NAME.test(name)) {
+      problems.add(path, 'the name of a set has letters, digits, "_", "-" and "." only');
+      continue;
+    }
+    const mapping = new Mapping(value, path, ['prefixes', 'file', 'ports'], problems);
+    const file = mapping.text('file');
+    if (file !== undefined) files.push(file);
+    const hasPrefixes = mapping.has('prefixes') || mapping.has('file');
+    if (mapping.has('ports') === hasPrefixes) {
+      problems.add(path, 'a set has "ports", or "prefixes" and "file", or one of these two');
+    } else if (hasPrefixes) {
+      sets.set(name, { kind: 'prefixes', values: prefixes(mapping, file, problems, readFile) });
+    } else {
+      sets.set(name, { kind: 'ports', values: ports(mapping, problems) });
+    }
+  }
+  return { sets, files };
+}
+
+function prefixes(
+  mapping: Mapping,
+  file: string | undefined,
+  problems: Problems,
+  readFile: ReadFile,
+): AddressValues {
+  const all: AddressValues[] = [];
+  mapping.list('prefixes').forEach((item, index) => {
+    const path = `${mapping.at('prefixes')}[${index}]`;
+    const values = problems.attempt(path, () => addressesOf(String(item)));
+    if (values !== undefined) all.push(values);
+  });
+  if (file !== undefined) all.push(...fromFile(file, mapping.at('file'), problems, readFile));
+  return all.length === 0 ? { ipv4: [], ipv6: [] } : mergeAddresses(all);
+}
+
+/** An address, a prefix or a range. */
+function addressesOf(text: string): AddressValues {
+  const dots = text.indexOf('..');
+  if (dots < 0) return readAddresses(text, 0, undefined, 0);
+  return readAddresses(text.slice(0, dots), 0, { text: text.slice(dots + 2), at: dots + 2 }, 0);
+}
+
+function fromFile(file: string, path: string, problems: Problems, readFile: ReadFile): AddressValues[] {
+  let text: string;
+  try {
+    text = readFile(file);
+  } catch (error) {
+    problems.add(path, `${file} cannot be read: ${(error as Error).message}`);
+    return [];
+  }
+  const lines = text.split('\n');
+  if (lines.length > MAX_LINES) {
+    problems.add(path, `${file} has ${lines.length} lines; at most ${MAX_LINES} are read`);
+    return [];
+  }
+  const all: AddressValues[] = [];
+  lines.forEach((line, index) => {
+    const hash = line.indexOf('#');
+    const item = (hash < 0 ? line : line.slice(0, hash)).trim();
+    if (item === '') return;
+    const values = problems.attempt(`${path}: ${file}:${index + 1}`, () => addressesOf(item));
+    if (values !== undefined) all.push(values);
+  });
+  return all;
+}
+
+function ports(mapping: Mapping, problems: Problems): readonly number[] {
+  const pairs: [number, number][] = [];
+  mapping.list('ports').forEach((item, index) => {
+    const path = `${mapping.at('ports')}[${index}]`;
+    problems.attempt(path, () => {
+      const text = String(item);
+      const dots = text.indexOf('..');
+      const low = readNumber(dots < 0 ? text : text.slice(0, dots), 0, 65535, undefined);
+      const high = dots < 0 ? low : readNumber(text.slice(dots + 2), dots + 2, 65535, undefined);
+      if (high < low) problems.add(path, `the range ${text} is empty`);
+      else pairs.push([low, high]);
+    });
+  });
+  return rangesOf(PORTS, pairs);
+}
