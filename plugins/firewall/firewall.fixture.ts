@@ -42,17 +42,18 @@ export function namesOf(sets: unknown): Names {
 
 function flow(ingressPort: number, egressPort: number): FlowSetup {
   const spaceOf = (port: number): number => TOPOLOGY.ports.find(({ index }) => index === port)!.space;
-  return {
+  const setup: Partial<FlowSetup> = {
     ingressPort,
     egressPort,
     originatorSpace: spaceOf(ingressPort),
     responderSpace: spaceOf(egressPort),
     hypothetical: false,
+    reevaluated: false,
     nowMs: 0,
-    automaticReturnRouting: true,
-    returnRouting: 0,
-    wantsPackets: false,
+    state: new Int32Array(4),
+    stateAt: 0,
   };
+  return setup as FlowSetup;
 }
 
 /** Flows from paris to the internet, from the internet to paris, from lyon to the data centre. */
