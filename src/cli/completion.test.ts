@@ -17,7 +17,11 @@ import commands from './commands/index.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'homeward-completion-'));
 const main = resolve(import.meta.dirname, '../main.ts');
-const gateway = { config: parseConfig(EXAMPLE_CONFIG, 'example.yaml'), status: async () => EXAMPLE_STATUS };
+const gateway = {
+  config: parseConfig(EXAMPLE_CONFIG, 'example.yaml'),
+  status: async () => EXAMPLE_STATUS,
+  ipsec: () => null,
+};
 const server = await serveApi(stubControl({ overview: new Overview(gateway) }), {
   socketPath: join(directory, 'api.sock'),
 });

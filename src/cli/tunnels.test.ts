@@ -16,7 +16,11 @@ import { Overview } from '../control/overview.ts';
 import type { TunnelTestRequest, TunnelTestResult } from '../control/tunnel-test/tunnel-tests.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'homeward-cli-'));
-const gateway = { config: parseConfig(EXAMPLE_CONFIG, 'example.yaml'), status: async () => EXAMPLE_STATUS };
+const gateway = {
+  config: parseConfig(EXAMPLE_CONFIG, 'example.yaml'),
+  status: async () => EXAMPLE_STATUS,
+  ipsec: () => null,
+};
 let server: ApiHandle;
 const edits: { text: string; by: string; confirmMs: number | undefined; dry: boolean | undefined }[] = [];
 const tests: TunnelTestRequest[] = [];

@@ -25,6 +25,7 @@ import { runCommand } from './host/command.ts';
 import { HostSide } from './host/host-side.ts';
 import { Inspection } from './inspection.ts';
 import { IpsecService } from './ipsec/ipsec-service.ts';
+import type { IpsecView } from './ipsec/ipsec-view.ts';
 import type { PlanEffect } from './live-change.ts';
 import { RunningPlan } from './running-plan.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
@@ -131,6 +132,10 @@ export class Gateway {
       report: () => supervisor.report,
       problems: () => this.#running.report.problems.length,
       health: (tunnel) => this.#health.status(tunnel),
+      ipsec: (tunnel) => {
+        const [status, view] = [this.#ipsec.status(tunnel), this.#ipsec.view(tunnel)];
+        return status === undefined || view === null ? null : { state: status.state, ...view };
+      },
     });
     this.#logSupervisor();
   }
@@ -199,6 +204,11 @@ export class Gateway {
       problems: [...report.problems, ...this.telemetry.problems],
       notices: [...config.notices.map(formatProblem), ...report.notices],
     };
+  }
+
+  /** null: no `ipsec` tunnel of this name runs. */
+  ipsec(tunnel: string): IpsecView | null {
+    return this.#ipsec.view(tunnel);
   }
 
   /** The configuration that runs. */

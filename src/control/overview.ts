@@ -8,6 +8,7 @@ import { DEFAULT_FAILURE_ACTION, type PluginManifest } from '../plugin/contract.
 import { planPlugins } from './compile/plugins.ts';
 import type { Config, FamilyAddresses, TunnelConfig } from './config/config.ts';
 import type { GatewayStatus, TunnelStatus } from './gateway-status.ts';
+import type { IpsecView } from './ipsec/ipsec-view.ts';
 import { RequestError } from './request-error.ts';
 
 /** A tunnel with what the configuration says of it. */
@@ -18,6 +19,8 @@ export interface TunnelDetails extends TunnelStatus {
   /** Ends of what carries the tunnel's packets; null where there are none. */
   readonly outer: { readonly local: string; readonly remote: string; readonly key: number | null } | null;
   readonly nextHops: readonly string[];
+  /** null: it is no `ipsec` tunnel, or does not run. */
+  readonly ipsec: IpsecView | null;
 }
 
 export interface SiteOverview {
@@ -57,6 +60,7 @@ export interface PluginDetails extends PluginOverview {
 export interface Observed {
   readonly config: Config;
   status(): Promise<GatewayStatus>;
+  ipsec(tunnel: string): IpsecView | null;
 }
 
 export class Overview {
@@ -87,6 +91,7 @@ export class Overview {
       ),
       outer: outerEnds(config),
       nextHops: 'nextHop' in config ? addressesOf(config.nextHop) : [],
+      ipsec: this.#gateway.ipsec(name),
     };
   }
 

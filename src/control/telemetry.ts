@@ -17,7 +17,7 @@ import { FlowLog } from './flow-log/flow-log.ts';
 import { FlowLogNames } from './flow-log/names.ts';
 import { MappedFlowMemory } from './flows/mapped-flow-memory.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
-import { collectMetrics } from './metrics/collect.ts';
+import { collectMetrics, type MetricSources } from './metrics/collect.ts';
 import { MetricsServer } from './metrics/server.ts';
 import type { Logger } from './runtime/logger.ts';
 import type { RuntimeDirectory } from './runtime/runtime-directory.ts';
@@ -34,6 +34,8 @@ export interface TelemetryOptions {
   readonly problems: () => number;
   /** Of a tunnel; null: it is not checked. */
   readonly health: (tunnel: string) => TunnelHealthStatus | null;
+  /** null: no `ipsec` tunnel of this name runs. */
+  readonly ipsec: MetricSources['ipsec'];
 }
 
 export class Telemetry {
@@ -89,7 +91,7 @@ export class Telemetry {
 
   /** The metrics as the text that Prometheus reads. */
   metrics(): string {
-    const { report, problems, health } = this.#options;
+    const { report, problems, health, ipsec } = this.#options;
     return collectMetrics({
       version: this.#version,
       startedAtMs: this.#startedAtMs,
@@ -99,6 +101,7 @@ export class Telemetry {
       dataPlane: report(),
       problems: problems() + this.problems.length,
       health,
+      ipsec,
       flowLog: this.#flowLog?.statistics,
     });
   }

@@ -1,6 +1,7 @@
 /** Bodies of tunnels, sites and plugins; `control/overview.ts` has the same shapes. */
 import * as z from 'zod';
 import { tunnelSchema } from './gateway.ts';
+import { ipsecSchema } from './ipsec.ts';
 
 export const tunnelListSchema = z.object({ tunnels: z.array(tunnelSchema) }).meta({ id: 'TunnelList' });
 
@@ -11,6 +12,7 @@ export const tunnelDetailsSchema = z
     interfaceAddresses: z.array(z.string()),
     outer: z.object({ local: z.string(), remote: z.string(), key: z.int().nullable() }).nullable(),
     nextHops: z.array(z.string()),
+    ipsec: ipsecSchema.nullable().describe('null: it is no ipsec tunnel, or does not run.'),
   })
   .meta({ id: 'TunnelDetails' });
 

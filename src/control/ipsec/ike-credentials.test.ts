@@ -4,10 +4,11 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { TestAuthority } from '../../../test/support/test-authority.ts';
 import { makeCertificate } from '../../../test/support/tls-files.ts';
 import type { IkeConfig, SecretPlace } from '../config/ipsec-config.ts';
 import { GivenFileError } from '../given-file.ts';
-import { CredentialsError, certificateEnd, readIkeCredentials } from './ike-credentials.ts';
+import { CredentialsError, readIkeCredentials } from './ike-credentials.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'homeward-credentials-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
@@ -79,13 +80,27 @@ describe('certificates', () => {
       certificate: { file: own.certificate, key, ca: [other.certificate] },
     });
 
-  it('are read with their key, and when they end is known', () => {
+  it('are read with their key', () => {
     const read = readIkeCredentials(config(own.key));
     assert.ok(read.kind === 'certificate');
     assert.equal(read.certificates.length, 1);
     assert.equal(read.authorities.length, 1);
-    const end = certificateEnd(config(own.key))!;
-    assert.ok(end > Date.now() && end < Date.now() + 3 * 24 * 3_600_000);
+  });
+
+  it('that are not valid now are refused: no peer would say why', () => {
+    const authority = new TestAuthority(directory);
+    const ended = authority.issue('ended', { endsInMs: -60_000 });
+    const certified = (certificate: { certificate: string; key: string }): IkeConfig =>
+      ike({
+        kind: 'certificate',
+        certificate: { file: certificate.certificate, key: certificate.key, ca: [authority.certificate] },
+      });
+    assert.throws(
+      () => readIkeCredentials(certified(ended)),
+      /ended\.pem has ended 20.*Z; write one into it/,
+    );
+    const early = authority.issue('early', { endsInMs: 500 * 24 * 3_600_000 });
+    assert.throws(() => readIkeCredentials(certified(early)), /early\.pem begins 20.*Z;/);
   });
 
   it('of another key, or that are none, are refused by name', () => {

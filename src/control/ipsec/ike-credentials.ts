@@ -27,18 +27,7 @@ export function readIkeCredentials(
   if (authentication.kind === 'psk') {
     return { kind: 'psk', secret: readSecret(authentication.secret, environment) };
   }
-  return readCertificates(authentication.certificate);
-}
-
-/** When our certificate ends, milliseconds since 1970; undefined with a pre-shared key, or if it cannot be read. */
-export function certificateEnd({ authentication }: IkeConfig): number | undefined {
-  if (authentication.kind === 'psk') return undefined;
-  try {
-    const [own] = certificatesOf(authentication.certificate.file);
-    return Date.parse(own!.validTo);
-  } catch {
-    return undefined;
-  }
+  return readCertified(authentication.certificate);
 }
 
 function readSecret(place: SecretPlace, environment: NodeJS.ProcessEnv): Uint8Array {
@@ -59,8 +48,8 @@ function readSecret(place: SecretPlace, environment: NodeJS.ProcessEnv): Uint8Ar
   return secret;
 }
 
-function readCertificates({ file, key, ca }: CertificateConfig): IpsecCredentials {
-  const own = certificatesOf(file);
+function readCertified({ file, key, ca }: CertificateConfig): IpsecCredentials {
+  const own = readCertificates(file);
   const secret = readSecretFile(key);
   let matches: boolean;
   try {
@@ -70,15 +59,37 @@ function readCertificates({ file, key, ca }: CertificateConfig): IpsecCredential
     throw new CredentialsError(`${key} is no private key as PEM without a passphrase`);
   }
   if (!matches) throw new CredentialsError(`${key} is not the key of the certificate in ${file}`);
+  checkTime(own[0]!, file);
   return {
     kind: 'certificate',
     certificates: own.map(({ raw }) => raw),
     key: secret,
-    authorities: ca.flatMap((path) => certificatesOf(path).map(({ raw }) => raw)),
+    authorities: ca.flatMap((path) => readCertificates(path).map(({ raw }) => raw)),
   };
 }
 
-function certificatesOf(path: string): X509Certificate[] {
+/** No peer takes one that is not valid, and none says so. */
+function checkTime({ validFrom, validTo }: X509Certificate, file: string): void {
+  const now = Date.now();
+  const [begin, end] = [Date.parse(validFrom), Date.parse(validTo)];
+  const problem =
+    now >= end
+      ? `has ended ${new Date(end).toISOString()}`
+      : now < begin
+        ? `begins ${new Date(begin).toISOString()}`
+        : undefined;
+  if (problem === undefined) return;
+  throw new CredentialsError(
+    `the certificate in ${file} ${problem}; write one into it that is valid now, or look at the clock`,
+  );
+}
+
+/**
+ * The certificates in a PEM file, in their order.
+ *
+ * @throws CredentialsError, GivenFileError
+ */
+export function readCertificates(path: string): X509Certificate[] {
   const blocks = readGivenFile(path).toString('latin1').match(PEM_BLOCK);
   try {
     if (blocks !== null) return blocks.map((block) => new X509Certificate(block));

@@ -19,11 +19,11 @@ import { UserSpaceDriver } from '../../tunnel/ipsec/user-space.ts';
 import { removeLeftovers } from '../../tunnel/ipsec/user-space-host.ts';
 import type { IpsecWish } from '../compile/ipsec.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { certificateEnd, readIkeCredentials } from './ike-credentials.ts';
+import { CertificateWatch } from './certificates.ts';
+import { readIkeCredentials } from './ike-credentials.ts';
 import type { IpsecFacts, RunningIpsecTunnel } from './ipsec-facts.ts';
+import { type IpsecView, ipsecView } from './ipsec-view.ts';
 
-/** So long before its end a certificate is warned of. */
-const CERTIFICATE_WARNING_MS = 30 * 24 * 3_600_000;
 /**
  * Until the host is looked at again because a tunnel is down for another reason than before. Whoever may write to our
  * IKE ports makes reasons.
@@ -48,7 +48,7 @@ export class IpsecService {
   #work: Promise<void> = Promise.resolve();
   /** Whether what an earlier process has left is away. */
   #isClean = false;
-  readonly #warned = new Set<string>();
+  readonly #certificates: CertificateWatch;
   #look: NodeJS.Timeout | undefined;
 
   constructor(options: IpsecServiceOptions) {
@@ -61,6 +61,8 @@ export class IpsecService {
       log: (level, fields, text) => logger[level](fields, text),
       onState: (tunnel, status, former) => this.#changed(tunnel, status, former),
     });
+    const shown = (tunnel: string) => this.#driver.details(tunnel)?.peerCertificate;
+    this.#certificates = new CertificateWatch(logger, shown);
   }
 
   /** Runs these and no others from now on. Resolves when those that are gone have left nothing; never rejects. */
@@ -72,7 +74,7 @@ export class IpsecService {
         this.#isClean = true;
         this.#wishes = wishes;
         await this.#driver.apply(wishes.map(drivenTunnel));
-        this.#warnOfCertificates();
+        this.#certificates.watch(wishes.map(({ tunnel: { name }, config: { ike } }) => ({ name, ike })));
       })
       .catch((error: Error) => this.#options.logger.error({ error: error.message }, 'ipsec tunnels'));
     return this.#work;
@@ -93,9 +95,17 @@ export class IpsecService {
     return this.#driver.status(tunnel);
   }
 
+  /** null: no `ipsec` tunnel of this name runs. */
+  view(tunnel: string): IpsecView | null {
+    const wish = this.#wishes.find((one) => one.tunnel.name === tunnel);
+    if (wish === undefined) return null;
+    return ipsecView(wish.tunnel, this.#driver.details(tunnel), this.#certificates.of(tunnel));
+  }
+
   /** Ends all tunnels and takes away what was made for them. */
   async stop(): Promise<void> {
     clearTimeout(this.#look);
+    this.#certificates.stop();
     await this.apply([]);
     await this.#driver.stop();
   }
@@ -113,17 +123,6 @@ export class IpsecService {
       this.#look = undefined;
       onChange();
     }, REASON_LOOK_MS).unref();
-  }
-
-  #warnOfCertificates(): void {
-    for (const { tunnel, config } of this.#wishes) {
-      const end = certificateEnd(config.ike);
-      if (end === undefined || end - Date.now() > CERTIFICATE_WARNING_MS) continue;
-      const text = `the certificate of ${tunnel.name} ends ${new Date(end).toISOString()}`;
-      if (this.#warned.has(text)) continue;
-      this.#warned.add(text);
-      this.#options.logger.warn({ tunnel: tunnel.name }, text);
-    }
   }
 }
 

@@ -67,6 +67,22 @@ export const METRICS = {
     ...PORT,
   ),
   tunnelProbes: counter('tunnel_probes', 'Health checks, by result.', ...PORT, 'result'),
+  ipsecState: gauge('ipsec_state', '1 for the state of an ipsec tunnel, 0 for the others.', ...PORT, 'state'),
+  ipsecPackets: counter(
+    'ipsec_packets',
+    'Packets that SAs of a tunnel have carried, as the IKE daemon counts them; looked at every five seconds.',
+    ...PORT,
+    'direction',
+  ),
+  ipsecBytes: counter('ipsec_bytes', 'Bytes of the same packets.', ...PORT, 'direction'),
+  ipsecRekeyings: counter('ipsec_rekeyings', 'SAs that took the place of others.', ...PORT, 'sa'),
+  ipsecCertificateExpiry: gauge(
+    'ipsec_certificate_expiry_timestamp_seconds',
+    'When a certificate ends, seconds since 1970: own, authority (who signs the peer), peer (as it was last shown).',
+    ...PORT,
+    'certificate',
+    'subject',
+  ),
   portPackets: counter(
     'port_packets',
     'Packets; those that offloads have joined count as one.',

@@ -11,7 +11,7 @@ import { FlowMemory } from '../../flow/flow-memory.ts';
 import type { LoadedPlugin } from '../../pipeline/plugin-chain.ts';
 import { VERDICT_CONTINUE, VERDICT_DROP } from '../../plugin/contract.ts';
 import { METRICS } from './catalogue.ts';
-import { collectMetrics, type MetricSources } from './collect.ts';
+import { collectMetrics, type IpsecSample, type MetricSources } from './collect.ts';
 import type { Metric } from './exposition.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
@@ -47,6 +47,7 @@ function scrape(gateway: MemoryGateway, other: Partial<MetricSources> = {}): Map
     dataPlane: { state: 'forwarding', pid: process.pid, restarts: 2, lastFailure: null },
     problems: 1,
     health: () => null,
+    ipsec: () => null,
     flowLog: {
       events: 5,
       waiting: 4,
@@ -63,6 +64,18 @@ function scrape(gateway: MemoryGateway, other: Partial<MetricSources> = {}): Map
 function value(families: Map<string, Family>, name: string, labels: Record<string, string> = {}) {
   return families.get(`homeward_${name}`)?.samples.get(JSON.stringify(labels));
 }
+
+const IPSEC: IpsecSample = {
+  state: 'up',
+  traffic: { bytesIn: 100, packetsIn: 1, bytesOut: 300, packetsOut: 2 },
+  rekeyings: { ike: 5, child: 6 },
+  // An authority's certificate and the one that takes its place have the same name.
+  certificates: ['2026-12-24T00:00:00Z', '2026-12-01T00:00:00Z'].map((ends) => ({
+    whose: 'peer',
+    subject: 'CN=lyon.example',
+    ends,
+  })),
+};
 
 describe('metrics', () => {
   it('say what health checks say', () => {
@@ -88,6 +101,20 @@ describe('metrics', () => {
     assert.equal(value(families, 'tunnel_probes_total', { ...port, result: 'answered' }), 6);
     assert.equal(value(families, 'tunnel_probes_total', { ...port, result: 'lost' }), 2);
     assert.equal(value(families, 'tunnel_loss_ratio', { port: 'lyon', site: 'lyon' }), undefined);
+  });
+
+  it('say how IPsec tunnels are', () => {
+    const families = scrape(makeGateway(), { ipsec: (tunnel) => (tunnel === 'lyon' ? IPSEC : null) });
+    const port = { port: 'lyon', site: 'lyon' };
+    assert.equal(value(families, 'ipsec_state', { ...port, state: 'up' }), 1);
+    assert.equal(value(families, 'ipsec_state', { ...port, state: 'down' }), 0);
+    assert.equal(value(families, 'ipsec_bytes_total', { ...port, direction: 'out' }), 300);
+    assert.equal(value(families, 'ipsec_rekeyings_total', { ...port, sa: 'child' }), 6);
+    const certificate = { certificate: 'peer', subject: 'CN=lyon.example' };
+    assert.equal(
+      value(families, 'ipsec_certificate_expiry_timestamp_seconds', { ...port, ...certificate }),
+      Date.parse('2026-12-01T00:00:00Z') / 1000,
+    );
   });
 
   it('say what happened', () => {
@@ -175,7 +202,7 @@ describe('metrics', () => {
       sent: 1,
       lost: 0,
     } as const;
-    const families = scrape(gateway, { health: () => health });
+    const families = scrape(gateway, { health: () => health, ipsec: () => IPSEC });
     assert.deepEqual([...families.keys()].sort(), ALL.map(({ name }) => name).sort());
     for (const metric of ALL) {
       const family = families.get(metric.name)!;

@@ -27,9 +27,11 @@ import {
 import type { FlowMemory } from '../../flow/flow-memory.ts';
 import type { Plan, PlanPort } from '../../pipeline/plan.ts';
 import { DROP_REASON_NAMES } from '../../plugin/drop-reasons.ts';
+import type { IpsecTunnelState } from '../../tunnel/ipsec/tunnel-state.ts';
 import type { FlowLogStatistics } from '../flow-log/flow-log.ts';
 import type { Health } from '../health/health-record.ts';
 import type { TunnelHealthStatus } from '../health/tunnel-health.ts';
+import type { IpsecView } from '../ipsec/ipsec-view.ts';
 import type { DataPlaneReport } from '../runtime/supervisor.ts';
 import { METRICS } from './catalogue.ts';
 import { Exposition } from './exposition.ts';
@@ -37,6 +39,11 @@ import { CLASS_NAMES, countPorts } from './external-ports.ts';
 
 /** Clock ticks a second in /proc: the same on every Linux (USER_HZ). */
 const TICKS_PER_SECOND = 100;
+
+/** How an `ipsec` tunnel is. */
+export type IpsecSample = Pick<IpsecView, 'traffic' | 'rekeyings' | 'certificates'> & {
+  readonly state: IpsecTunnelState;
+};
 
 /** What the metrics are made of. */
 export interface MetricSources {
@@ -51,6 +58,8 @@ export interface MetricSources {
   readonly problems: number;
   /** Of a tunnel; null: it is not checked. */
   readonly health: (tunnel: string) => TunnelHealthStatus | null;
+  /** null: no `ipsec` tunnel of this name runs. */
+  readonly ipsec: (tunnel: string) => IpsecSample | null;
   /** undefined: there is no flow log. */
   readonly flowLog: FlowLogStatistics | undefined;
 }
@@ -67,6 +76,7 @@ export function collectMetrics(sources: MetricSources): string {
     addFlows(out, plan, memory, counters);
     addPorts(out, plan, counters, dataPlane.state === 'forwarding');
     addHealth(out, plan, sources.health);
+    addIpsec(out, plan, sources.ipsec);
     addOwnPackets(out, counters);
     addPlugins(out, memory, counters);
     for (const { index, name } of plan.devices) {
@@ -169,6 +179,43 @@ function addHealth(out: Exposition, plan: Plan, healthOf: MetricSources['health'
     out.add(METRICS.tunnelProbes, health.sent - health.lost, name, site, 'answered');
     out.add(METRICS.tunnelProbes, health.lost, name, site, 'lost');
   }
+}
+
+const IPSEC_STATES: readonly IpsecTunnelState[] = ['configured', 'connecting', 'up', 'down'];
+
+function addIpsec(out: Exposition, plan: Plan, ipsecOf: MetricSources['ipsec']): void {
+  const sites = new Map(plan.spaces.map(({ id, name }) => [id, name]));
+  for (const { name, space } of plan.ports) {
+    const ipsec = ipsecOf(name);
+    if (ipsec === null) continue;
+    const site = sites.get(space) ?? '';
+    for (const state of IPSEC_STATES)
+      out.add(METRICS.ipsecState, state === ipsec.state ? 1 : 0, name, site, state);
+    const { traffic, rekeyings, certificates } = ipsec;
+    out.add(METRICS.ipsecPackets, traffic.packetsIn, name, site, 'in');
+    out.add(METRICS.ipsecPackets, traffic.packetsOut, name, site, 'out');
+    out.add(METRICS.ipsecBytes, traffic.bytesIn, name, site, 'in');
+    out.add(METRICS.ipsecBytes, traffic.bytesOut, name, site, 'out');
+    out.add(METRICS.ipsecRekeyings, rekeyings.ike, name, site, 'ike');
+    out.add(METRICS.ipsecRekeyings, rekeyings.child, name, site, 'child');
+    addCertificates(out, certificates, name, site);
+  }
+}
+
+/** Of several with one name, the one that ends first. */
+function addCertificates(
+  out: Exposition,
+  certificates: IpsecSample['certificates'],
+  name: string,
+  site: string,
+): void {
+  const first = new Map<string, IpsecSample['certificates'][number]>();
+  for (const certificate of certificates) {
+    const key = `${certificate.whose} ${certificate.subject}`;
+    if ((first.get(key)?.ends ?? '~') > certificate.ends) first.set(key, certificate);
+  }
+  for (const { whose, subject, ends } of first.values())
+    out.add(METRICS.ipsecCertificateExpiry, Date.parse(ends) / 1000, name, site, whose, subject);
 }
 
 function portType(port: PlanPort): string {

@@ -3,6 +3,7 @@ import { showTunnel } from '../../../api/client/overview.ts';
 import type { TunnelDetailsBody } from '../../../api/schemas/overview.ts';
 import { HomewardCommand } from '../../command.ts';
 import { CONNECTION_FLAGS } from '../../connection.ts';
+import { ipsecRows } from '../../ipsec-rows.ts';
 import { counterRows } from '../../port-cells.ts';
 import { table } from '../../table.ts';
 import { paintState } from '../../terminal.ts';
@@ -37,6 +38,7 @@ function describe(tunnel: TunnelDetailsBody): string {
     ...(nextHops.length === 0 ? [] : [['next hop', nextHops.join(', ')]]),
     ...(tunnel.health === null ? [] : [['health', healthText(tunnel)]]),
     ...(interfaceAddresses.length === 0 ? [] : [['addresses', interfaceAddresses.join(', ')]]),
+    ...(tunnel.ipsec === null ? [] : ipsecRows(tunnel.ipsec)),
     ...counterRows(tunnel),
   ]);
 }
