@@ -242,7 +242,7 @@ export class DataPlane {
           flowMemory: this.memory,
           plan,
           plugins,
-          onPluginFailure: (plugin, error) => this.pluginFailed(plugin as HostedPlugin, error),
+          onPluginFailure: (plugin, { error }) => this.pluginFailed(plugin as HostedPlugin, error),
           random: () => crypto.getRandomValues(new Int32Array(1))[0],
           nowMs,
           events: this.events,
@@ -309,7 +309,6 @@ export class DataPlane {
 
   private pluginFailed(plugin: HostedPlugin, error: unknown): void {
     plugin.failures++;
-    this.assembly?.counters.add(COUNTER.plugin_failures, 1);
     const nowMs = this.io.nowMs;
     if (((nowMs - this.failureLoggedMs) | 0) < FAILURE_LOG_MS) return;
     this.failureLoggedMs = nowMs;

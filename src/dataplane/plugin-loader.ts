@@ -8,7 +8,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, dirname, resolve } from 'node:path';
 import type { PlanPlugin } from '../pipeline/plan.ts';
-import type { LoadedPlugin } from '../pipeline/plugin-chain.ts';
+import type { LoadedPlugin } from '../pipeline/plugin-link.ts';
 import type { DataHalfFactory, PluginManifest, PluginTopology } from '../plugin/contract.ts';
 
 const require = createRequire(import.meta.url);

@@ -16,7 +16,7 @@
  *    4  bytes of counters
  *    5  bytes of translation
  *    6  bytes of held tuples         64-   names of plugins: bytes of text, then the text
- *    7  the plugin that is running (`plugin/running-plugin.ts`)
+ *    7  the plugin that is running (`plugin/running-plugin.ts`), and in 16 the one that takes too long
  * ```
  *
  * The data plane writes; the control process may map the same file read-only ({@link FlowMemory.open} writes
@@ -55,6 +55,7 @@ const HEADER_BOOT_ID = 8;
 const HEADER_HASH_SEED = 12;
 const HEADER_LAST_ALIVE = 14;
 const HEADER_NEWEST_ID = 15;
+const HEADER_ACCUSED_PLUGIN = 16;
 const HEADER_PLUGINS = 64;
 const MAX_PLUGIN_TEXT_BYTES = HEADER_BYTES - (HEADER_PLUGINS + 1) * 4;
 
@@ -123,6 +124,8 @@ export class FlowMemory {
   readonly hashSeed1: number;
   /** One word: the plugin that is running, as in `plugin/running-plugin.ts`. */
   readonly runningPlugin: Int32Array;
+  /** One word: the value of `runningPlugin` that the watchdog accuses. */
+  readonly accusedPlugin: Int32Array;
   private readonly header: Int32Array;
 
   private constructor(buffer: ArrayBuffer, header: Int32Array) {
@@ -142,6 +145,7 @@ export class FlowMemory {
     this.hashSeed0 = header[HEADER_HASH_SEED]!;
     this.hashSeed1 = header[HEADER_HASH_SEED + 1]!;
     this.runningPlugin = header.subarray(HEADER_RUNNING_PLUGIN, HEADER_RUNNING_PLUGIN + 1);
+    this.accusedPlugin = header.subarray(HEADER_ACCUSED_PLUGIN, HEADER_ACCUSED_PLUGIN + 1);
     this.header = header;
   }
 

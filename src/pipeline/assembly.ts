@@ -36,6 +36,7 @@ import {
 } from '../flow/timeouts.ts';
 import { Translation } from '../flow/translation.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
+import { RunningPlugin } from '../plugin/running-plugin.ts';
 import { swap16 } from '../wire/byte-order.ts';
 import { decode } from '../wire/decode.ts';
 import type { FrameList, FrameMemory } from '../wire/frame.ts';
@@ -61,7 +62,8 @@ import { Pipeline } from './pipeline.ts';
 import type { AddressText, Plan } from './plan.ts';
 import { planAddress } from './plan-address.ts';
 import { remapPlugins } from './plugin-bits.ts';
-import { type LoadedPlugin, PluginChain } from './plugin-chain.ts';
+import { PluginChain } from './plugin-chain.ts';
+import type { LoadedPlugin, OnPluginFailure } from './plugin-link.ts';
 import { PluginMeter } from './plugin-meter.ts';
 import { PortForwards } from './port-forwards.ts';
 import { type Penalties, PortTable, portIndex } from './port-table.ts';
@@ -94,7 +96,9 @@ export interface AssemblyOptions {
   readonly plan: Plan;
   /** In the order in which they run. */
   readonly plugins: readonly LoadedPlugin[];
-  readonly onPluginFailure: (plugin: LoadedPlugin, error: unknown) => void;
+  readonly onPluginFailure: OnPluginFailure;
+  /** Who says which plugin is running; by default one over the flow memory. */
+  readonly running?: RunningPlugin;
   /** Random int32 words: keys of hashes that senders must not guess. */
   readonly random: () => number;
   readonly nowMs: number;
@@ -118,7 +122,8 @@ export class Assembly {
   private readonly reassembler: Reassembler;
   private readonly end: FlowEnd;
   private readonly departure: Departure;
-  private readonly onPluginFailure: AssemblyOptions['onPluginFailure'];
+  private readonly onPluginFailure: OnPluginFailure;
+  private readonly running: RunningPlugin;
   private policy: FlowPolicy;
   private plan: Plan;
   /** External ports that the plan asks for and the flow memory has no room for. */
@@ -128,6 +133,7 @@ export class Assembly {
     const { frames, flowMemory, plan, random, nowMs } = options;
     const { memory, tx } = frames;
     this.onPluginFailure = options.onPluginFailure;
+    this.running = options.running ?? new RunningPlugin(flowMemory.runningPlugin, flowMemory.accusedPlugin);
     this.flowMemory = flowMemory;
     this.plan = plan;
     this.counters = new Counters(flowMemory.counters);
@@ -298,11 +304,10 @@ export class Assembly {
       planGeneration: plan.generation,
       ports,
       routes: new RoutingTable(plan),
-      chain: new PluginChain(
-        plugins,
-        this.onPluginFailure,
-        new PluginMeter(this.counters, this.flowMemory.runningPlugin),
-      ),
+      chain: new PluginChain(plugins, this.onPluginFailure, new PluginMeter(this.counters, this.running), {
+        capacity: this.state.table.capacity,
+        ports: plan.ports,
+      }),
       gatewayAddresses: new GatewayAddresses(plan),
       portForwards: new PortForwards(plan),
       otherProtocols,

@@ -37,7 +37,8 @@ import {
 } from '../flow/timeouts.ts';
 import type { FlowStatistics } from '../plugin/contract.ts';
 import type { FlowState } from './flow-policy.ts';
-import { LiveFlow, type PluginChain } from './plugin-chain.ts';
+import type { PluginChain } from './plugin-chain.ts';
+import { LiveFlow } from './plugin-link.ts';
 import { portIndex } from './port-table.ts';
 
 /** The whole table is looked at once in so many milliseconds. */
@@ -145,7 +146,8 @@ export class FlowEnd {
     const words = table.words;
     const base = record * RECORD_WORDS;
     if (this.events !== undefined) this.events.ended(words, table.floats, record, reason, nowMs);
-    this.chain.flowEnd(this.describe(this.ended, record, REPLY), this.statistics.read(table.floats, base));
+    this.describe(this.ended, record, REPLY);
+    this.statistics.read(table.floats, base);
     const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
     const slot = words[base + SHARED_TRANSLATION] - 1;
     if (slot < 0 && holds) holdFlow(held, words, record, lateMs, nowMs);
@@ -153,6 +155,8 @@ export class FlowEnd {
     table.remove(record);
     // Last: a process killed in between leaves a mapping without a flow, which the next one holds.
     if (slot >= 0) translation.release(slot, lateMs, nowMs);
+    // A plugin may be ended in its call, and nothing that follows would be done.
+    this.chain.flowEnd(this.ended, this.statistics);
   }
 }
 

@@ -12,7 +12,7 @@
  */
 import { FlowKey, keyMeta } from '../flow/layout.ts';
 import type { PacketView } from '../wire/packet.ts';
-import { FlowDraft } from './plugin-chain.ts';
+import { FlowDraft } from './plugin-link.ts';
 import { swapPorts } from './translate.ts';
 
 export class FlowProposal {

@@ -44,7 +44,7 @@ import { type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowProposal } from './flow-proposal.ts';
 import { FlowRouter } from './flow-route.ts';
-import { LiveFlow } from './plugin-chain.ts';
+import { LiveFlow } from './plugin-link.ts';
 import { ReplyTuple } from './reply-tuple.ts';
 import { writeDeltas } from './translate.ts';
 import { tupleHash } from './tuple-hash.ts';
@@ -178,6 +178,7 @@ export class FlowSetupStage {
     const state = FLOW_LIVE | (startTimeoutClass(view.protocol) << 8) | (routed ? FLOW_ROUTED_REPLY : 0);
     table.commit(record, state);
     budgets.flowCreated(draft.ingressPort, draft.originatorSpace);
+    chain.keepState(record);
     if (chain.watchesStart) this.tellStart(view, record);
     return record;
   }

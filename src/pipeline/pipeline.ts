@@ -52,7 +52,8 @@ import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
 import type { LinkLayer } from './link/link-layer.ts';
 import type { OwnErrors } from './own-errors.ts';
-import { LiveFlow } from './plugin-chain.ts';
+import { INSPECT_END, INSPECT_PASS, INSPECT_REJECT } from './plugin-chain.ts';
+import { LiveFlow } from './plugin-link.ts';
 import type { PortTable } from './port-table.ts';
 import type { Reassembler } from './reassembly.ts';
 import { segmentsOf } from './segments.ts';
@@ -258,7 +259,7 @@ export class Pipeline {
     words[base + SHARED_LAST_SEEN] = nowMs;
     const wanted = words[base + SHARED_PLUGINS] & 0xffff;
     if (wanted !== 0) {
-      const inspected = this.inspect(record, direction, wanted, nowMs);
+      const inspected = this.inspect(record, direction, wanted, port, nowMs);
       if (inspected !== 0) return inspected;
     }
     this.count(base + direction * DIRECTION_WORDS);
@@ -333,15 +334,16 @@ export class Pipeline {
     this.policy.chain.ingressChanged(this.handle(record, ORIGINATOR));
   }
 
-  private inspect(record: number, direction: number, wanted: number, nowMs: number): number {
+  private inspect(record: number, direction: number, wanted: number, port: number, nowMs: number): number {
     const words = this.words;
     const at = record * RECORD_WORDS + SHARED_PLUGINS;
     const chain = this.policy.chain;
     const answer = chain.inspect(this.view, this.handle(record, direction), wanted);
     words[at] = (words[at] & ~0xffff) | chain.still;
-    if (answer === 0) return 0;
-    if (answer === -2) this.end.flush(record, END.policy, nowMs);
-    return DROP.policy;
+    if (answer === INSPECT_PASS) return 0;
+    if (answer <= INSPECT_END) this.end.flush(record, END.policy, nowMs);
+    if (answer === INSPECT_REJECT) this.errors.refused(this.view, port, nowMs);
+    return chain.reason;
   }
 
   private handle(record: number, direction: number): LiveFlow {
@@ -430,6 +432,7 @@ export class Pipeline {
   /** Housekeeping, to be called now and then: sweeps, neighbour timers, fragment timers. */
   tick(nowMs: number, bootSeconds: number): void {
     this.setup.bootSeconds = bootSeconds;
+    this.policy.chain.nowMs = nowMs;
     this.link.tick(nowMs);
     if (this.probes.waiting !== 0) this.probes.sweep(nowMs);
     this.reassembler.sweep(nowMs);

@@ -18,8 +18,8 @@ import {
   RETURN_PINNED,
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
+  VERDICT_DIVERT,
   VERDICT_DROP,
-  VERDICT_HOLD,
   VERDICT_REJECT,
 } from '../plugin/contract.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
@@ -28,12 +28,15 @@ import {
   HOOK_FLOW_SETUP,
   HOOK_INGRESS_CHANGED,
   HOOK_PACKET,
+  RunningPlugin,
   runningWord,
 } from '../plugin/running-plugin.ts';
 import { FrameMemory } from '../wire/frame.ts';
 import { PacketView } from '../wire/packet.ts';
-import { FlowDraft, LiveFlow, type LoadedPlugin, PluginChain } from './plugin-chain.ts';
+import { INSPECT_END, PluginChain } from './plugin-chain.ts';
+import { FlowDraft, LiveFlow, type LoadedPlugin } from './plugin-link.ts';
 import { PluginMeter } from './plugin-meter.ts';
+import { TRIP_WINDOW_MS } from './plugin-standing.ts';
 
 const view = new PacketView(new FrameMemory(new ArrayBuffer(64)));
 
@@ -71,13 +74,13 @@ interface TestedChain {
 function chainOf(...plugins: LoadedPlugin[]): TestedChain {
   const failures: string[] = [];
   const counters = new Counters(new Float64Array(COUNTERS_BYTES / 8));
-  const running = new Int32Array(1);
+  const running = new RunningPlugin(new Int32Array(1), new Int32Array(1));
   const chain = new PluginChain(
     plugins,
     (failed) => failures.push(failed.name),
     new PluginMeter(counters, running),
   );
-  return { chain, failures, counters, running };
+  return { chain, failures, counters, running: running.word };
 }
 
 const boom = (): never => {
@@ -143,7 +146,7 @@ describe('plugin chain', () => {
     }
     const hooks = [HOOK_FLOW_SETUP, HOOK_PACKET, HOOK_INGRESS_CHANGED, HOOK_FLOW_END];
     assert.deepEqual(
-      seen,
+      seen.map((word) => word & 0xffff),
       hooks.map((hook) => runningWord(1, hook)),
     );
     assert.deepEqual(after, [0, 0, 0, 0]);
@@ -158,6 +161,7 @@ describe('plugin chain', () => {
     assert.equal(chain.watchesStart, true);
     const flow = new LiveFlow();
     flow.record = 7;
+    assert.equal(chain.setUpFlow(view, new FlowDraft()), 0);
     chain.flowStart(view, flow);
     assert.deepEqual(begun, [7]);
     assert.deepEqual(failures, ['b']);
@@ -172,7 +176,7 @@ describe('plugin chain', () => {
   for (const [verdict, reason, told] of [
     [VERDICT_DROP, DROP.policy, false],
     [VERDICT_REJECT, DROP.policy_reject, true],
-    [VERDICT_HOLD, DROP.verdict_unsupported, false],
+    [VERDICT_DIVERT, DROP.verdict_unsupported, false],
     [99, DROP.verdict_unsupported, false],
   ] as const) {
     it(`verdict ${verdict} refuses`, () => {
@@ -235,7 +239,7 @@ describe('plugin chain', () => {
       plugin('a', () => VERDICT_CONTINUE, { packet: boom, flowEnd: boom }),
       routing,
     );
-    assert.equal(chain.inspect(view, new LiveFlow(), 1), -1);
+    assert.equal(chain.inspect(view, new LiveFlow(), 1), INSPECT_END);
     chain.flowEnd(new LiveFlow(), {
       packetsOriginator: 0,
       bytesOriginator: 0,
@@ -260,7 +264,10 @@ describe('plugin chain', () => {
     );
     for (let i = 0; i < PLUGIN_TIMED_CALLS; i++) {
       assert.equal(counters.plugin(0, PLUGIN_TIME_MS), 0);
-      assert.equal(chain.setUpFlow(view, new FlowDraft()), 0);
+      const draft = new FlowDraft();
+      // So rarely that nothing is tripped.
+      draft.nowMs = i * TRIP_WINDOW_MS;
+      assert.equal(chain.setUpFlow(view, draft), 0);
     }
     for (const place of [0, 1, 2]) assert.equal(counters.plugin(place, PLUGIN_CALLS), PLUGIN_TIMED_CALLS);
     assert.deepEqual(

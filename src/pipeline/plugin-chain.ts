@@ -1,163 +1,261 @@
 /**
- * The plugin chain: runs the data halves of the configured plugins in their declared order.
+ * The plugin chain: runs the data halves of the configured plugins in their order.
  *
- * Policy plugins judge; `accept` ends their part. Routing plugins always run. A plugin that throws is counted,
- * and its failure policy decides: closed drops, open goes on. Nothing in `src` knows a plugin by name: they are
- * loaded by manifest (`dataplane/plugin-loader.ts`) and handed in here.
+ * ```
+ *  flowSetup of each plugin that is asked about flows of this port
+ *    continue ──► next    accept ──► the routing plugins    drop, reject ──► no flow    hold ──► plugin-holds.ts
+ *    fails ─────► its policy for the cause: next, or no flow
+ * ```
+ *
+ * Policy plugins judge; `accept` ends their part. Routing plugins always run. A failure is counted by its cause, and the
+ * plugin's policy for that decides; a plugin that is tripped is not called, and its policy for exceptions stands for it.
+ * Nothing in `src` knows a plugin by name: they are loaded by manifest (`dataplane/plugin-instances.ts`) and handed in here.
+ *
+ * A call may also end without returning or throwing: the watchdog has ended it. Then nothing in here goes on, and
+ * {@link PluginChain.stalled} puts in order what it has left behind.
  */
 import {
-  type FailurePolicy,
-  type FlowHandle,
-  type FlowSetup,
   type FlowStatistics,
   PACKET_DONE,
   PACKET_DROP,
   PACKET_DROP_FLOW,
+  PACKET_MIDSTREAM,
   PACKET_PASS,
-  type PacketHooks,
-  type PluginPhase,
+  PACKET_UNPARSABLE,
   RETURN_UNSET,
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
   VERDICT_DROP,
+  VERDICT_HOLD,
   VERDICT_REJECT,
+  VERDICT_UNPARSABLE,
 } from '../plugin/contract.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
+import {
+  ACTION_DROP_FLOW,
+  ACTION_DROP_PACKET,
+  ACTION_PASS_FLOW,
+  ACTION_PASS_PACKET,
+  ACTION_REJECT,
+  CAUSE_EXCEPTION,
+  CAUSE_MIDSTREAM,
+  CAUSE_TIMEOUT,
+  CAUSE_UNPARSABLE,
+  causeOf,
+} from '../plugin/failure-numbers.ts';
 import {
   HOOK_FLOW_END,
   HOOK_FLOW_SETUP,
   HOOK_FLOW_START,
   HOOK_INGRESS_CHANGED,
   HOOK_PACKET,
+  hookName,
 } from '../plugin/running-plugin.ts';
 import type { PacketView } from '../wire/packet.ts';
+import {
+  type ChainPlan,
+  enabledPlugins,
+  type FlowDraft,
+  type LiveFlow,
+  type LoadedPlugin,
+  type OnPluginFailure,
+  PluginLink,
+  type PluginVerdict,
+} from './plugin-link.ts';
 import type { PluginMeter } from './plugin-meter.ts';
 
 /** At most so many plugins: each has a bit in a flow's record. */
 export const MAX_PLUGINS = 16;
 
-const NO_STATE = new Int32Array(0);
+/** What `setUpFlow` answers for a flow that waits for a decision. */
+export const HELD = -1;
+/** How long a plugin's flows are held that does not say how long. */
+const DEFAULT_HOLD_MS = 1000;
 
-export interface LoadedPlugin {
-  readonly name: string;
-  readonly phase: PluginPhase;
-  readonly half: PacketHooks;
-  /** What becomes of packets when it fails; `drop-flow` for causes that are not named. */
-  readonly failurePolicy?: Partial<FailurePolicy>;
-  /** What its half last said of a verdict of its; an empty string if nothing. */
-  reason?: string;
-}
+/** Answers of `inspect`; why, if it is not to pass, is in `reason`. */
+export const INSPECT_PASS = 0;
+export const INSPECT_DROP = -1;
+/** Drop, and end the flow. */
+export const INSPECT_END = -2;
+/** The same, and tell the sender. */
+export const INSPECT_REJECT = -3;
 
-/** What became of a flow at one plugin. */
-export interface PluginVerdict {
-  readonly plugin: string;
-  /** One of `VERDICT_...`, `failed`, or `skipped`: one before it has accepted the flow. */
-  readonly verdict: number | 'failed' | 'skipped';
-  /** In the plugin's own words; may be empty. */
-  readonly reason: string;
-  readonly wantsPackets: boolean;
-}
-
-/** The flow that is about to exist; reused for every new flow. */
-export class FlowDraft implements FlowSetup {
-  ingressPort = 0;
-  egressPort = 0;
-  originatorSpace = 0;
-  responderSpace = 0;
-  hypothetical = false;
-  reevaluated = false;
-  nowMs = 0;
-  automaticReturnRouting = true;
-  returnRouting = RETURN_UNSET;
-  wantsPackets = false;
-  wantsWirePackets = false;
-  streamOriginator = 0;
-  streamReply = 0;
-  state = NO_STATE;
-  stateAt = 0;
-  holdToken = 0;
-  holdMs = 0;
-  holdDefault = VERDICT_DROP;
-}
-
-/** A live flow as hooks see it; reused. */
-export class LiveFlow implements FlowHandle {
-  id = 0;
-  record = 0;
-  direction = 0;
-  originatorSpace = 0;
-  responderSpace = 0;
-  ingressPort = 0;
-  state = NO_STATE;
-  stateAt = 0;
-}
-
-function isOpen({ failurePolicy }: LoadedPlugin): boolean {
-  return failurePolicy?.exception?.startsWith('pass') ?? false;
-}
+/** No verdict of the contract: what a plugin has answered that answers something else. */
+const VERDICT_UNKNOWN = 99;
 
 export class PluginChain {
-  private readonly plugins: readonly LoadedPlugin[];
-  private readonly onFailure: (plugin: LoadedPlugin, error: unknown) => void;
+  /** In the order in which they run. */
+  readonly links: readonly PluginLink[];
+  private readonly onFailure: OnPluginFailure;
   private readonly meter: PluginMeter;
+  /** By port: bits of the plugins that are asked about flows that come in there. Empty: all of them everywhere. */
+  private readonly enabled: Int32Array;
+  private readonly everyone: number;
+  /** Links for which flows have anything beside their bits. */
+  private readonly keepers: readonly PluginLink[];
   /** After `setUpFlow`: bits of the plugins that want packets, and index + 1 of the one that decided. */
   wanted = 0;
   decider = 0;
+  /** After `setUpFlow`: bits of the plugins that were asked. */
+  asked = 0;
+  /** Whether a plugin has accepted the flow. */
+  accepted = false;
   /** Whether a plugin wants to know of flows that begin. */
   readonly watchesStart: boolean;
   /** Whether the refusal of the last `setUpFlow` is to be told to the sender. */
   reject = false;
-  private observer: ((verdict: PluginVerdict) => void) | undefined = undefined;
-  /** After `inspect`: bits of the plugins that still want packets of this flow. */
+  /** After `inspect`: bits of the plugins that still want packets of this flow, and the drop reason. */
   still = 0;
+  reason = 0;
+  /** The time, by what was seen last; milliseconds since boot as int32. */
+  nowMs = 0;
+  /** The record of the flow that is judged anew, -1 for one that is not there yet. */
+  private judgedRecord = -1;
+  private observer: ((verdict: PluginVerdict) => void) | undefined = undefined;
+  private ending: LiveFlow | undefined = undefined;
+  private endingStatistics: FlowStatistics | undefined = undefined;
 
   /** `plugins` in the order in which they run: all policy plugins before all routing plugins. */
   constructor(
     plugins: readonly LoadedPlugin[],
-    onFailure: (plugin: LoadedPlugin, error: unknown) => void,
+    onFailure: OnPluginFailure,
     meter: PluginMeter,
+    plan: ChainPlan = { capacity: 0, ports: [] },
   ) {
     if (plugins.length > MAX_PLUGINS) throw new RangeError(`more than ${MAX_PLUGINS} plugins`);
-    this.plugins = plugins;
+    this.links = plugins.map((plugin) => new PluginLink(plugin, plan.capacity));
     this.onFailure = onFailure;
     this.meter = meter;
     this.watchesStart = plugins.some(({ half }) => half.flowStart !== undefined);
+    this.keepers = this.links.filter((link) => link.watchesPackets || link.standing.stateWords > 0);
+    this.everyone = (1 << plugins.length) - 1;
+    this.enabled = enabledPlugins(plugins, plan.ports);
   }
 
-  /** Judges a new flow: 0, or the reason for which it may not exist. Fills `flow.returnRouting`. */
+  /**
+   * Judges a new flow: 0, the reason for which it may not exist, or {@link HELD}: the last plugin asked (`decider`) holds
+   * it. Fills `flow.returnRouting`.
+   */
   setUpFlow(view: PacketView, flow: FlowDraft): number {
     this.wanted = 0;
     this.decider = 0;
+    this.asked = 0;
+    this.accepted = false;
     this.reject = false;
+    this.nowMs = flow.nowMs;
+    this.judgedRecord = -1;
     flow.returnRouting = RETURN_UNSET;
-    let accepted = false;
-    for (let i = 0; i < this.plugins.length; i++) {
-      const plugin = this.plugins[i];
-      if (accepted && plugin.phase === 'policy') {
-        if (this.observer !== undefined) this.observe(plugin, 'skipped', flow);
+    for (let i = 0; i < this.keepers.length; i++) {
+      const { state, scratchAt } = this.keepers[i].standing;
+      for (let word = scratchAt; word < state.length; word++) state[word] = 0;
+    }
+    return this.judgeFrom(0, view, flow);
+  }
+
+  /** Judges a live flow anew, as {@link setUpFlow} does a new one: `flow` says what its record has. */
+  judgeAgain(view: PacketView, flow: FlowDraft, record: number): number {
+    this.wanted = 0;
+    this.decider = 0;
+    this.asked = 0;
+    this.accepted = false;
+    this.reject = false;
+    this.nowMs = flow.nowMs;
+    this.judgedRecord = record;
+    flow.returnRouting = RETURN_UNSET;
+    return this.judgeFrom(0, view, flow);
+  }
+
+  /** Goes on where {@link HELD} left off, as if the plugin that holds the flow (`decider`) had answered `verdict`. */
+  goOn(view: PacketView, flow: FlowDraft, verdict: number): number {
+    const holder = this.decider - 1;
+    this.decider = 0;
+    const refused = this.settle(holder, verdict, flow);
+    return refused === 0 ? this.judgeFrom(holder + 1, view, flow) : refused;
+  }
+
+  /** The same, as its policy for a failure has it; the failure (`CAUSE_...`) is counted, and trips nobody. */
+  goOnFailed(view: PacketView, flow: FlowDraft, cause: number, what: string): number {
+    const holder = this.decider - 1;
+    const action = this.count(holder, cause, what, false);
+    if (action < ACTION_PASS_PACKET) return this.refuse(holder, action);
+    this.decider = 0;
+    return this.judgeFrom(holder + 1, view, flow);
+  }
+
+  private judgeFrom(from: number, view: PacketView, flow: FlowDraft): number {
+    const enabled = this.enabled.length === 0 ? this.everyone : this.enabled[flow.ingressPort] | 0;
+    for (let i = from; i < this.links.length; i++) {
+      const link = this.links[i];
+      if ((enabled & (1 << i)) === 0 || (this.accepted && link.isPolicy)) {
+        if (this.observer !== undefined) this.observe(link, this.accepted ? 'skipped' : 'elsewhere', flow);
         continue;
       }
       flow.wantsPackets = false;
-      let verdict: number;
-      this.meter.begin(i, HOOK_FLOW_SETUP);
-      try {
-        verdict = plugin.half.flowSetup(view, flow);
-      } catch (error) {
-        this.fail(i, error);
-        if (this.observer !== undefined) this.observe(plugin, 'failed', flow);
-        if (isOpen(plugin)) continue;
-        this.decider = i + 1;
-        return DROP.plugin_failed;
+      const verdict = this.ask(i, link, view, flow);
+      if (verdict < 0) {
+        const action = ~verdict;
+        if (this.observer !== undefined)
+          this.observe(link, link.standing.isTripped ? 'tripped' : 'failed', flow);
+        if (action < ACTION_PASS_PACKET) return this.refuse(i, action);
+        if (action === ACTION_PASS_FLOW) continue;
+      } else if (this.observer !== undefined) {
+        this.observe(link, verdict, flow);
       }
-      this.meter.end(i);
-      if (this.observer !== undefined) this.observe(plugin, verdict, flow);
-      if (flow.wantsPackets && plugin.half.packet !== undefined) this.wanted |= 1 << i;
-      if (verdict === VERDICT_CONTINUE) continue;
-      this.decider = i + 1;
-      if (verdict === VERDICT_ACCEPT) accepted = true;
-      else return this.refusal(verdict);
+      if (flow.wantsPackets && link.watchesPackets) this.wanted |= 1 << i;
+      if (verdict <= VERDICT_CONTINUE) continue;
+      const refused = this.settle(i, verdict, flow);
+      if (refused !== 0) return refused;
     }
     return flow.returnRouting === RETURN_UNSET ? DROP.no_pin : 0;
+  }
+
+  /** A plugin's verdict, or the complement of its action (`ACTION_...`) if it fails. */
+  private ask(i: number, link: PluginLink, view: PacketView, flow: FlowDraft): number {
+    const { standing } = link;
+    if (standing.isTripped) return ~link.actions[CAUSE_EXCEPTION];
+    flow.state = standing.state;
+    flow.stateAt = this.judgedRecord < 0 ? standing.scratchAt : this.judgedRecord * standing.stateWords;
+    flow.holdMs = DEFAULT_HOLD_MS;
+    flow.holdDefault = VERDICT_DROP;
+    this.asked |= 1 << i;
+    let verdict: number;
+    this.meter.begin(i, HOOK_FLOW_SETUP);
+    try {
+      verdict = link.half.flowSetup(view, flow);
+    } catch (error) {
+      this.meter.end(i);
+      return ~this.count(i, causeOf(error), error, true);
+    }
+    this.meter.end(i);
+    if (verdict === VERDICT_UNPARSABLE) return ~this.count(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
+    return verdict >= 0 ? verdict : VERDICT_UNKNOWN;
+  }
+
+  /** What a verdict other than `continue` means: 0 to go on, or the refusal. */
+  private settle(i: number, verdict: number, flow: FlowDraft): number {
+    if (verdict === VERDICT_CONTINUE) return 0;
+    this.decider = i + 1;
+    switch (verdict) {
+      case VERDICT_ACCEPT:
+        this.accepted = true;
+        return 0;
+      case VERDICT_DROP:
+        return DROP.policy;
+      case VERDICT_REJECT:
+        this.reject = true;
+        return DROP.policy_reject;
+      case VERDICT_HOLD:
+        if (flow.reevaluated) return this.settle(i, decidedVerdict(flow.holdDefault), flow);
+        return flow.hypothetical ? DROP.held : HELD;
+      default:
+        return DROP.verdict_unsupported;
+    }
+  }
+
+  private refuse(i: number, action: number): number {
+    this.decider = i + 1;
+    this.reject = action === ACTION_REJECT;
+    return DROP.plugin_failed;
   }
 
   /**
@@ -165,106 +263,191 @@ export class PluginChain {
    * counts meanwhile.
    */
   watchVerdicts(observer: ((verdict: PluginVerdict) => void) | undefined): void {
-    for (const plugin of this.plugins) plugin.reason = '';
+    for (const { plugin } of this.links) plugin.reason = '';
     this.observer = observer;
     this.meter.counts = observer === undefined;
   }
 
-  private observe(plugin: LoadedPlugin, verdict: PluginVerdict['verdict'], flow: FlowDraft): void {
-    const { name, reason = '' } = plugin;
-    const wantsPackets = verdict !== 'skipped' && flow.wantsPackets && plugin.half.packet !== undefined;
+  private observe(link: PluginLink, verdict: PluginVerdict['verdict'], flow: FlowDraft): void {
+    const { name, reason = '' } = link.plugin;
+    const wasAsked = verdict !== 'skipped' && verdict !== 'elsewhere';
+    const wantsPackets = wasAsked && flow.wantsPackets && link.watchesPackets;
     this.observer?.({ plugin: name, verdict, reason, wantsPackets });
-  }
-
-  private refusal(verdict: number): number {
-    if (verdict === VERDICT_DROP) return DROP.policy;
-    if (verdict !== VERDICT_REJECT) return DROP.verdict_unsupported;
-    this.reject = true;
-    return DROP.policy_reject;
   }
 
   /** Names of the plugins, in their order: what the bits in a flow's record mean. */
   get names(): readonly string[] {
-    return this.plugins.map(({ name }) => name);
+    return this.links.map(({ name }) => name);
   }
 
   /** The bit of the plugin of this name, if it can look at packets, or -1. */
   inspectorAt(name: string): number {
-    return this.plugins.findIndex((plugin) => plugin.name === name && plugin.half.packet !== undefined);
+    return this.links.findIndex((link) => link.name === name && link.watchesPackets);
+  }
+
+  /** The flow that was judged last exists now, in this record, with the state that plugins have given it. */
+  keepState(record: number): void {
+    for (let i = 0; i < this.keepers.length; i++) {
+      const { state, stateWords, scratchAt, unseen } = this.keepers[i].standing;
+      const to = record * stateWords;
+      for (let word = 0; word < stateWords; word++) state[to + word] = state[scratchAt + word];
+      if (unseen.length !== 0) unseen[record] = 0;
+    }
   }
 
   /**
-   * Shows a packet to the plugins in `wanted` (bits); `still` says afterwards who wants the next one. Returns 0 to
-   * let it pass, -1 to drop it, -2 to end the flow.
+   * Shows a packet to the plugins in `wanted` (bits); `still` says afterwards who wants the next one. Returns one of
+   * `INSPECT_...`.
    */
-  inspect(view: PacketView, flow: FlowHandle, wanted: number): number {
+  inspect(view: PacketView, flow: LiveFlow, wanted: number): number {
     this.still = wanted;
-    for (let i = 0; i < this.plugins.length; i++) {
+    for (let i = 0; i < this.links.length; i++) {
       if ((wanted & (1 << i)) === 0) continue;
-      const plugin = this.plugins[i];
-      let answer: number;
-      this.meter.begin(i, HOOK_PACKET);
-      try {
-        answer = plugin.half.packet!(view, flow);
-        this.meter.end(i);
-      } catch (error) {
-        this.fail(i, error);
-        answer = isOpen(plugin) ? PACKET_PASS : PACKET_DROP;
+      const answer = this.show(i, this.links[i], view, flow);
+      if (answer === PACKET_PASS) continue;
+      if (answer === PACKET_DONE) {
+        this.still &= ~(1 << i);
+        continue;
       }
-      if (answer === PACKET_DONE) this.still &= ~(1 << i);
-      else if (answer === PACKET_DROP_FLOW) return -2;
-      else if (answer !== PACKET_PASS) return -1;
+      if (answer >= 0) {
+        this.reason = DROP.policy;
+        return answer === PACKET_DROP_FLOW ? INSPECT_END : INSPECT_DROP;
+      }
+      const action = ~answer;
+      if (action === ACTION_PASS_FLOW) this.still &= ~(1 << i);
+      if (action >= ACTION_PASS_PACKET) continue;
+      this.reason = DROP.plugin_failed;
+      if (action === ACTION_DROP_PACKET) return INSPECT_DROP;
+      return action === ACTION_DROP_FLOW ? INSPECT_END : INSPECT_REJECT;
     }
-    return 0;
+    return INSPECT_PASS;
   }
 
-  /** The flow that was set up last exists now. */
-  flowStart(view: PacketView, flow: FlowHandle): void {
-    for (let i = 0; i < this.plugins.length; i++) {
-      const { half } = this.plugins[i];
-      if (half.flowStart === undefined) continue;
-      this.meter.begin(i, HOOK_FLOW_START);
+  /** `PACKET_PASS`, `_DONE`, `_DROP` or `_DROP_FLOW`, or the complement of the action (`ACTION_...`) if the plugin fails. */
+  private show(i: number, link: PluginLink, view: PacketView, flow: LiveFlow): number {
+    const { standing } = link;
+    if (standing.isTripped) return ~link.actions[CAUSE_EXCEPTION];
+    if (standing.unseen.length !== 0 && standing.unseen[flow.record] !== 0) {
+      standing.unseen[flow.record] = 0;
+      return ~this.count(i, CAUSE_MIDSTREAM, UNSEEN, false);
+    }
+    flow.state = standing.state;
+    flow.stateAt = flow.record * standing.stateWords;
+    let answer: number;
+    this.meter.begin(i, HOOK_PACKET);
+    try {
+      answer = link.half.packet!(view, flow);
+    } catch (error) {
+      this.meter.end(i);
+      return ~this.count(i, causeOf(error), error, true);
+    }
+    this.meter.end(i);
+    if (answer >= PACKET_PASS && answer <= PACKET_DROP_FLOW) return answer;
+    if (answer === PACKET_UNPARSABLE) return ~this.count(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
+    if (answer === PACKET_MIDSTREAM) return ~this.count(i, CAUSE_MIDSTREAM, UNSEEN, false);
+    return PACKET_DROP;
+  }
+
+  /** The flow that was set up last exists now: those who were asked about it and want to know are told. */
+  flowStart(view: PacketView, flow: LiveFlow): void {
+    for (let i = 0; i < this.links.length; i++) {
+      const link = this.links[i];
+      if (link.half.flowStart === undefined || (this.asked & (1 << i)) === 0 || link.standing.isTripped)
+        continue;
+      this.tell(i, link, flow, HOOK_FLOW_START);
       try {
-        half.flowStart(view, flow);
+        link.half.flowStart(view, flow);
         this.meter.end(i);
       } catch (error) {
-        this.fail(i, error);
+        this.failQuietly(i, error);
       }
     }
   }
 
-  ingressChanged(flow: FlowHandle): void {
-    for (let i = 0; i < this.plugins.length; i++) {
-      const { half } = this.plugins[i];
-      if (half.ingressChanged === undefined) continue;
-      this.meter.begin(i, HOOK_INGRESS_CHANGED);
+  ingressChanged(flow: LiveFlow): void {
+    for (let i = 0; i < this.links.length; i++) {
+      const link = this.links[i];
+      if (link.half.ingressChanged === undefined || link.standing.isTripped) continue;
+      this.tell(i, link, flow, HOOK_INGRESS_CHANGED);
       try {
-        half.ingressChanged(flow);
+        link.half.ingressChanged(flow);
         this.meter.end(i);
       } catch (error) {
-        this.fail(i, error);
+        this.failQuietly(i, error);
       }
     }
   }
 
-  flowEnd(flow: FlowHandle, statistics: FlowStatistics): void {
-    for (let i = 0; i < this.plugins.length; i++) {
-      const { half } = this.plugins[i];
-      if (half.flowEnd === undefined) continue;
-      this.meter.begin(i, HOOK_FLOW_END);
+  flowEnd(flow: LiveFlow, statistics: FlowStatistics): void {
+    this.ending = flow;
+    this.endingStatistics = statistics;
+    this.flowEndFrom(0, flow, statistics);
+  }
+
+  private flowEndFrom(from: number, flow: LiveFlow, statistics: FlowStatistics): void {
+    for (let i = from; i < this.links.length; i++) {
+      const link = this.links[i];
+      if (link.half.flowEnd === undefined || link.standing.isTripped) continue;
+      this.tell(i, link, flow, HOOK_FLOW_END);
       try {
-        half.flowEnd(flow, statistics);
+        link.half.flowEnd(flow, statistics);
         this.meter.end(i);
       } catch (error) {
-        this.fail(i, error);
+        this.failQuietly(i, error);
       }
     }
   }
 
-  private fail(index: number, error: unknown): void {
-    this.meter.end(index);
-    if (this.observer !== undefined) return;
-    this.meter.failed(index);
-    this.onFailure(this.plugins[index], error);
+  private tell(i: number, link: PluginLink, flow: LiveFlow, hook: number): void {
+    flow.state = link.standing.state;
+    flow.stateAt = flow.record * link.standing.stateWords;
+    this.meter.begin(i, hook);
   }
+
+  /**
+   * The watchdog has ended a call of the plugin at this place. It is tripped; nobody was told anything else, so the other
+   * plugins still hear of the end of a flow.
+   */
+  stalled(place: number, hook: number, limitMs: number): void {
+    this.meter.interrupted();
+    this.watchVerdicts(undefined);
+    this.trip(place, CAUSE_TIMEOUT, `its ${hookName(hook)} did not return within ${limitMs} ms`);
+    if (hook === HOOK_FLOW_END && this.ending !== undefined && this.endingStatistics !== undefined)
+      this.flowEndFrom(place + 1, this.ending, this.endingStatistics);
+  }
+
+  /** Trips the plugin at this place, for one failure (`CAUSE_...`) that is counted. */
+  trip(place: number, cause: number, message: string): void {
+    const { plugin, standing } = this.links[place];
+    standing.tripFor(cause, message);
+    this.meter.failed(place, cause);
+    this.onFailure(plugin, { cause, error: message, trips: true });
+  }
+
+  private failQuietly(i: number, error: unknown): void {
+    this.meter.end(i);
+    this.count(i, causeOf(error), error, true);
+  }
+
+  /** Counts a failure and says so. Returns the action (`ACTION_...`) of the plugin's policy. `mayTrip`: it counts for that. */
+  private count(i: number, cause: number, error: unknown, mayTrip: boolean): number {
+    const { plugin, actions, standing } = this.links[i];
+    if (this.observer !== undefined) return actions[cause];
+    this.meter.failed(i, cause);
+    const trips = mayTrip && standing.failed(cause, this.nowMs, messageOf(error));
+    this.onFailure(plugin, { cause, error, trips });
+    return actions[cause];
+  }
+}
+
+const UNPARSABLE = 'it cannot make sense of a packet';
+const UNSEEN = 'it has not seen the beginning of a flow, or has lost its state';
+
+/** A verdict that may stand for a decision; anything else drops. */
+export function decidedVerdict(verdict: number): number {
+  return verdict >= VERDICT_CONTINUE && verdict <= VERDICT_REJECT ? verdict : VERDICT_DROP;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -7,13 +7,15 @@
  * `flow/counters.ts`, `plugin/running-plugin.ts`.
  */
 import {
+  COUNTER,
   type Counters,
   PLUGIN_CALLS,
   PLUGIN_FAILURES,
+  PLUGIN_FAILURES_BY_CAUSE,
   PLUGIN_TIME_MS,
   PLUGIN_TIMED_CALLS,
 } from '../flow/counters.ts';
-import { runningWord } from '../plugin/running-plugin.ts';
+import type { RunningPlugin } from '../plugin/running-plugin.ts';
 
 export class PluginMeter {
   private readonly counters: Counters;
@@ -23,18 +25,17 @@ export class PluginMeter {
   /** Whether calls count. */
   counts = true;
 
-  private readonly running: Int32Array;
+  private readonly running: RunningPlugin;
 
-  /** `running`: the word of the flow memory that says which plugin is running. */
-  constructor(counters: Counters, running: Int32Array) {
+  /** `running`: who says which plugin is running. */
+  constructor(counters: Counters, running: RunningPlugin) {
     this.counters = counters;
     this.running = running;
-    running[0] = 0;
   }
 
   /** A hook (`HOOK_...`) of the plugin at this place of the chain is about to be called. */
   begin(plugin: number, hook: number): void {
-    this.running[0] = runningWord(plugin, hook);
+    this.running.enter(plugin, hook);
     if (!this.counts) {
       this.timing = false;
       return;
@@ -46,14 +47,21 @@ export class PluginMeter {
 
   /** It has returned or thrown. */
   end(plugin: number): void {
-    this.running[0] = 0;
+    this.running.leave();
     if (!this.timing) return;
     const tookMs = performance.now() - this.beganMs[0]!;
     this.counters.addPlugin(plugin, PLUGIN_TIME_MS, tookMs * PLUGIN_TIMED_CALLS);
   }
 
-  /** It has thrown. */
-  failed(plugin: number): void {
+  /** It has been ended by the watchdog. */
+  interrupted(): void {
+    this.timing = false;
+  }
+
+  /** It has failed, for this cause (`CAUSE_...`). */
+  failed(plugin: number, cause: number): void {
+    this.counters.add(COUNTER.plugin_failures, 1);
     this.counters.addPlugin(plugin, PLUGIN_FAILURES, 1);
+    this.counters.addPlugin(plugin, PLUGIN_FAILURES_BY_CAUSE + cause, 1);
   }
 }

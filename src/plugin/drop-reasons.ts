@@ -85,6 +85,8 @@ const reasons = [
   ['stream_gap', 'A segment was held back for what should come before it, and that did not come in time.'],
   ['stream_undecided', 'A plugin that reads a stream did not decide in time, or not on so many bytes.'],
   ['stream_lost', 'What plugins have read of the stream is not known any more, as after a restart.'],
+  // held flows
+  ['held', 'A plugin has not decided on the flow yet, and holds another packet of it.'],
 ] as const;
 
 export type DropReasonName = (typeof reasons)[number][0];

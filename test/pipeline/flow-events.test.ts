@@ -23,7 +23,7 @@ import {
 import { FlowEventRing, flowEventRingBytes } from '../../src/flow/flow-event-ring.ts';
 import { FlowEventWriter } from '../../src/flow/flow-event-writer.ts';
 import { KEY_DST0, KEY_PORTS, KEY_SRC0 } from '../../src/flow/layout.ts';
-import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import {
   PACKET_DROP_FLOW,
   PACKET_PASS,

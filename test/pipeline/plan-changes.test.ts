@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { PORT_FLOWS_LIVE, PORT_PACKETS_IN, PORT_PACKETS_OUT } from '../../src/flow/counters.ts';
 import { FlowMemory } from '../../src/flow/flow-memory.ts';
-import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import { PACKET_DONE, PACKET_DROP, PACKET_PASS, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
 import { buildPacket } from '../../src/wire/build.ts';
 import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';

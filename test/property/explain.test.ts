@@ -13,14 +13,14 @@ import {
 } from '../../src/flow/translation-layout.ts';
 import type { Explanation, PacketQuestion } from '../../src/pipeline/explain/explanation.ts';
 import { questionPacket } from '../../src/pipeline/explain/question-packet.ts';
-import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import { portIndex } from '../../src/pipeline/port-table.ts';
 import {
   PACKET_PASS,
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
+  VERDICT_DIVERT,
   VERDICT_DROP,
-  VERDICT_HOLD,
   VERDICT_REJECT,
 } from '../../src/plugin/contract.ts';
 import { type Delivered, MemoryGateway } from '../support/memory-gateway.ts';
@@ -49,7 +49,7 @@ function judge(): LoadedPlugin & { judged: number } {
           case 25:
             return VERDICT_REJECT;
           case 26:
-            return VERDICT_HOLD;
+            return VERDICT_DIVERT;
           case 27:
             throw new Error('as tests want it');
           case 443:

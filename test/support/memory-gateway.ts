@@ -10,7 +10,7 @@ import { heldTupleWords } from '../../src/flow/held-tuples.ts';
 import { translationWords } from '../../src/flow/translation-layout.ts';
 import { Assembly } from '../../src/pipeline/assembly.ts';
 import type { Plan, PlanEgressPort, PlanPort, PlanTunnelPort } from '../../src/pipeline/plan.ts';
-import type { LoadedPlugin } from '../../src/pipeline/plugin-chain.ts';
+import type { LoadedPlugin, PluginFailure } from '../../src/pipeline/plugin-link.ts';
 import { DROP_REASON_NAMES } from '../../src/plugin/drop-reasons.ts';
 import { formatAddressWords } from '../../src/wire/address.ts';
 import { buildPacket, type PacketSpec } from '../../src/wire/build.ts';
@@ -180,7 +180,7 @@ export class MemoryGateway {
   readonly assembly: Assembly;
   /** The flow memory: give it to another gateway to play a restart. */
   readonly buffer: ArrayBuffer;
-  readonly failures: { plugin: string; error: unknown }[] = [];
+  readonly failures: ({ plugin: string } & PluginFailure)[] = [];
   plan: Plan;
   nowMs: number;
   private readonly options: MemoryGatewayOptions;
@@ -210,7 +210,7 @@ export class MemoryGateway {
       flowMemory: this.flowMemory,
       plan: this.plan,
       plugins: this.plugins(),
-      onPluginFailure: (plugin, error) => this.failures.push({ plugin: plugin.name, error }),
+      onPluginFailure: (plugin, failure) => this.failures.push({ plugin: plugin.name, ...failure }),
       random: () => {
         random = Math.imul(random, 0x19660d) + 0x3c6ef35f;
         return random | 0;

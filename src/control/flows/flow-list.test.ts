@@ -11,7 +11,7 @@ import { flowTest } from '../../flow/flow-conditions.ts';
 import { flowMemoryBytes } from '../../flow/flow-memory.ts';
 import { heldTupleWords } from '../../flow/held-tuples.ts';
 import { translationWords } from '../../flow/translation-layout.ts';
-import type { LoadedPlugin } from '../../pipeline/plugin-chain.ts';
+import type { LoadedPlugin } from '../../pipeline/plugin-link.ts';
 import { PACKET_PASS, VERDICT_ACCEPT, VERDICT_CONTINUE } from '../../plugin/contract.ts';
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../wire/packet.ts';
 import { RequestError } from '../request-error.ts';

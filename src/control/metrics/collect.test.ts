@@ -8,7 +8,7 @@ import { MemoryGateway } from '../../../test/support/memory-gateway.ts';
 import { udp } from '../../../test/support/packets.ts';
 import { PORT_UP } from '../../flow/counters.ts';
 import { FlowMemory } from '../../flow/flow-memory.ts';
-import type { LoadedPlugin } from '../../pipeline/plugin-chain.ts';
+import type { LoadedPlugin } from '../../pipeline/plugin-link.ts';
 import { VERDICT_CONTINUE, VERDICT_DROP } from '../../plugin/contract.ts';
 import { METRICS } from './catalogue.ts';
 import { collectMetrics, type IpsecSample, type MetricSources } from './collect.ts';

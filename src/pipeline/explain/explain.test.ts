@@ -5,7 +5,7 @@ import { MemoryGateway, type MemoryGatewayOptions } from '../../../test/support/
 import { udp } from '../../../test/support/packets.ts';
 import { SHARED_ID } from '../../flow/layout.ts';
 import { VERDICT_CONTINUE, VERDICT_DROP } from '../../plugin/contract.ts';
-import type { LoadedPlugin } from '../plugin-chain.ts';
+import type { LoadedPlugin } from '../plugin-link.ts';
 import type { Explanation, PacketQuestion } from './explanation.ts';
 
 const wall: LoadedPlugin = {

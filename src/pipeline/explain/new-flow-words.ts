@@ -8,6 +8,7 @@ import {
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
   VERDICT_DROP,
+  VERDICT_HOLD,
   VERDICT_REJECT,
 } from '../../plugin/contract.ts';
 import { DROP, DROP_REASON_TEXTS } from '../../plugin/drop-reasons.ts';
@@ -15,7 +16,7 @@ import { formatAddressWords } from '../../wire/address.ts';
 import { IPV4, type PacketView } from '../../wire/packet.ts';
 import { externalEgress } from '../flow-route.ts';
 import { FlowSetupStage } from '../flow-setup.ts';
-import type { PluginVerdict } from '../plugin-chain.ts';
+import type { PluginVerdict } from '../plugin-link.ts';
 import { tupleHash } from '../tuple-hash.ts';
 import type { ExplainerParts } from './explain.ts';
 import type { Explanation } from './explanation.ts';
@@ -250,6 +251,12 @@ function verdictText({ plugin, verdict, reason, wantsPackets }: PluginVerdict): 
   switch (verdict) {
     case 'skipped':
       return `${plugin} is not asked: another plugin has accepted the flow.`;
+    case 'elsewhere':
+      return `${plugin} is not asked about flows that come in here.`;
+    case 'tripped':
+      return `${plugin} is out of use since it failed: its policy for exceptions decides.`;
+    case VERDICT_HOLD:
+      return `${plugin} holds the flow until its control half has decided${why}.`;
     case 'failed':
       return `${plugin} failed, and its failure policy decides.`;
     case VERDICT_CONTINUE:
