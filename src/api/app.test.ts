@@ -134,7 +134,15 @@ test('events: news as they happen, what was missed, one type only, and an end', 
   while (!events.watched) await new Promise(setImmediate);
   await new Promise((resolve) => setTimeout(resolve, 50));
   events.publish({ type: 'problems', problems: ['no route'] });
-  events.publish({ type: 'port_state', port: 'a', role: 'tunnel', former: 'up', state: null });
+  events.publish({
+    type: 'port_state',
+    port: 'a',
+    role: 'tunnel',
+    former: 'up',
+    state: null,
+    reason: null,
+    since: null,
+  });
   await new Promise((resolve) => setTimeout(resolve, 50));
   ending.abort();
   const told = async (answer: Promise<{ body: string }>): Promise<unknown[]> => {
@@ -147,7 +155,16 @@ test('events: news as they happen, what was missed, one type only, and an end', 
   assert.deepEqual(await told(all), [
     { id: 2, type: 'plan_applied', generation: 2 },
     { id: 3, type: 'problems', problems: ['no route'] },
-    { id: 4, type: 'port_state', port: 'a', role: 'tunnel', former: 'up', state: null },
+    {
+      id: 4,
+      type: 'port_state',
+      port: 'a',
+      role: 'tunnel',
+      former: 'up',
+      state: null,
+      reason: null,
+      since: null,
+    },
   ]);
   assert.deepEqual(await told(some), [{ id: 3, type: 'problems', problems: ['no route'] }]);
   assert.equal(events.watched, false);

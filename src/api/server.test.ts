@@ -39,7 +39,7 @@ const STATUS: GatewayStatus = {
       device: 'ic0',
       driver: null,
       reason: null,
-      since: null,
+      since: '2026-05-04T09:30:01.000Z',
       health: null,
       flows: 1,
       rxPackets: 2,

@@ -1,5 +1,5 @@
 /** A port's state and counters as cells of a table. */
-import { shortNumber } from './table.ts';
+import { shortNumber, table } from './table.ts';
 import { paintState } from './terminal.ts';
 
 export interface Counted {
@@ -25,6 +25,27 @@ export function dropped(port: Counted): number {
 export function portCells(port: Counted): string[] {
   const counts = [port.flows, port.rxPackets, port.txPackets, dropped(port)];
   return [paintState(port.state), ...counts.map(String)];
+}
+
+interface Conditioned {
+  readonly name: string;
+  readonly state: string;
+  readonly since: string;
+  readonly reason: string | null;
+}
+
+/**
+ * Why ports are not up, as a table; none if there is nothing to explain.
+ *
+ * @param problems lines of the status that say it already
+ */
+export function reasonTables(ports: readonly Conditioned[], problems: readonly string[] = []): string[] {
+  const rows = ports.flatMap(({ name, state, since, reason }) => {
+    const place = new RegExp(`(?:\\.tunnels| egress)\\.${name.replaceAll('.', '\\.')}[.:]`);
+    const told = problems.some((line) => place.test(line));
+    return reason === null || told ? [] : [[name, paintState(state), since, reason]];
+  });
+  return rows.length > 0 ? [table([['PORT', 'STATE', 'SINCE', 'WHY'], ...rows])] : [];
 }
 
 /** Counters of one port, a line each. */

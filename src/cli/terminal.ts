@@ -20,6 +20,8 @@ const STATE_STYLES: Readonly<Record<string, Style>> = {
   down: 'red',
   tripped: 'red',
   degraded: 'yellow',
+  connecting: 'yellow',
+  configured: 'yellow',
   waiting: 'yellow',
   disabled: 'dim',
   unknown: 'yellow',

@@ -15,6 +15,7 @@ const SEND = `
 
 test('the host changes: routes make a new plan, a device made anew is guarded and opened again', async (t) => {
   const host = new DaemonHost(t);
+  host.answer();
   const before = host.picture();
   const daemon = host.start();
   const { planGeneration } = await host.forwarding();
@@ -24,7 +25,8 @@ test('the host changes: routes make a new plan, a device made anew is guarded an
   });
 
   host.namespace.ip('link del ic0');
-  host.namespace.ip('link add ic0 type veth peer name ic1', 'link set ic1 up');
+  host.namespace.ip('link add ic0 type veth peer name ic1');
+  host.answer();
   await eventually('the new device is ours', () => /^ic0 NOARP,UP/m.test(host.picture()));
   await eventually('the port is up again', async () => (await host.status()).tunnels[0]!.state === 'up');
   assert.match(

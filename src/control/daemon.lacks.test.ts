@@ -43,6 +43,7 @@ function logOf(daemon: ReturnType<DaemonHost['start']>): string[] {
 
 test('a start without a device, an address and a default route: what is there runs, the rest comes by itself', async (t) => {
   const host = new DaemonHost(t);
+  host.answer();
   const before = host.picture();
   host.namespace.ip('link del ic0', 'route del default', 'address del 192.0.2.1/24 dev up0');
   const daemon = host.start();
@@ -63,22 +64,24 @@ test('a start without a device, an address and a default route: what is there ru
   await untilDown(host, 'lyon-ic', 'internet');
   host.namespace.ip('route add default via 192.0.2.254');
   await untilDown(host, 'lyon-ic');
-  host.namespace.ip('link add ic0 type veth peer name ic1', 'link set ic1 up');
+  host.namespace.ip('link add ic0 type veth peer name ic1');
+  host.answer();
   await untilDown(host);
   assert.equal(await problems(host), '');
   // However often the host has changed.
-  assert.equal(log.filter((line) => /ic0 does not exist/.test(line)).length, 1, log.join('\n'));
+  assert.equal(
+    log.filter((line) => /lyon-ic\.device: ic0 does not exist/.test(line)).length,
+    1,
+    log.join('\n'),
+  );
 
   // And away again, one after the other.
   host.namespace.ip('link del ic0');
   await untilDown(host, 'lyon-ic');
   host.namespace.ip('route del default');
   await untilDown(host, 'lyon-ic', 'internet');
-  host.namespace.ip(
-    'route add default via 192.0.2.254',
-    'link add ic0 type veth peer name ic1',
-    'link set ic1 up',
-  );
+  host.namespace.ip('route add default via 192.0.2.254', 'link add ic0 type veth peer name ic1');
+  host.answer();
   await untilDown(host);
   assert.equal(await host.end(daemon, 'SIGINT'), 0);
   assert.equal(host.picture().replaceAll(/^net.*\n/gm, ''), before.replaceAll(/^net.*\n/gm, ''));
@@ -87,6 +90,7 @@ test('a start without a device, an address and a default route: what is there ru
 test('a device may be named like something else, and be missing', async (t) => {
   const host = new DaemonHost(t);
   writeFileSync(host.configPath, CONFIG.replaceAll('ic0', 'constructor'));
+  host.answer();
   const daemon = host.start();
   await host.forwarding();
   await untilDown(host, 'lyon-ic');
@@ -110,6 +114,7 @@ test('with strictness, what the host lacks refuses the start, and nothing is don
 
 test('a mistake that is made while the gateway runs takes its own port down, until it is put right', async (t) => {
   const host = new DaemonHost(t);
+  host.answer();
   const daemon = host.start();
   await host.forwarding();
   host.namespace.ip('address add 172.20.0.1/30 dev ic0');
@@ -125,18 +130,19 @@ test('a mistake that is made while the gateway runs takes its own port down, unt
 
 test('a link without carrier: its ports are down, with the reason, and up again with it', async (t) => {
   const host = new DaemonHost(t);
+  const far = host.answer();
   const daemon = host.start();
   await host.forwarding();
   const { planGeneration } = await host.status();
-  host.namespace.ip('link set up1 down');
+  far.ip('link set up1 down');
   await untilDown(host, 'internet', 'lyon-gre');
   await eventually('the reason is told', async () => /up0 has no carrier/.test(await problems(host)));
-  host.namespace.ip('link set up1 up');
+  far.ip('link set up1 up');
   await untilDown(host);
   await eventually('the reason is gone', async () => (await problems(host)) === '');
-  host.namespace.ip('link set ic1 down');
+  far.ip('link set ic1 down');
   await untilDown(host, 'lyon-ic');
-  host.namespace.ip('link set ic1 up');
+  far.ip('link set ic1 up');
   await untilDown(host);
   assert.equal((await host.status()).planGeneration, planGeneration);
   assert.equal(await host.end(daemon, 'SIGINT'), 0);
@@ -144,6 +150,7 @@ test('a link without carrier: its ports are down, with the reason, and up again 
 
 test('the host never has a packet of a device that appears', async (t) => {
   const host = new DaemonHost(t);
+  host.answer();
   const site = new NetworkNamespace();
   t.after(() => site.remove());
   host.namespace.ip('link del ic0');

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { DaemonHost } from '../../test/support/daemon-host.ts';
+import { eventually } from '../../test/support/patience.ts';
 
 /** As in `flow/flow-memory.ts`. */
 const VERSION_AT = 4;
@@ -49,6 +50,7 @@ function flowMemoryOf(pid: number): string {
 
 test('a damaged flow memory: the start says so, and goes on without it', async (t) => {
   const host = new DaemonHost(t);
+  host.answer();
   for (const [what, damage, told] of DAMAGES) {
     await t.test(what, async () => {
       const first = host.start();
@@ -60,11 +62,10 @@ test('a damaged flow memory: the start says so, and goes on without it', async (
       second.stderr.on('data', (data: Buffer) => {
         log += data.toString();
       });
-      const { flows, tunnels } = await host.forwarding();
+      const { flows } = await host.forwarding();
       assert.deepEqual([flows?.current, flows?.max], [0, 4096], log);
-      assert.ok(
-        tunnels.every(({ state }) => state === 'up'),
-        log,
+      await eventually('all tunnels are up', async () =>
+        (await host.status()).tunnels.every(({ state }) => state === 'up'),
       );
       assert.match(log, told);
       assert.equal(await host.end(second, 'SIGINT'), 0);

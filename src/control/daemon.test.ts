@@ -8,10 +8,15 @@ import { eventually } from '../../test/support/patience.ts';
 
 test('a whole life: start, crashes of either process, restart, down', async (t) => {
   const host = new DaemonHost(t);
+  host.answer();
   const before = host.picture();
 
   const first = host.start();
-  const started = await host.forwarding();
+  await host.forwarding();
+  const started = await eventually('next hops have answered', async () => {
+    const status = await host.status();
+    return status.tunnels.some(({ state }) => state === 'connecting') ? undefined : status;
+  });
   assert.deepEqual(
     started.tunnels.map(({ name, site, type, state }) => [name, site, type, state]),
     [

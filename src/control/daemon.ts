@@ -25,7 +25,6 @@ import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
 import { leaveInstance, removeInstance } from './instance-end.ts';
 import { Overview } from './overview.ts';
-import { watchPorts } from './port-events.ts';
 import type { RouteService } from './routes/route-service.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
 import { acquireInstance } from './runtime/instance.ts';
@@ -112,7 +111,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   };
   // From here on, so that a signal during the start does not leave half of it.
   process.on('SIGTERM', onTerminate).on('SIGINT', onInterrupt).on('SIGHUP', onHangUp);
-  let stopWatching = (): void => {};
   const service = new ServiceNotifier(options.environment ?? process.env, (error) => {
     logger.warn({ problem: error.message }, 'the service manager is not told how this service stands');
   });
@@ -141,7 +139,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       },
     });
     readAnew.push(() => api.reload());
-    stopWatching = watchPorts(gateway.events, () => gateway.status());
     logger.info({ gateway: gateway.config.gateway.name, pid: process.pid }, 'homeward is up');
     service.ready(`gateway ${gateway.config.gateway.name}`);
     const what = await asked;
@@ -164,7 +161,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     leaveInstance(runtime, lock);
     throw error;
   } finally {
-    stopWatching();
     service.close();
     process.off('SIGTERM', onTerminate).off('SIGINT', onInterrupt).off('SIGHUP', onHangUp);
   }

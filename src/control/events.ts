@@ -26,6 +26,10 @@ export type ControlEventBody =
       readonly former: string | null;
       /** null: the port is gone. */
       readonly state: string | null;
+      /** Why it is in this state; null where there is nothing to explain. */
+      readonly reason: string | null;
+      /** Since when it is in this state, as ISO 8601; null: the port is gone. */
+      readonly since: string | null;
     }
   /** What the host lacks has changed; empty: it fits the configuration. */
   | { readonly type: 'problems'; readonly problems: readonly string[] };

@@ -1,11 +1,10 @@
 /** What control knows of the gateway, as the API gives it (`api/schemas/gateway.ts` checks the same shape). */
 import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
-import type { IpsecTunnelStatus } from '../tunnel/ipsec/tunnel-state.ts';
+import type { PortCondition, PortState } from '../tunnel/port-state.ts';
 import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
-import type { TunnelLack } from './host-report.ts';
 import type { DataPlaneReport } from './runtime/supervisor.ts';
 
 /** Packets and bytes (of IP) since the flow memory was made. */
@@ -20,33 +19,30 @@ export interface PortCounters {
   readonly drops: Readonly<Record<string, number>>;
 }
 
-/**
- * `unknown`: no data plane could be asked. `configured`, `connecting`: of tunnels that have to be agreed on with the peer,
- * before the first time that they are up.
- */
-export type PortState = 'configured' | 'connecting' | 'up' | 'degraded' | 'down' | 'disabled' | 'unknown';
+/** A port's condition as the API gives it (`tunnel/port-state.ts`). */
+export interface PortStateStatus {
+  readonly state: PortState;
+  /** Why it is in this state; null where there is nothing to explain. */
+  readonly reason: string | null;
+  /** Since when it is in this state, as ISO 8601. */
+  readonly since: string;
+}
 
-export interface TunnelStatus extends PortCounters {
+export interface TunnelStatus extends PortCounters, PortStateStatus {
   readonly name: string;
   readonly site: string;
   readonly type: 'gre' | 'interconnect' | 'device' | 'ipsec';
-  readonly state: PortState;
   readonly priority: number;
   readonly mtu: number;
   readonly device: string;
   /** What does its work, and why that; null: there is no choice. */
   readonly driver: TunnelDriver | null;
-  /** Why it is in this state, where that is known. */
-  readonly reason: string | null;
-  /** Since when it is in this state, as ISO 8601; null where nobody keeps it. */
-  readonly since: string | null;
   /** What its health checks say; null: it is not checked. */
   readonly health: TunnelHealthStatus | null;
 }
 
-export interface EgressStatus extends PortCounters {
+export interface EgressStatus extends PortCounters, PortStateStatus {
   readonly name: string;
-  readonly state: PortState;
   readonly mtu: number;
   readonly device: string;
 }
@@ -84,16 +80,16 @@ const NO_COUNTERS: PortCounters = {
   drops: {},
 };
 
-/** What others know of a tunnel. */
-export interface TunnelDetailsOf {
+/** What others know of ports. */
+export interface PortDetails {
+  /** Of a tunnel. */
   readonly health: (tunnel: string) => TunnelHealthStatus | null;
-  readonly ipsec: (tunnel: string) => IpsecTunnelStatus | undefined;
-  /** What the host lacks for it. */
-  readonly lack: (tunnel: string) => TunnelLack | undefined;
+  /** Of a tunnel or an egress; undefined: nobody has looked yet. */
+  readonly condition: (port: string) => PortCondition | undefined;
 }
 
 /**
- * The ports of the plan with what the data plane says of them. One that is down for what the host lacks has no device
+ * The ports of the plan with what is known of them. One that is down for what the host lacks has no device
  * in the plan: it is named as the configuration does.
  */
 export function portStatuses(
@@ -101,7 +97,7 @@ export function portStatuses(
   status: DataPlaneStatus | undefined,
   config: Config,
   drivers: ReadonlyMap<string, TunnelDriver>,
-  details: TunnelDetailsOf,
+  details: PortDetails,
 ): Pick<GatewayStatus, 'tunnels' | 'egresses'> {
   const known = new Map(status?.ports.map((port) => [`${port.index}.${port.generation}`, port]));
   const spaces = new Map(plan.spaces.map(({ id, name }) => [id, name]));
@@ -119,7 +115,7 @@ export function portStatuses(
     const reported = known.get(`${port.index}.${port.generation}`);
     return {
       name: port.name,
-      state: portState(port, reported),
+      ...stateOf(details.condition(port.name)),
       mtu: port.mtu,
       device: devices.get(port.link.device) ?? configured.get(port.name) ?? '',
       ...counters(reported),
@@ -130,11 +126,12 @@ export function portStatuses(
       port.role === 'tunnel'
         ? [
             {
-              ...withDetails(common(port), port.name, details),
+              ...common(port),
               site: spaces.get(port.space) ?? '',
               type: port.tunnelType,
               priority: port.priority,
               driver: drivers.get(port.name) ?? null,
+              health: details.health(port.name),
             },
           ]
         : [],
@@ -143,41 +140,9 @@ export function portStatuses(
   };
 }
 
-function portState(port: PlanPort, reported: PortStatus | undefined): PortState {
-  if (!port.enabled) return 'disabled';
-  return reported?.state ?? 'unknown';
-}
-
-/** What health checks find down is down, whatever its device is; and what is not connected is not up. */
-function withDetails<T extends { readonly state: PortState }>(
-  port: T,
-  name: string,
-  details: TunnelDetailsOf,
-): T & Pick<TunnelStatus, 'health' | 'reason' | 'since'> {
-  const health = details.health(name);
-  const connection = port.state === 'disabled' ? undefined : details.ipsec(name);
-  const since = connection === undefined ? null : isoTime(connection.sinceMs);
-  if (connection !== undefined && connection.state !== 'up' && port.state !== 'unknown') {
-    return { ...port, state: connection.state, reason: connection.reason, since, health };
-  }
-  if (port.state === 'down') {
-    const lack = details.lack(name);
-    const lacking = lack === undefined ? null : isoTime(lack.sinceMs);
-    return { ...port, reason: lack?.text ?? null, since: lacking, health };
-  }
-  if (port.state === 'up' && (health?.state === 'degraded' || health?.state === 'down')) {
-    return { ...port, state: health.state, reason: failureOf(health), since: health.since, health };
-  }
-  return { ...port, reason: null, since, health };
-}
-
-function failureOf({ state, target, lossRatio }: TunnelHealthStatus): string {
-  if (state === 'down') return `health checks: ${target} does not answer`;
-  return `health checks: ${target} left ${(lossRatio * 100).toFixed(1)} % of the last ones unanswered`;
-}
-
-function isoTime(ms: number): string {
-  return new Date(ms).toISOString();
+function stateOf(condition: PortCondition | undefined): PortStateStatus {
+  const { state, reason, sinceMs } = condition ?? { state: 'configured', reason: null, sinceMs: Date.now() };
+  return { state, reason, since: new Date(sinceMs).toISOString() };
 }
 
 function counters(reported: PortStatus | undefined): PortCounters {

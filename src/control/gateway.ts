@@ -15,10 +15,12 @@
  */
 
 import { RUNNING_VERSION } from '../dataplane/version.ts';
+import { Counters } from '../flow/counters.ts';
 import { CaptureService } from './capture/capture-service.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
 import { ControlEvents } from './events.ts';
+import { MappedFlowMemory } from './flows/mapped-flow-memory.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
 import { TunnelHealth } from './health/tunnel-health.ts';
 import { runCommand } from './host/command.ts';
@@ -27,6 +29,7 @@ import { Inspection } from './inspection.ts';
 import { IpsecService } from './ipsec/ipsec-service.ts';
 import type { IpsecView } from './ipsec/ipsec-view.ts';
 import type { PlanEffect } from './live-change.ts';
+import { PortStates } from './port-states/port-states.ts';
 import { RunningPlan } from './running-plan.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
 import type { Logger } from './runtime/logger.ts';
@@ -66,6 +69,7 @@ export class Gateway {
   readonly #running: RunningPlan;
   readonly #health: TunnelHealth;
   readonly #ipsec: IpsecService;
+  readonly #portStates: PortStates;
   readonly #startedAt = performance.now();
 
   private constructor(
@@ -88,7 +92,10 @@ export class Gateway {
       instance: String(networkNamespaceInode()),
       run: runCommand,
       logger,
-      onChange: () => void this.#running.followHost(),
+      onChange: () => {
+        this.#portStates.look();
+        void this.#running.followHost();
+      },
     });
     this.#running = new RunningPlan(initial, {
       runtime,
@@ -99,6 +106,7 @@ export class Gateway {
       ipsec: this.#ipsec,
       onApplied: (config, plan) => {
         this.#health.configure(config);
+        this.#portStates.look();
         return this.telemetry.configure(config, plan);
       },
     });
@@ -123,8 +131,21 @@ export class Gateway {
     });
     this.#health = new TunnelHealth({
       prober,
-      logger,
       penalise: (penalties) => supervisor.penalise(penalties),
+      onChange: () => this.#portStates.look(),
+    });
+    const memory = new MappedFlowMemory(runtime.flowMemoryPath);
+    this.#portStates = new PortStates({
+      plan,
+      counters: () => {
+        const mapped = supervisor.report.state === 'forwarding' ? memory.get() : undefined;
+        return mapped === undefined ? undefined : new Counters(mapped.counters);
+      },
+      connection: (tunnel) => this.#ipsec.status(tunnel),
+      health: (tunnel) => this.#health.status(tunnel),
+      lack: (role, name) => this.#running.report.lackOf(role, name),
+      logger,
+      events,
     });
     this.telemetry = new Telemetry({
       runtime,
@@ -132,10 +153,8 @@ export class Gateway {
       report: () => supervisor.report,
       problems: () => this.#running.report.problems.length,
       health: (tunnel) => this.#health.status(tunnel),
-      ipsec: (tunnel) => {
-        const [status, view] = [this.#ipsec.status(tunnel), this.#ipsec.view(tunnel)];
-        return status === undefined || view === null ? null : { state: status.state, ...view };
-      },
+      ipsec: (tunnel) => this.#ipsec.view(tunnel),
+      condition: (port) => this.#portStates.of(port),
     });
     this.#logSupervisor();
   }
@@ -175,6 +194,7 @@ export class Gateway {
   /** What there is to know now; asks the data plane. */
   async status(): Promise<GatewayStatus> {
     const status = await this.#supervisor.status().catch(() => undefined);
+    this.#portStates.look();
     const { config, plan, drivers, report } = this.#running;
     return {
       gateway: config.gateway.name,
@@ -192,8 +212,7 @@ export class Gateway {
         ? { tunnels: [], egresses: [] }
         : portStatuses(plan, status, config, drivers, {
             health: (tunnel) => this.#health.status(tunnel),
-            ipsec: (tunnel) => this.#ipsec.status(tunnel),
-            lack: (tunnel) => report.lackOf(tunnel),
+            condition: (port) => this.#portStates.of(port),
           })),
       flows:
         status === undefined
@@ -229,6 +248,7 @@ export class Gateway {
   /** Stops forwarding; the next start finds guard, devices and flow memory. */
   async suspend(): Promise<void> {
     await this.#running.end();
+    this.#portStates.stop();
     // The change under way may have begun checks.
     this.#health.stop();
     await this.#supervisor.stop();
@@ -239,6 +259,7 @@ export class Gateway {
   /** Takes everything down. */
   async down(): Promise<void> {
     await this.#running.end();
+    this.#portStates.stop();
     this.#health.stop();
     await this.#host.takeDown(async () => {
       // What is logged of flows has an end.
@@ -253,6 +274,7 @@ export class Gateway {
   /** After a start that failed: the host as it was found. */
   async undo(): Promise<void> {
     await this.#running.end();
+    this.#portStates.stop();
     this.#health.stop();
     await this.#ipsec.stop();
     await this.telemetry.close();
@@ -271,6 +293,7 @@ export class Gateway {
     supervisor.on('state', ({ state, pid }) => {
       this.#logger.debug({ state, pid }, 'data plane');
       this.events.publish({ type: 'data_plane_state', state, pid });
+      this.#portStates.look();
       // The host may have changed while there was none to take the plan.
       if (state === 'forwarding') void this.#running.followHost();
     });

@@ -8,14 +8,6 @@ import type { Logger } from './runtime/logger.ts';
 /** Of notices that were logged, so that a host that changes all the time does not fill the memory. */
 const MAX_SAID = 10_000;
 
-/** What keeps a tunnel down. */
-export interface TunnelLack {
-  /** Each thing with the key that it is about, such as `device: eth1 does not exist`. */
-  readonly text: string;
-  /** Since when the first of them is so, milliseconds since 1970. */
-  readonly sinceMs: number;
-}
-
 export class HostReport {
   readonly #logger: Logger;
   readonly #events: ControlEvents;
@@ -25,8 +17,6 @@ export class HostReport {
   #failure = '';
   #notices: readonly string[] = [];
   readonly #said = new Set<string>();
-  /** When each problem was found, by its subject; milliseconds since 1970. */
-  #foundAtMs: ReadonlyMap<string, number> = new Map();
 
   constructor(logger: Logger, events: ControlEvents) {
     this.#logger = logger;
@@ -42,25 +32,25 @@ export class HostReport {
     return this.#notices;
   }
 
-  /** What keeps this tunnel down; undefined: nothing that is known here. */
-  lackOf(tunnel: string): TunnelLack | undefined {
-    const lines = problemsAbout(tunnel, this.#problems);
+  /**
+   * What keeps a tunnel or an egress down, each thing with the key that it is about, such as `device: eth1 does not
+   * exist`; undefined: nothing that is known here.
+   */
+  lackOf(role: 'tunnel' | 'egress', name: string): string | undefined {
+    const place = role === 'tunnel' ? `.tunnels.${name}` : ` egress.${name}`;
+    const lines = linesAbout(place, this.#problems);
     if (lines.length === 0) return undefined;
-    const place = `.tunnels.${tunnel}`;
-    return {
-      text: lines
-        .map((line) => line.slice(line.indexOf(place) + place.length).replace(/^\.|^: /, ''))
-        .join(', '),
-      sinceMs: Math.min(...lines.map((line) => this.#foundAtMs.get(subject(line)) ?? Date.now())),
-    };
+    return lines
+      .map((line) =>
+        subject(line)
+          .slice(line.indexOf(place) + place.length)
+          .replace(/^\.|^: /, ''),
+      )
+      .join(', ');
   }
 
   /** What the host lacks now, all of it. */
   lacks(problems: readonly string[]): void {
-    const nowMs = Date.now();
-    this.#foundAtMs = new Map(
-      problems.map((problem) => [subject(problem), this.#foundAtMs.get(subject(problem)) ?? nowMs]),
-    );
     const before = new Set(this.#problems.map(subject));
     const now = new Set(problems.map(subject));
     for (const problem of problems) if (!before.has(subject(problem))) this.#logger.warn(problem);
@@ -114,9 +104,11 @@ export class HostReport {
 
 /** The lines that are about this tunnel or one of its keys. */
 export function problemsAbout(tunnel: string, problems: readonly string[]): readonly string[] {
-  return problems.filter(
-    (line) => line.includes(`.tunnels.${tunnel}.`) || line.includes(`.tunnels.${tunnel}:`),
-  );
+  return linesAbout(`.tunnels.${tunnel}`, problems);
+}
+
+function linesAbout(place: string, problems: readonly string[]): readonly string[] {
+  return problems.filter((line) => line.includes(`${place}.`) || line.includes(`${place}:`));
 }
 
 /** A line without what would be right, which lists what there is at the moment. */

@@ -27,7 +27,7 @@ export interface SiteOverview {
   readonly name: string;
   readonly prefixes: readonly string[];
   /** `up`: at least one tunnel carries packets. */
-  readonly state: 'up' | 'down' | 'unknown';
+  readonly state: 'up' | 'down';
   /** Names, the preferred first. */
   readonly tunnels: readonly string[];
   readonly flows: number;
@@ -174,7 +174,7 @@ function siteOverview(
   return {
     name,
     prefixes,
-    state: states.has('up') || states.has('degraded') ? 'up' : states.has('unknown') ? 'unknown' : 'down',
+    state: states.has('up') || states.has('degraded') ? 'up' : 'down',
     tunnels: own.map((tunnel) => tunnel.name),
     flows: own.reduce((sum, { flows }) => sum + flows, 0),
   };

@@ -10,6 +10,7 @@ import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { flowEventsPath } from '../dataplane/flow-events-file.ts';
 import type { Plan } from '../pipeline/plan.ts';
+import type { PortCondition } from '../tunnel/port-state.ts';
 import { BootClock } from './boot-clock.ts';
 import type { Config, SocketAddress } from './config/config.ts';
 import { DropLog } from './drop-log.ts';
@@ -36,6 +37,8 @@ export interface TelemetryOptions {
   readonly health: (tunnel: string) => TunnelHealthStatus | null;
   /** null: no `ipsec` tunnel of this name runs. */
   readonly ipsec: MetricSources['ipsec'];
+  /** Of a tunnel or an egress. */
+  readonly condition: (port: string) => PortCondition | undefined;
 }
 
 export class Telemetry {
@@ -91,7 +94,7 @@ export class Telemetry {
 
   /** The metrics as the text that Prometheus reads. */
   metrics(): string {
-    const { report, problems, health, ipsec } = this.#options;
+    const { report, problems, health, ipsec, condition } = this.#options;
     return collectMetrics({
       version: this.#version,
       startedAtMs: this.#startedAtMs,
@@ -102,6 +105,7 @@ export class Telemetry {
       problems: problems() + this.problems.length,
       health,
       ipsec,
+      condition,
       flowLog: this.#flowLog?.statistics,
     });
   }

@@ -160,7 +160,7 @@ export class DataPlane {
       this.assembly.pipeline.tick(nowMs, Math.floor(uptime()));
       this.memory.lastAliveMs = nowMs;
       if (this.plan !== undefined) {
-        this.vitals.tick(this.plan, this.assembly.ports, this.assembly.counters, nowMs);
+        this.vitals.tick(this.plan, this.assembly, nowMs);
       }
     }
     if (((nowMs - this.heartbeatMs) | 0) >= HEARTBEAT_INTERVAL_MS) {
@@ -280,8 +280,8 @@ export class DataPlane {
     // Last: nothing is read before the pipeline knows what to do with it.
     this.devices.apply(plan, nowMs);
     for (const port of plan.ports) this.assembly.ports.setUp(port.index, this.devices.isUp(port.link.device));
-    this.vitals.tell(plan, this.assembly.ports, this.assembly.counters);
-    this.assembly.link.askNextHops(nowMs);
+    // Asks for next hops, too: everything behind one waits for the same answer.
+    this.vitals.tell(plan, this.assembly, nowMs);
     this.control.send({ type: 'plan-applied', generation: plan.generation });
   }
 
@@ -303,7 +303,9 @@ export class DataPlane {
   private setPorts(device: number, up: boolean): void {
     if (this.assembly === undefined || this.plan === undefined) return;
     for (const port of this.plan.ports) {
-      if (port.link.device === device) this.assembly.ports.setUp(port.index, up);
+      if (port.link.device !== device) continue;
+      this.assembly.ports.setUp(port.index, up);
+      this.vitals.tellPort(port.index, this.assembly, this.io.nowMs);
     }
   }
 

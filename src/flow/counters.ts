@@ -67,6 +67,8 @@ export const PORT_UP = 7;
 export const PORT_UNEXPECTED = 8;
 /** Of those that were examined: a flow of another site or egress looks like them. */
 export const PORT_FOREIGN = 9;
+/** What is wrong with the port's next hops, as bits (`NEXT_HOP_...`): a gauge, brought up to date once a second. */
+export const PORT_NEXT_HOPS = 10;
 /**
  * No counter: the generation of the port that the others were counted for, 0 while nobody has said. It lies here
  * because the port may become another one while no data plane runs.
@@ -90,7 +92,15 @@ export const PORT_COUNTER_NAMES = [
   'up',
   'unexpected',
   'foreign',
+  'next_hops',
 ] as const;
+
+/** The IPv4 next hop has been asked for its MAC, and nothing is known yet. For IPv6 shifted by {@link NEXT_HOP_BITS}. */
+export const NEXT_HOP_ASKED = 1;
+/** The IPv4 next hop was asked for its MAC, and does not answer. */
+export const NEXT_HOP_SILENT = 2;
+/** Bits of one address family. */
+export const NEXT_HOP_BITS = 2;
 
 /** Calls of a plugin's hooks. */
 export const PLUGIN_CALLS = 0;

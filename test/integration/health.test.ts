@@ -88,7 +88,7 @@ test('flows leave a line that carries nothing, and new ones keep away from it', 
   await eventually('the flow goes on by the other line', () => answers > before + 3);
   assert.match(await route(), /leaves by lyon-2.*Health checks of lyon-1 fail/s);
   await eventually('it is logged', () =>
-    /"tunnel":"lyon-1","target":"172.20.0.2","health":"down"/.test(host.output()),
+    /lyon-1 is down: health checks: 172\.20\.0\.2 does not answer/.test(host.output()),
   );
   const metrics = await homeward(host.runtimeDirectory, 'tunnels', 'show', 'lyon-1');
   assert.match(metrics.stdout, /^state +down since \S+Z: health checks: 172\.20\.0\.2 does not answer$/m);

@@ -65,6 +65,7 @@ test('their commands exist', () => {
 
 test('the capabilities are enough for a whole life', { skip: isMissing('setpriv') }, async (t) => {
   const host = new DaemonHost(t);
+  host.answer();
   const before = host.picture();
   const [bounding] = settings('homeward.service', 'CapabilityBoundingSet');
   const names = bounding!.split(' ').map((name) => name.replace('CAP_', '+').toLowerCase());

@@ -44,6 +44,7 @@ export class DaemonHost {
   };
   readonly api = new ApiClient(join(this.runtimeDirectory, 'api.sock'), 5000);
 
+  #far: NetworkNamespace | undefined;
   #daemon: { readonly process: ChildProcessWithoutNullStreams; output(): string } | undefined;
 
   /** Removed again when the test ends, however it ends. */
@@ -66,6 +67,28 @@ export class DaemonHost {
       this.namespace.exec('sysctl', ['-qw', `net.ipv4.conf.${name}.rp_filter=0`]);
     }
     this.namespace.exec('sysctl', ['-qw', 'net.ipv4.ip_forward=1']);
+  }
+
+  /**
+   * Takes the other ends of the cables (`up1`, `ic1`) to where next hops and the GRE peer answer. Once more for cables that
+   * were made anew.
+   */
+  answer(): NetworkNamespace {
+    this.#far ??= new NetworkNamespace();
+    const here = this.namespace.exec('ip', ['-brief', 'link']);
+    const ends = [
+      ['up1', '192.0.2.254/24', '192.0.2.253/24', '192.0.2.9/24'],
+      ['ic1', '172.20.0.2/30'],
+    ] as const;
+    for (const [device, ...addresses] of ends) {
+      if (!new RegExp(`^${device}@`, 'm').test(here)) continue;
+      this.namespace.ip(`link set ${device} netns ${this.#far.name}`);
+      this.#far.ip(
+        ...addresses.map((address) => `address add ${address} dev ${device}`),
+        `link set ${device} up`,
+      );
+    }
+    return this.#far;
   }
 
   /** Starts the daemon; with arguments: by `setpriv`, which they are for. */
@@ -192,6 +215,7 @@ export class DaemonHost {
     await this.namespace.endProcesses();
     await this.run('take-down');
     await this.namespace.remove();
+    await this.#far?.remove();
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Run as a process of its own, with `--expose-gc`: sends packets through the link layer both ways and prints how
- * much the heap grew by it.
+ * much the heap grew by it, at least.
  */
 import { buildPacket } from '../../src/wire/build.ts';
 import { decode } from '../../src/wire/decode.ts';
@@ -20,6 +20,7 @@ import {
 
 const FRAME_AT = 136;
 const ROUNDS = 20_000;
+const SPANS = 5;
 
 const bench = new LinkBench(
   plan(
@@ -73,16 +74,21 @@ function round(nowMs: number): void {
   link.tick(nowMs);
 }
 
-function heapBytes(): number {
+function collect(): void {
   (globalThis as { gc?: () => void }).gc?.();
-  return process.memoryUsage().heapUsed;
+}
+
+/** Bytes that the heap grew by in a span of rounds. */
+function growth(): number {
+  collect();
+  const before = process.memoryUsage().heapUsed;
+  for (let count = 0; count < ROUNDS; count++) round(count & 0x3ff);
+  return process.memoryUsage().heapUsed - before;
 }
 
 for (let count = 0; count < ROUNDS; count++) round(count & 0x3ff);
-heapBytes();
-const before = process.memoryUsage().heapUsed;
 passed = 0;
-for (let count = 0; count < ROUNDS; count++) round(count & 0x3ff);
-const bytes = process.memoryUsage().heapUsed - before;
-if (passed !== ROUNDS * 2) throw new Error(`only ${passed} packets passed`);
+// On a busy machine code is compiled late, which takes memory of the heap once: what packets take, every span has.
+const bytes = Math.min(...Array.from({ length: SPANS }, growth));
+if (passed !== ROUNDS * 2 * SPANS) throw new Error(`only ${passed} packets passed`);
 process.stdout.write(JSON.stringify({ packets: ROUNDS * 4, bytes }));

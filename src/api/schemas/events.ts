@@ -25,6 +25,8 @@ export const eventSchema = z
       role: z.enum(['tunnel', 'egress']),
       former: z.string().nullable(),
       state: z.string().nullable(),
+      reason: z.string().nullable(),
+      since: z.string().nullable(),
     }),
     z.object({ ...common, type: z.literal('problems'), problems: z.array(z.string()) }),
   ])

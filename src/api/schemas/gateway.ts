@@ -5,6 +5,7 @@
  */
 import * as z from 'zod';
 import { FAILURE_CAUSES } from '../../plugin/contract.ts';
+import { PORT_STATES } from '../../tunnel/port-state.ts';
 
 const countersShape = {
   /** Flows whose originator's packets come in here. */
@@ -17,7 +18,11 @@ const countersShape = {
   drops: z.record(z.string(), z.number()),
 };
 
-const portStateSchema = z.enum(['configured', 'connecting', 'up', 'degraded', 'down', 'disabled', 'unknown']);
+const stateShape = {
+  state: z.enum(PORT_STATES),
+  reason: z.string().nullable().describe('Why it is in this state; null where there is nothing to explain.'),
+  since: z.string().describe('Since when it is in this state; begins anew with the control process.'),
+};
 
 const healthSchema = z
   .object({
@@ -38,7 +43,7 @@ export const tunnelSchema = z
     name: z.string(),
     site: z.string(),
     type: z.enum(['gre', 'interconnect', 'device', 'ipsec']),
-    state: portStateSchema,
+    ...stateShape,
     priority: z.number(),
     mtu: z.number(),
     device: z.string(),
@@ -46,8 +51,6 @@ export const tunnelSchema = z
       .object({ name: z.enum(['kernel', 'userspace', 'xfrm', 'libipsec']), why: z.string() })
       .nullable()
       .describe("What does the tunnel's work, and why that. null: there is no choice."),
-    reason: z.string().nullable().describe('Why it is in this state, where that is known.'),
-    since: z.string().nullable().describe('Since when it is in this state; null where nobody keeps it.'),
     /** null: it is not checked. */
     health: healthSchema.nullable(),
     ...countersShape,
@@ -57,7 +60,7 @@ export const tunnelSchema = z
 export const egressSchema = z
   .object({
     name: z.string(),
-    state: portStateSchema,
+    ...stateShape,
     mtu: z.number(),
     device: z.string(),
     ...countersShape,

@@ -19,7 +19,7 @@ export const tunnelDetailsSchema = z
 const siteShape = {
   name: z.string(),
   prefixes: z.array(z.string()),
-  state: z.enum(['up', 'down', 'unknown']),
+  state: z.enum(['up', 'down']),
   flows: z.number(),
 };
 

@@ -2,7 +2,7 @@ import type { StatusBody } from '../../api/schemas/gateway.ts';
 import { HomewardCommand } from '../command.ts';
 import { CONNECTION_FLAGS } from '../connection.ts';
 import { durationText } from '../duration.ts';
-import { COLUMNS_OF_COUNTERS, portCells } from '../port-cells.ts';
+import { COLUMNS_OF_COUNTERS, portCells, reasonTables } from '../port-cells.ts';
 import { table } from '../table.ts';
 import { paint, paintState } from '../terminal.ts';
 
@@ -39,8 +39,7 @@ function describe(status: StatusBody): string {
   const ports = rows.length > 0 ? [table([header, ...rows])] : [];
   const drops = [...tunnels, ...egresses].flatMap(dropRows);
   const dropped = drops.length > 0 ? [table([['DROPPED AT', 'REASON', 'PACKETS'], ...drops])] : [];
-  const unwell = tunnels.flatMap((tunnel) => reasonRow(tunnel, problems));
-  const reasons = unwell.length > 0 ? [table([['TUNNEL', 'STATE', 'SINCE', 'WHY'], ...unwell])] : [];
+  const reasons = reasonTables([...tunnels, ...egresses], problems);
   const wrong = problems.length > 0 ? [[paint('red', UNFIT), ...problems].join('\n')] : [];
   const notes = notices.length > 0 ? [['Notices:', ...notices].join('\n')] : [];
   return [head, ...ports, ...dropped, ...reasons, ...wrong, ...notes].join('\n\n');
@@ -57,17 +56,6 @@ function dataPlaneText(
     ...(uptimeMs === null ? [] : [`up ${durationText(uptimeMs)}`]),
     `restarts ${restarts}`,
   ].join(', ');
-}
-
-/** Why a tunnel is not up, where no problem of the host says it. */
-function reasonRow(
-  { name, state, since, reason }: StatusBody['tunnels'][number],
-  problems: readonly string[],
-): string[][] {
-  const told = problems.some(
-    (line) => line.includes(`.tunnels.${name}.`) || line.includes(`.tunnels.${name}:`),
-  );
-  return reason === null || told ? [] : [[name, paintState(state), since ?? '-', reason]];
 }
 
 /** One row for each reason, most packets first. */

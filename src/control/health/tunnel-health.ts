@@ -9,7 +9,6 @@
  */
 import { PENALTY_DEGRADED, PENALTY_DOWN } from '../../pipeline/port-table.ts';
 import type { Config, HealthRate, TunnelConfig } from '../config/config.ts';
-import type { Logger } from '../runtime/logger.ts';
 import { defaultTarget } from '../tunnel-test/default-target.ts';
 import type { Prober } from '../tunnel-test/prober.ts';
 import { type Health, HealthRecord } from './health-record.ts';
@@ -46,9 +45,10 @@ export interface TunnelHealthStatus {
 
 export interface TunnelHealthOptions {
   readonly prober: Prober;
-  readonly logger: Logger;
   /** Takes the penalties that hold from now on, by tunnel; the others have none. */
   readonly penalise: (penalties: Readonly<Record<string, number>>) => void;
+  /** A tunnel came into another state. */
+  readonly onChange: () => void;
 }
 
 interface Checked {
@@ -139,16 +139,8 @@ export class TunnelHealth {
     }
     if (!changed || this.#checked.get(name) !== checked) return;
     checked.sinceMs = Date.now();
-    this.#tell(name, checked);
     this.#penalise();
-  }
-
-  #tell(tunnel: string, { target, record: { state, rttMs, lossRatio } }: Checked): void {
-    const fields = { tunnel, target, health: state, rttMs: rttMs === null ? null : round(rttMs), lossRatio };
-    const { logger } = this.#options;
-    if (state === 'down') logger.warn(fields, 'health check: the tunnel carries nothing');
-    else if (state === 'degraded') logger.warn(fields, 'health check: the tunnel loses packets');
-    else logger.info(fields, 'health check: the tunnel is healthy');
+    this.#options.onChange();
   }
 
   #penalise(): void {

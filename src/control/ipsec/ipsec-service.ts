@@ -6,7 +6,7 @@
  *  facts, status ◄── running(), status() ── states ──► onChange: the plan is looked at anew, ports go up and down
  * ```
  *
- * Every change of state is logged with its reason. Tunnels are stopped with the control process, however it ends: a
+ * What their states mean to users is told by `../port-states/`. Tunnels are stopped with the control process, however it ends: a
  * daemon that nobody looks after would go on with what was configured once.
  *
  * Neighbours: `../compile/ipsec.ts` (the wishes), `../../tunnel/ipsec/` (the drivers), `ike-credentials.ts`.
@@ -59,7 +59,7 @@ export class IpsecService {
       instance,
       run,
       log: (level, fields, text) => logger[level](fields, text),
-      onState: (tunnel, status, former) => this.#changed(tunnel, status, former),
+      onState: (_, status, former) => this.#changed(status, former),
     });
     const shown = (tunnel: string) => this.#driver.details(tunnel)?.peerCertificate;
     this.#certificates = new CertificateWatch(logger, shown);
@@ -110,11 +110,8 @@ export class IpsecService {
     await this.#driver.stop();
   }
 
-  #changed(tunnel: string, status: IpsecTunnelStatus, former: IpsecTunnelStatus): void {
-    const { logger, onChange } = this.#options;
-    const fields = { tunnel, state: status.state, former: former.state };
-    const text = `${tunnel} is ${status.state}${status.reason === null ? '' : `: ${status.reason}`}`;
-    logger[status.state === 'down' ? 'warn' : 'info'](fields, text);
+  #changed(status: IpsecTunnelStatus, former: IpsecTunnelStatus): void {
+    const { onChange } = this.#options;
     if (status.state !== former.state) {
       onChange();
       return;

@@ -54,6 +54,17 @@ export const METRICS = {
   ),
   portUp: gauge('port_up', '1 while packets may leave by the port.', ...PORT),
   portEnabled: gauge('port_enabled', '1 unless the configuration disables it.', ...PORT),
+  portState: gauge(
+    'port_state',
+    '1 for the state that a tunnel or an egress is in, 0 for the others.',
+    ...PORT,
+    'state',
+  ),
+  portStateSince: gauge(
+    'port_state_since_timestamp_seconds',
+    'Since when it is in its state, seconds since 1970; begins anew with the control process.',
+    ...PORT,
+  ),
   tunnelHealth: gauge(
     'tunnel_health',
     '1 for what the health checks say of a tunnel, 0 for what they do not; only tunnels that are checked.',
@@ -67,7 +78,6 @@ export const METRICS = {
     ...PORT,
   ),
   tunnelProbes: counter('tunnel_probes', 'Health checks, by result.', ...PORT, 'result'),
-  ipsecState: gauge('ipsec_state', '1 for the state of an ipsec tunnel, 0 for the others.', ...PORT, 'state'),
   ipsecPackets: counter(
     'ipsec_packets',
     'Packets that SAs of a tunnel have carried, as the IKE daemon counts them; looked at every five seconds.',

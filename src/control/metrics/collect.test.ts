@@ -10,6 +10,7 @@ import { PORT_UP } from '../../flow/counters.ts';
 import { FlowMemory } from '../../flow/flow-memory.ts';
 import type { LoadedPlugin } from '../../pipeline/plugin-link.ts';
 import { VERDICT_CONTINUE, VERDICT_DROP } from '../../plugin/contract.ts';
+import { PORT_STATES } from '../../tunnel/port-state.ts';
 import { METRICS } from './catalogue.ts';
 import { collectMetrics, type IpsecSample, type MetricSources } from './collect.ts';
 import type { Metric } from './exposition.ts';
@@ -48,6 +49,7 @@ function scrape(gateway: MemoryGateway, other: Partial<MetricSources> = {}): Map
     problems: 1,
     health: () => null,
     ipsec: () => null,
+    condition: () => ({ state: 'up', reason: null, sinceMs: 1_700_000_001_500 }),
     flowLog: {
       events: 5,
       waiting: 4,
@@ -66,7 +68,6 @@ function value(families: Map<string, Family>, name: string, labels: Record<strin
 }
 
 const IPSEC: IpsecSample = {
-  state: 'up',
   traffic: { bytesIn: 100, packetsIn: 1, bytesOut: 300, packetsOut: 2 },
   rekeyings: { ike: 5, child: 6 },
   // An authority's certificate and the one that takes its place have the same name.
@@ -106,8 +107,6 @@ describe('metrics', () => {
   it('say how IPsec tunnels are', () => {
     const families = scrape(makeGateway(), { ipsec: (tunnel) => (tunnel === 'lyon' ? IPSEC : null) });
     const port = { port: 'lyon', site: 'lyon' };
-    assert.equal(value(families, 'ipsec_state', { ...port, state: 'up' }), 1);
-    assert.equal(value(families, 'ipsec_state', { ...port, state: 'down' }), 0);
     assert.equal(value(families, 'ipsec_bytes_total', { ...port, direction: 'out' }), 300);
     assert.equal(value(families, 'ipsec_rekeyings_total', { ...port, sa: 'child' }), 6);
     const certificate = { certificate: 'peer', subject: 'CN=lyon.example' };
@@ -115,6 +114,21 @@ describe('metrics', () => {
       value(families, 'ipsec_certificate_expiry_timestamp_seconds', { ...port, ...certificate }),
       Date.parse('2026-12-01T00:00:00Z') / 1000,
     );
+  });
+
+  it('say in which state each port is, in one word of six, and since when', () => {
+    const families = scrape(makeGateway(), {
+      condition: (port) =>
+        port === 'paris-2'
+          ? { state: 'degraded', reason: 'next hop 10.0.1.2 does not answer', sinceMs: 1_700_000_002_000 }
+          : { state: 'up', reason: null, sinceMs: 1_700_000_001_500 },
+    });
+    const port = { port: 'paris-2', site: 'paris' };
+    const states = PORT_STATES.map((state) => value(families, 'port_state', { ...port, state }));
+    assert.deepEqual(states, [0, 0, 0, 1, 0, 0]);
+    assert.equal(value(families, 'port_state_since_timestamp_seconds', port), 1_700_000_002);
+    assert.equal(value(families, 'port_state', { port: 'internet', site: '', state: 'up' }), 1);
+    assert.equal(families.get('homeward_port_state')!.samples.size, 4 * PORT_STATES.length);
   });
 
   it('say what happened', () => {

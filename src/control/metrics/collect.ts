@@ -27,7 +27,7 @@ import {
 import type { FlowMemory } from '../../flow/flow-memory.ts';
 import type { Plan, PlanPort } from '../../pipeline/plan.ts';
 import { DROP_REASON_NAMES } from '../../plugin/drop-reasons.ts';
-import type { IpsecTunnelState } from '../../tunnel/ipsec/tunnel-state.ts';
+import { PORT_STATES, type PortCondition } from '../../tunnel/port-state.ts';
 import type { FlowLogStatistics } from '../flow-log/flow-log.ts';
 import type { Health } from '../health/health-record.ts';
 import type { TunnelHealthStatus } from '../health/tunnel-health.ts';
@@ -41,9 +41,7 @@ import { CLASS_NAMES, countPorts } from './external-ports.ts';
 const TICKS_PER_SECOND = 100;
 
 /** How an `ipsec` tunnel is. */
-export type IpsecSample = Pick<IpsecView, 'traffic' | 'rekeyings' | 'certificates'> & {
-  readonly state: IpsecTunnelState;
-};
+export type IpsecSample = Pick<IpsecView, 'traffic' | 'rekeyings' | 'certificates'>;
 
 /** What the metrics are made of. */
 export interface MetricSources {
@@ -60,6 +58,8 @@ export interface MetricSources {
   readonly health: (tunnel: string) => TunnelHealthStatus | null;
   /** null: no `ipsec` tunnel of this name runs. */
   readonly ipsec: (tunnel: string) => IpsecSample | null;
+  /** Of a tunnel or an egress; undefined: nobody has looked yet. */
+  readonly condition: (port: string) => PortCondition | undefined;
   /** undefined: there is no flow log. */
   readonly flowLog: FlowLogStatistics | undefined;
 }
@@ -75,6 +75,7 @@ export function collectMetrics(sources: MetricSources): string {
     const counters = new Counters(memory.counters);
     addFlows(out, plan, memory, counters);
     addPorts(out, plan, counters, dataPlane.state === 'forwarding');
+    addStates(out, plan, sources.condition);
     addHealth(out, plan, sources.health);
     addIpsec(out, plan, sources.ipsec);
     addOwnPackets(out, counters);
@@ -137,7 +138,7 @@ function addFlows(out: Exposition, plan: Plan, memory: FlowMemory, counters: Cou
 }
 
 function addPorts(out: Exposition, plan: Plan, counters: Counters, forwards: boolean): void {
-  const sites = new Map(plan.spaces.map(({ id, kind, name }) => [id, kind === 'site' ? name : '']));
+  const sites = siteNames(plan);
   const devices = new Map(plan.devices.map(({ index, name }) => [index, name]));
   for (const port of plan.ports) {
     const { index, name } = port;
@@ -164,10 +165,28 @@ function addPorts(out: Exposition, plan: Plan, counters: Counters, forwards: boo
   addDrops(out, counters, 0, '', '');
 }
 
+function addStates(out: Exposition, plan: Plan, conditionOf: MetricSources['condition']): void {
+  const sites = siteNames(plan);
+  for (const { name, space } of plan.ports) {
+    const condition = conditionOf(name);
+    if (condition === undefined) continue;
+    const site = sites.get(space) ?? '';
+    for (const state of PORT_STATES) {
+      out.add(METRICS.portState, state === condition.state ? 1 : 0, name, site, state);
+    }
+    out.add(METRICS.portStateSince, condition.sinceMs / 1000, name, site);
+  }
+}
+
+/** By space; empty for egresses. */
+function siteNames(plan: Plan): ReadonlyMap<number, string> {
+  return new Map(plan.spaces.map(({ id, kind, name }) => [id, kind === 'site' ? name : '']));
+}
+
 const HEALTHS: readonly Health[] = ['unknown', 'healthy', 'degraded', 'down'];
 
 function addHealth(out: Exposition, plan: Plan, healthOf: MetricSources['health']): void {
-  const sites = new Map(plan.spaces.map(({ id, name }) => [id, name]));
+  const sites = siteNames(plan);
   for (const { name, space } of plan.ports) {
     const health = healthOf(name);
     if (health === null) continue;
@@ -181,16 +200,12 @@ function addHealth(out: Exposition, plan: Plan, healthOf: MetricSources['health'
   }
 }
 
-const IPSEC_STATES: readonly IpsecTunnelState[] = ['configured', 'connecting', 'up', 'down'];
-
 function addIpsec(out: Exposition, plan: Plan, ipsecOf: MetricSources['ipsec']): void {
-  const sites = new Map(plan.spaces.map(({ id, name }) => [id, name]));
+  const sites = siteNames(plan);
   for (const { name, space } of plan.ports) {
     const ipsec = ipsecOf(name);
     if (ipsec === null) continue;
     const site = sites.get(space) ?? '';
-    for (const state of IPSEC_STATES)
-      out.add(METRICS.ipsecState, state === ipsec.state ? 1 : 0, name, site, state);
     const { traffic, rekeyings, certificates } = ipsec;
     out.add(METRICS.ipsecPackets, traffic.packetsIn, name, site, 'in');
     out.add(METRICS.ipsecPackets, traffic.packetsOut, name, site, 'out');

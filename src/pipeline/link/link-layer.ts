@@ -159,15 +159,14 @@ export class LinkLayer {
   }
 
   /**
-   * Asks for the next hops of all ports ahead of their packets: everything behind one waits for the same answer.
-   * To be called when devices have been opened.
+   * Asks for a port's next hops ahead of its packets (everything behind one waits for the same answer), and says what is
+   * wrong with them: see {@link NeighborChoice.watchNextHops}. To be called once a second, and when its device is opened.
    */
-  askNextHops(nowMs: number): void {
-    for (const port of this.ports) {
-      const device = port === undefined ? undefined : this.devices[port.device];
-      if (port === undefined || device === undefined || port.enabled === 0) continue;
-      this.choice.askNextHops(port, device, nowMs);
-    }
+  watchNextHops(portIndex: number, nowMs: number): number {
+    const port = this.portAt(portIndex);
+    const device = port === undefined ? undefined : this.devices[port.device];
+    if (port === undefined || device === undefined || port.enabled === 0) return 0;
+    return this.choice.watchNextHops(port, device, nowMs);
   }
 
   /** Sets who reassembles fragments of tunnel packets. While there is nobody they are dropped. */

@@ -10,11 +10,12 @@
  *
  * Neighbours: `link-output.ts` (sends), `neighbors.ts` (the state of each).
  */
+import { NEXT_HOP_ASKED, NEXT_HOP_BITS, NEXT_HOP_SILENT } from '../../flow/counters.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
 import { IPV4, IPV6, type PacketView } from '../../wire/packet.ts';
 import type { LinkDevice } from './link-device.ts';
 import type { LinkPort } from './link-port.ts';
-import { NEIGHBOR_FAILED } from './neighbor-table.ts';
+import { NEIGHBOR_FAILED, NEIGHBOR_INCOMPLETE } from './neighbor-table.ts';
 import type { Neighbors } from './neighbors.ts';
 
 const NONE = -1;
@@ -61,10 +62,28 @@ export class NeighborChoice {
     return entry;
   }
 
-  /** Asks for the port's next hops, if it has any. */
-  askNextHops(port: LinkPort, device: LinkDevice, nowMs: number): void {
+  private askNextHops(port: LinkPort, device: LinkDevice, nowMs: number): void {
     if (port.hasNextHopIpv4 !== 0) this.nextHop(port, device, IPV4, nowMs);
     if (port.hasNextHopIpv6 !== 0) this.nextHop(port, device, IPV6, nowMs);
+  }
+
+  /**
+   * Asks for the port's next hops again where nothing is known of them, or was not confirmed for long, and says what
+   * is wrong with them now: bits as `PORT_NEXT_HOPS` has them.
+   */
+  watchNextHops(port: LinkPort, device: LinkDevice, nowMs: number): number {
+    if (device.isEthernet === 0) return 0;
+    this.askNextHops(port, device, nowMs);
+    const ipv4 = port.hasNextHopIpv4 === 0 ? 0 : this.nextHopBits(port, device, IPV4);
+    const ipv6 = port.hasNextHopIpv6 === 0 ? 0 : this.nextHopBits(port, device, IPV6);
+    return ipv4 | (ipv6 << NEXT_HOP_BITS);
+  }
+
+  private nextHopBits(port: LinkPort, device: LinkDevice, family: number): number {
+    const entry = this.findNextHop(port, device, family);
+    if (entry === NONE) return NEXT_HOP_SILENT;
+    if (this.neighbors.isUsable(entry)) return 0;
+    return this.neighbors.table.state[entry] === NEIGHBOR_INCOMPLETE ? NEXT_HOP_ASKED : NEXT_HOP_SILENT;
   }
 
   /** Whether the neighbour that a packet to this address would go to has been asked for and does not answer. */

@@ -1,5 +1,5 @@
 /**
- * The life of one IPsec tunnel, as users see it.
+ * The life of one IPsec tunnel as IKE knows it: a part of what users see (`../port-state.ts`).
  *
  * ```
  *                        attempt begun                     child installed
@@ -14,14 +14,12 @@
  * while it is tried again: what keeps it down is worth more than that it is being tried.
  */
 
-export type IpsecTunnelState = 'configured' | 'connecting' | 'up' | 'down';
+import type { PortCondition, PortState } from '../port-state.ts';
 
-export interface IpsecTunnelStatus {
+export type IpsecTunnelState = Extract<PortState, 'configured' | 'connecting' | 'up' | 'down'>;
+
+export interface IpsecTunnelStatus extends PortCondition {
   readonly state: IpsecTunnelState;
-  /** In words; null where there is nothing to explain. */
-  readonly reason: string | null;
-  /** When it came into this state, milliseconds since 1970. */
-  readonly sinceMs: number;
 }
 
 export class TunnelState {

@@ -2,7 +2,7 @@ import { listTunnels } from '../../../api/client/overview.ts';
 import type { TunnelBody } from '../../../api/schemas/gateway.ts';
 import { HomewardCommand } from '../../command.ts';
 import { CONNECTION_FLAGS } from '../../connection.ts';
-import { COLUMNS_OF_COUNTERS, portCells } from '../../port-cells.ts';
+import { COLUMNS_OF_COUNTERS, portCells, reasonTables } from '../../port-cells.ts';
 import { table } from '../../table.ts';
 
 const HEADER = ['TUNNEL', 'SITE', 'TYPE', 'PRIORITY', 'DEVICE', 'MTU'];
@@ -25,7 +25,8 @@ export default class TunnelsList extends HomewardCommand {
       String(tunnel.mtu),
       ...portCells(tunnel),
     ]);
-    this.log(table([[...HEADER, 'STATE', 'FLOWS', 'IN', 'OUT', 'DROPPED'], ...rows]));
+    const list = table([[...HEADER, 'STATE', 'FLOWS', 'IN', 'OUT', 'DROPPED'], ...rows]);
+    this.log([list, ...reasonTables(tunnels)].join('\n\n'));
     return { tunnels };
   }
 }

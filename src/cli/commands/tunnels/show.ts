@@ -53,8 +53,7 @@ function healthText({ state: ofTunnel, health }: TunnelDetailsBody): string {
 }
 
 function stateOf({ state, since, reason }: TunnelDetailsBody): string {
-  const when = since === null ? '' : ` since ${since}`;
-  return `${paintState(state)}${when}${reason === null ? '' : `: ${reason}`}`;
+  return `${paintState(state)} since ${since}${reason === null ? '' : `: ${reason}`}`;
 }
 
 function keyOf(key: number | null): string {
