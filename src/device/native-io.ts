@@ -28,8 +28,11 @@ const KIND_IP = 2;
 const MAX_READY = 64;
 const FILTER_INSTRUCTION_BYTES = 8;
 
+/** Most of it is for the byte streams that plugins read, and takes no memory until there are some. */
+const DEFAULT_SCRATCH_BYTES = 48 * 1024 * 1024;
+
 export interface NativeIoOptions {
-  /** Memory for the pipeline's own packets; default 8 MiB. */
+  /** Memory for the pipeline's own packets and for what it holds back; default {@link DEFAULT_SCRATCH_BYTES}. */
   readonly scratchBytes?: number;
   /** Most frames received by one burst; default 256. */
   readonly rxFrames?: number;
@@ -112,7 +115,7 @@ export class NativeIo implements BurstIo {
     const rxFrames = options.rxFrames ?? 256;
     const rxByteQuota = options.rxByteQuota ?? 48 * 1024;
     this.#binding = native();
-    this.scratchBytes = ((options.scratchBytes ?? 8 * 1024 * 1024) + 63) & ~63;
+    this.scratchBytes = ((options.scratchBytes ?? DEFAULT_SCRATCH_BYTES) + 63) & ~63;
     this.memory = new FrameMemory(
       allocate(this.scratchBytes + this.#binding.rxAreaBytes(rxFrames, rxByteQuota)),
     );

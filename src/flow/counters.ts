@@ -137,6 +137,7 @@ const globalNames = [
   'plugin_failures',
   'bursts',
   'busy_ms',
+  'stream_conflicts',
   // A gauge: bit i is set while the plugin at place i of the chain is tripped.
   'plugins_tripped',
 ] as const;

@@ -85,6 +85,8 @@ export const FLOW_UNVOUCHED = 1 << 16;
 export const FLOW_ANSWERED = 1 << 17;
 /** `automatic_return_routing: false`: replies are routed, within the originator's site. */
 export const FLOW_ROUTED_REPLY = 1 << 18;
+/** Plugins read a byte stream of the flow (`pipeline/stream/`). */
+export const FLOW_STREAMS = 1 << 19;
 
 /** Meta word of a key: `space << 16 | protocol << 8 | family`. */
 export function keyMeta(space: number, protocol: number, family: number): number {

@@ -202,6 +202,7 @@ export class Assembly {
         tap: this.tap,
         probes: this.probes,
         strays: this.strays,
+        scratch: this.scratch,
       },
       this.policy,
     );
@@ -226,6 +227,7 @@ export class Assembly {
    */
   apply(plan: Plan, plugins: readonly LoadedPlugin[], nowMs: number): void {
     const policy = this.compile(plan, plugins, this.policy.ports.heir(plan));
+    this.pipeline.streams.prepare(policy.chain, nowMs);
     const { translation } = this.state;
     const change = translation.configure(
       translationPools(plan),
@@ -368,6 +370,7 @@ export class Assembly {
     remapPlugins(this.state.table, before, chain, (record) =>
       this.end.flush(record, END.reconfigured, nowMs),
     );
+    this.pipeline.streams.renumber(before?.map((name) => chain.readerAt(name)) ?? []);
     this.counters.clearPlugins();
     flowMemory.plugins = chain.names;
   }

@@ -15,6 +15,7 @@ import {
   DIRECTION_PACKETS,
   DIRECTION_WORDS,
   FLOW_ANSWERED,
+  FLOW_STREAMS,
   KEY_META,
   RECORD_WORDS,
   REPLY,
@@ -40,6 +41,7 @@ import type { FlowState } from './flow-policy.ts';
 import type { PluginChain } from './plugin-chain.ts';
 import { LiveFlow } from './plugin-link.ts';
 import { portIndex } from './port-table.ts';
+import type { StreamStage } from './stream/stream-stage.ts';
 
 /** The whole table is looked at once in so many milliseconds. */
 const SWEEP_ROUND_MS = 2000;
@@ -52,6 +54,7 @@ export class FlowEnd {
   private readonly onExpired: (record: number) => void;
   private chain: PluginChain;
   private events: FlowEventWriter | undefined = undefined;
+  private streams: StreamStage | undefined = undefined;
   private nowMs = 0;
   private sweptMs: number;
 
@@ -65,6 +68,11 @@ export class FlowEnd {
 
   setChain(chain: PluginChain): void {
     this.chain = chain;
+  }
+
+  /** Where the bytes of flows lie that plugins read. */
+  setStreams(streams: StreamStage): void {
+    this.streams = streams;
   }
 
   /** Where ends are told; undefined: nowhere. */
@@ -148,6 +156,7 @@ export class FlowEnd {
     if (this.events !== undefined) this.events.ended(words, table.floats, record, reason, nowMs);
     this.describe(this.ended, record, REPLY);
     this.statistics.read(table.floats, base);
+    if ((words[base + SHARED_STATE] & FLOW_STREAMS) !== 0) this.streams?.close(record);
     const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
     const slot = words[base + SHARED_TRANSLATION] - 1;
     if (slot < 0 && holds) holdFlow(held, words, record, lateMs, nowMs);

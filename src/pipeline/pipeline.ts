@@ -21,6 +21,7 @@ import {
   DIRECTION_WORDS,
   FLOW_ANSWERED,
   FLOW_ROUTED_REPLY,
+  FLOW_STREAMS,
   FLOW_UNVOUCHED,
   KEY_SRC0,
   KEY_SRC1,
@@ -42,7 +43,7 @@ import { setTimeoutClass } from '../flow/timeouts.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
-import { ICMP_ERROR, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+import { ICMP_ERROR, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { PacketTap } from './capture/packet-tap.ts';
 import type { Departure } from './departure.ts';
@@ -51,13 +52,17 @@ import type { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
 import type { LinkLayer } from './link/link-layer.ts';
+import type { Scratch } from './link/scratch.ts';
 import type { OwnErrors } from './own-errors.ts';
+import { isForQuotedSender, isLinkLocal } from './packet-addresses.ts';
 import { INSPECT_END, INSPECT_PASS, INSPECT_REJECT } from './plugin-chain.ts';
 import { LiveFlow } from './plugin-link.ts';
 import type { PortTable } from './port-table.ts';
 import type { Reassembler } from './reassembly.ts';
 import { segmentsOf } from './segments.ts';
 import type { Strays } from './strays.ts';
+import { StreamStage } from './stream/stream-stage.ts';
+import { TAKEN_LEAVES } from './stream/streams.ts';
 import { translateIcmpError } from './translate.ts';
 import type { TunnelProbes } from './tunnel-probes.ts';
 
@@ -78,6 +83,7 @@ export interface PipelineParts {
   readonly tap: PacketTap;
   readonly probes: TunnelProbes;
   readonly strays: Strays;
+  readonly scratch: Scratch;
 }
 
 export class Pipeline {
@@ -96,6 +102,8 @@ export class Pipeline {
   private readonly departure: Departure;
   private readonly errors: OwnErrors;
   private readonly counters: Counters;
+  /** Byte streams that plugins read. */
+  readonly streams: StreamStage;
   private readonly flow = new LiveFlow();
   private policy: FlowPolicy;
   private ports: PortTable;
@@ -121,6 +129,17 @@ export class Pipeline {
     this.counters = parts.counters;
     this.policy = policy;
     this.ports = policy.ports;
+    this.streams = new StreamStage(
+      {
+        ...parts,
+        flows: this.words,
+        maxFlows: this.table.capacity,
+        egressOf: (record, direction) =>
+          this.egressOf(record, direction, this.words[record * RECORD_WORDS + SHARED_STATE]),
+      },
+      policy.chain,
+    );
+    this.end.setStreams(this.streams);
   }
 
   setPolicy(policy: FlowPolicy): void {
@@ -129,6 +148,7 @@ export class Pipeline {
     this.setup.setPolicy(policy);
     this.errors.setPorts(policy.ports);
     this.end.setChain(policy.chain);
+    this.streams.setChain(policy.chain);
   }
 
   /** Where flows that begin, end or are refused are told; undefined: nowhere. */
@@ -262,8 +282,20 @@ export class Pipeline {
       const inspected = this.inspect(record, direction, wanted, port, nowMs);
       if (inspected !== 0) return inspected;
     }
+    if ((state & FLOW_STREAMS) !== 0) return this.streamed(record, direction, port, egress, nowMs);
     this.count(base + direction * DIRECTION_WORDS);
     return this.leave(record, direction, port, egress, nowMs);
+  }
+
+  /** A segment of a flow whose bytes plugins read: leaves, is held back, or ends the flow. */
+  private streamed(record: number, direction: number, port: number, egress: number, nowMs: number): number {
+    const { streams } = this;
+    const taken = streams.take(this.view, this.handle(record, direction), port, egress, nowMs);
+    if (taken > 0) return taken;
+    this.count(record * RECORD_WORDS + direction * DIRECTION_WORDS);
+    const reason = taken === TAKEN_LEAVES ? this.leave(record, direction, port, egress, nowMs) : 0;
+    streams.settle(record, direction, nowMs);
+    return reason;
   }
 
   private leave(record: number, direction: number, port: number, egress: number, nowMs: number): number {
@@ -416,7 +448,8 @@ export class Pipeline {
     this.counters.countCreation(0);
     if (this.events !== undefined) this.events.started(this.words, record, nowMs);
     const egress = this.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
-    const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
+    let refused = this.streams.begin(record, view, nowMs);
+    if (refused === 0) refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
     if (refused !== 0) return refused;
     this.count(record * RECORD_WORDS);
     return this.leave(record, ORIGINATOR, port, egress, nowMs);
@@ -437,6 +470,7 @@ export class Pipeline {
     if (this.probes.waiting !== 0) this.probes.sweep(nowMs);
     this.reassembler.sweep(nowMs);
     this.end.sweep(nowMs);
+    this.streams.sweep(nowMs);
   }
 }
 
@@ -447,20 +481,5 @@ function isPluginReason(reason: number): boolean {
     reason === DROP.policy_reject ||
     reason === DROP.plugin_failed ||
     reason === DROP.verdict_unsupported
-  );
-}
-
-/** 169.254.0.0/16 and fe80::/10, by the first and the last word of an address. */
-function isLinkLocal(family: number, word0: number, word3: number): boolean {
-  return family === IPV4 ? (word3 & 0xffff) === 0xfea9 : (word0 & 0xc0ff) === 0x80fe;
-}
-
-/** An error must go to whom the quoted packet came from, or it could be aimed at somebody else. */
-function isForQuotedSender(view: PacketView, quote: PacketView): boolean {
-  return (
-    view.dst3 === quote.src3 &&
-    view.dst2 === quote.src2 &&
-    view.dst1 === quote.src1 &&
-    view.dst0 === quote.src0
   );
 }

@@ -63,6 +63,7 @@ import {
   type PluginVerdict,
 } from './plugin-link.ts';
 import type { PluginMeter } from './plugin-meter.ts';
+import { StreamWishes } from './stream/stream-hooks.ts';
 
 /** At most so many plugins: each has a bit in a flow's record. */
 export const MAX_PLUGINS = 16;
@@ -87,7 +88,7 @@ export class PluginChain {
   /** In the order in which they run. */
   readonly links: readonly PluginLink[];
   private readonly onFailure: OnPluginFailure;
-  private readonly meter: PluginMeter;
+  readonly meter: PluginMeter;
   /** By port: bits of the plugins that are asked about flows that come in there. Empty: all of them everywhere. */
   private readonly enabled: Int32Array;
   private readonly everyone: number;
@@ -98,6 +99,10 @@ export class PluginChain {
   decider = 0;
   /** After `setUpFlow`: bits of the plugins that were asked. */
   asked = 0;
+  /** After `setUpFlow`: the bytes that plugins want to read. */
+  readonly streamWishes = new StreamWishes();
+  /** Whether a plugin reads streams at all. */
+  readonly readsStreams: boolean;
   /** Whether a plugin has accepted the flow. */
   accepted = false;
   /** Whether a plugin wants to know of flows that begin. */
@@ -127,6 +132,7 @@ export class PluginChain {
     this.onFailure = onFailure;
     this.meter = meter;
     this.watchesStart = plugins.some(({ half }) => half.flowStart !== undefined);
+    this.readsStreams = plugins.some(({ half }) => half.stream !== undefined);
     this.keepers = this.links.filter((link) => link.watchesPackets || link.standing.stateWords > 0);
     this.everyone = (1 << plugins.length) - 1;
     this.enabled = enabledPlugins(plugins, plan.ports);
@@ -144,6 +150,7 @@ export class PluginChain {
     this.reject = false;
     this.nowMs = flow.nowMs;
     this.judgedRecord = -1;
+    this.streamWishes.clear();
     flow.returnRouting = RETURN_UNSET;
     for (let i = 0; i < this.keepers.length; i++) {
       const { state, scratchAt } = this.keepers[i].standing;
@@ -176,7 +183,7 @@ export class PluginChain {
   /** The same, as its policy for a failure has it; the failure (`CAUSE_...`) is counted, and trips nobody. */
   goOnFailed(view: PacketView, flow: FlowDraft, cause: number, what: string): number {
     const holder = this.decider - 1;
-    const action = this.count(holder, cause, what, false);
+    const action = this.countFailure(holder, cause, what, false);
     if (action < ACTION_PASS_PACKET) return this.refuse(holder, action);
     this.decider = 0;
     return this.judgeFrom(holder + 1, view, flow);
@@ -191,6 +198,8 @@ export class PluginChain {
         continue;
       }
       flow.wantsPackets = false;
+      flow.streamOriginator = 0;
+      flow.streamReply = 0;
       const verdict = this.ask(i, link, view, flow);
       if (verdict < 0) {
         const action = ~verdict;
@@ -202,6 +211,8 @@ export class PluginChain {
         this.observe(link, verdict, flow);
       }
       if (flow.wantsPackets && link.watchesPackets) this.wanted |= 1 << i;
+      if ((flow.streamOriginator | flow.streamReply) !== 0 && link.readsStreams)
+        this.streamWishes.note(i, flow);
       if (verdict <= VERDICT_CONTINUE) continue;
       const refused = this.settle(i, verdict, flow);
       if (refused !== 0) return refused;
@@ -224,10 +235,10 @@ export class PluginChain {
       verdict = link.half.flowSetup(view, flow);
     } catch (error) {
       this.meter.end(i);
-      return ~this.count(i, causeOf(error), error, true);
+      return ~this.countFailure(i, causeOf(error), error, true);
     }
     this.meter.end(i);
-    if (verdict === VERDICT_UNPARSABLE) return ~this.count(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
+    if (verdict === VERDICT_UNPARSABLE) return ~this.countFailure(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
     return verdict >= 0 ? verdict : VERDICT_UNKNOWN;
   }
 
@@ -285,6 +296,11 @@ export class PluginChain {
     return this.links.findIndex((link) => link.name === name && link.watchesPackets);
   }
 
+  /** The place of the plugin of this name, if it reads streams, or -1. */
+  readerAt(name: string): number {
+    return this.links.findIndex((link) => link.name === name && link.readsStreams);
+  }
+
   /** The flow that was judged last exists now, in this record, with the state that plugins have given it. */
   keepState(record: number): void {
     for (let i = 0; i < this.keepers.length; i++) {
@@ -329,7 +345,7 @@ export class PluginChain {
     if (standing.isTripped) return ~link.actions[CAUSE_EXCEPTION];
     if (standing.unseen.length !== 0 && standing.unseen[flow.record] !== 0) {
       standing.unseen[flow.record] = 0;
-      return ~this.count(i, CAUSE_MIDSTREAM, UNSEEN, false);
+      return ~this.countFailure(i, CAUSE_MIDSTREAM, UNSEEN, false);
     }
     flow.state = standing.state;
     flow.stateAt = flow.record * standing.stateWords;
@@ -339,12 +355,12 @@ export class PluginChain {
       answer = link.half.packet!(view, flow);
     } catch (error) {
       this.meter.end(i);
-      return ~this.count(i, causeOf(error), error, true);
+      return ~this.countFailure(i, causeOf(error), error, true);
     }
     this.meter.end(i);
     if (answer >= PACKET_PASS && answer <= PACKET_DROP_FLOW) return answer;
-    if (answer === PACKET_UNPARSABLE) return ~this.count(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
-    if (answer === PACKET_MIDSTREAM) return ~this.count(i, CAUSE_MIDSTREAM, UNSEEN, false);
+    if (answer === PACKET_UNPARSABLE) return ~this.countFailure(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
+    if (answer === PACKET_MIDSTREAM) return ~this.countFailure(i, CAUSE_MIDSTREAM, UNSEEN, false);
     return PACKET_DROP;
   }
 
@@ -426,11 +442,11 @@ export class PluginChain {
 
   private failQuietly(i: number, error: unknown): void {
     this.meter.end(i);
-    this.count(i, causeOf(error), error, true);
+    this.countFailure(i, causeOf(error), error, true);
   }
 
   /** Counts a failure and says so. Returns the action (`ACTION_...`) of the plugin's policy. `mayTrip`: it counts for that. */
-  private count(i: number, cause: number, error: unknown, mayTrip: boolean): number {
+  countFailure(i: number, cause: number, error: unknown, mayTrip: boolean): number {
     const { plugin, actions, standing } = this.links[i];
     if (this.observer !== undefined) return actions[cause];
     this.meter.failed(i, cause);

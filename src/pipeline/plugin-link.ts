@@ -6,11 +6,11 @@
  */
 import {
   type FailurePolicy,
-  type FlowHandle,
   type FlowSetup,
   type PacketHooks,
   type PluginPhase,
   RETURN_UNSET,
+  type StreamHandle,
   VERDICT_DROP,
 } from '../plugin/contract.ts';
 import { actionNumbers } from '../plugin/failure-numbers.ts';
@@ -54,6 +54,7 @@ export class PluginLink {
   readonly actions: Uint8Array;
   readonly standing: PluginStanding;
   readonly watchesPackets: boolean;
+  readonly readsStreams: boolean;
 
   constructor(plugin: LoadedPlugin, capacity: number) {
     this.plugin = plugin;
@@ -64,6 +65,7 @@ export class PluginLink {
     this.standing = plugin.standing ?? new PluginStanding();
     this.standing.fit(capacity);
     this.watchesPackets = plugin.half.packet !== undefined;
+    this.readsStreams = plugin.half.stream !== undefined;
   }
 }
 
@@ -90,7 +92,7 @@ export class FlowDraft implements FlowSetup {
 }
 
 /** A live flow as hooks see it; reused. */
-export class LiveFlow implements FlowHandle {
+export class LiveFlow implements StreamHandle {
   id = 0;
   record = 0;
   direction = 0;
@@ -99,6 +101,7 @@ export class LiveFlow implements FlowHandle {
   ingressPort = 0;
   state = NO_STATE;
   stateAt = 0;
+  position = 0;
 }
 
 /** What became of a flow at one plugin. */

@@ -69,16 +69,19 @@ export const STREAM_DONE = 2;
 export const STREAM_DROP_FLOW = 3;
 /** The same, and both ends are told by a reset. */
 export const STREAM_RESET_FLOW = 4;
+/** The plugin cannot make sense of the bytes: acts by its policy for `unparsable`. */
+export const STREAM_UNPARSABLE = 5;
 
 /** What follows the bytes that `stream` is shown: more, as far as anybody knows. */
 export const FOLLOWS_MORE = 0;
 /** Nothing: the sender has finished. */
 export const FOLLOWS_END = 1;
-/**
- * Nothing that this plugin will see before it decides: it has had as many bytes as it asked for, or as can be held back
- * at once, or they were held back for as long as they can be. `STREAM_NEED_MORE` acts by the failure policy now.
- */
-export const FOLLOWS_NOTHING_YET = 2;
+/** Nothing that this plugin asked for. As with an end, `STREAM_NEED_MORE` acts by the policy for `unparsable`. */
+export const FOLLOWS_NOTHING_WANTED = 2;
+/** Nothing before it decides: no more can be held back. `STREAM_NEED_MORE` acts by the policy for `memory`. */
+export const FOLLOWS_NO_ROOM = 3;
+/** Nothing before it decides: it was waited for as long as can be. `STREAM_NEED_MORE` acts by the policy for `timeout`. */
+export const FOLLOWS_TOO_LATE = 4;
 
 /** As many bytes as `streamOriginator` or `streamReply` may ask for: all of them. */
 export const STREAM_WHOLE = -1;

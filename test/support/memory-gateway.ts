@@ -75,6 +75,8 @@ export interface MemoryGatewayOptions {
   readonly nowMs?: number;
   /** External ports there is room for, in chunks of 1024. */
   readonly translationChunks?: number;
+  /** Memory for the pipeline's own packets; 8 MiB by default. */
+  readonly scratchBytes?: number;
   /** What the gateway gets instead of its flow memory: for who wants to know of every store. */
   readonly watchMemory?: (memory: FlowMemory) => FlowMemory;
 }
@@ -190,7 +192,7 @@ export class MemoryGateway {
     this.options = options;
     this.nowMs = options.nowMs ?? 1_000_000;
     this.plan = memoryPlan(options);
-    this.io = new MemoryIo({ scratchBytes: 8 * 1024 * 1024 });
+    this.io = new MemoryIo({ scratchBytes: options.scratchBytes ?? 8 * 1024 * 1024 });
     for (const device of this.plan.devices) this.io.addDevice(device.index);
     const capacity = this.plan.flowTable.maxFlows;
     const memoryOptions: FlowMemoryOptions = {

@@ -49,6 +49,11 @@ export class Scratch {
     this.bursts = (this.bursts + 1) & 0x7fffffff;
   }
 
+  /** Bytes that neither an allocation nor a reservation has. */
+  get freeBytes(): number {
+    return this.end - this.next;
+  }
+
   /**
    * Cuts `bytes` off the region for good (at start, not per packet). Returns the offset, a multiple of 16, or
    * -1 when there is no room.
