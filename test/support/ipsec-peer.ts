@@ -3,7 +3,7 @@
  * ESP it does ESP itself (`kernel-libipsec`).
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from './patience.ts';
 
@@ -20,6 +20,15 @@ export function ipsecObstacle(): string | undefined {
   return undefined;
 }
 
+/** Paths of PEM files; `authority` has signed the gateway's. */
+export interface PeerCertificate {
+  readonly certificate: string;
+  readonly key: string;
+  readonly authority: string;
+}
+
+export type PeerAuthentication = { readonly secret: string } | PeerCertificate;
+
 export interface IpsecPeerOptions {
   /** Name of its network namespace. */
   readonly namespace: string;
@@ -29,7 +38,7 @@ export interface IpsecPeerOptions {
   readonly remote: string;
   readonly localId: string;
   readonly remoteId: string;
-  readonly secret: string;
+  readonly authentication: PeerAuthentication;
   /** Its own networks: what it narrows the gateway's selectors to. */
   readonly networks: readonly string[];
   /** Lines within the connection. */
@@ -44,9 +53,9 @@ export class IpsecPeer {
 
   constructor(options: IpsecPeerOptions) {
     this.#options = options;
-    mkdirSync(options.directory, { recursive: true });
+    for (const folder of ['x509', 'x509ca', 'private']) mkdirSync(this.#path(folder), { recursive: true });
     writeFileSync(this.#path('strongswan.conf'), this.#strongswanConfiguration());
-    this.useSecret(options.secret);
+    this.authenticate(options.authentication);
   }
 
   get logPath(): string {
@@ -62,15 +71,22 @@ export class IpsecPeer {
       stdio: 'ignore',
     });
     await eventually('the peer listens', () => existsSync(this.#path('vici')));
-    this.swanctl('--load-all', '--file', this.#path('swanctl.conf'), '--noprompt');
+    this.#load();
   }
 
-  /** Writes its configuration with another secret, and loads it if the daemon runs. */
-  useSecret(secret: string): void {
-    writeFileSync(this.#path('swanctl.conf'), this.#swanctlConfiguration(secret));
-    if (this.#process !== undefined) {
-      this.swanctl('--load-all', '--file', this.#path('swanctl.conf'), '--noprompt');
+  /** Writes its configuration to authenticate by this, and loads it if the daemon runs. */
+  authenticate(authentication: PeerAuthentication): void {
+    writeFileSync(this.#path('swanctl.conf'), this.#swanctlConfiguration(authentication));
+    if ('certificate' in authentication) {
+      copyFileSync(authentication.certificate, this.#path('x509/own.pem'));
+      copyFileSync(authentication.authority, this.#path('x509ca/authority.pem'));
+      copyFileSync(authentication.key, this.#path('private/own.key'));
     }
+    if (this.#process !== undefined) this.#load();
+  }
+
+  #load(): void {
+    this.swanctl('--load-all', '--file', this.#path('swanctl.conf'), '--noprompt', '--clear');
   }
 
   /** Runs a command of swanctl; its standard output. Throws with what it said if it fails. */
@@ -78,7 +94,8 @@ export class IpsecPeer {
     const { status, stdout, stderr } = spawnSync(
       'swanctl',
       [command, ...args, '--uri', `unix://${this.#path('vici')}`],
-      { encoding: 'utf8' },
+      // Nothing of the host's.
+      { encoding: 'utf8', env: { PATH: process.env.PATH, SWANCTL_DIR: this.#options.directory } },
     );
     if (status !== 0) throw new Error(`swanctl ${command}: ${stderr}${stdout}`);
     return stdout;
@@ -102,6 +119,9 @@ export class IpsecPeer {
   load_modular = no
   load = ${PLUGINS} kernel-libipsec kernel-netlink socket-default vici
   install_virtual_ip = no
+  retransmit_timeout = 1.0
+  retransmit_base = 1.0
+  retransmit_tries = 3
   plugins {
     vici {
       socket = unix://${this.#path('vici')}
@@ -139,8 +159,10 @@ export class IpsecPeer {
 `;
   }
 
-  #swanctlConfiguration(secret: string): string {
+  #swanctlConfiguration(authentication: PeerAuthentication): string {
     const { local, remote, localId, remoteId, networks, connection = '', child = '' } = this.#options;
+    const certified = 'certificate' in authentication;
+    const auth = certified ? 'pubkey' : 'psk';
     return `connections {
   gateway {
     version = 2
@@ -150,12 +172,14 @@ export class IpsecPeer {
     dpd_delay = 2s
     ${connection}
     local {
-      auth = psk
+      auth = ${auth}
       id = ${localId}
+      ${certified ? 'certs = own.pem' : ''}
     }
     remote {
-      auth = psk
+      auth = ${auth}
       id = ${remoteId}
+      ${certified ? 'cacerts = authority.pem' : ''}
     }
     children {
       net {
@@ -167,12 +191,16 @@ export class IpsecPeer {
     }
   }
 }
-secrets {
+${
+  certified
+    ? ''
+    : `secrets {
   ike-gateway {
     id-1 = ${localId}
     id-2 = ${remoteId}
-    secret = "${secret}"
+    secret = "${authentication.secret}"
   }
+}`
 }
 `;
   }

@@ -5,12 +5,15 @@ import { join } from 'node:path';
 
 const DAY_MS = 24 * 3_600_000;
 const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+/** Makes certificates and signatures that take more than a packet of IKE. */
+const RSA = ['-newkey', 'rsa:3072', '-nodes'];
 
 export interface IssueOptions {
   /** Alternative names as OpenSSL has them, such as `DNS:paris.example`; default: `DNS:` and the name. */
   readonly names?: readonly string[];
   /** Until it ends; negative: it has ended. */
   readonly endsInMs?: number;
+  readonly rsa?: boolean;
 }
 
 export class TestAuthority {
@@ -33,11 +36,11 @@ export class TestAuthority {
   /** Paths of a certificate with a key of its own, both PEM; what has the same name is written over. */
   issue(
     name: string,
-    { names = [`DNS:${name}`], endsInMs = 365 * DAY_MS }: IssueOptions = {},
+    { names = [`DNS:${name}`], endsInMs = 365 * DAY_MS, rsa = false }: IssueOptions = {},
   ): { certificate: string; key: string } {
     const [certificate, key] = [this.#path(`${name}.pem`), this.#path(`${name}.key`)];
     const request = this.#path(`${name}.csr`);
-    openssl('req', ...CURVE, '-subj', `/CN=${name}`, '-keyout', key, '-out', request);
+    openssl('req', ...(rsa ? RSA : CURVE), '-subj', `/CN=${name}`, '-keyout', key, '-out', request);
     const end = Date.now() + endsInMs;
     const times = ['-startdate', generalized(end - 400 * DAY_MS), '-enddate', generalized(end)];
     const extensions = this.#path('extensions.conf');

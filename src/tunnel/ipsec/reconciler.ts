@@ -74,6 +74,11 @@ export interface ReconcilerOptions {
   /** How many tunnels are initiated at a time: each holds up a thread of the daemon. */
   readonly attemptsAtATime: number;
   readonly onState: (tunnel: string, status: IpsecTunnelStatus, former: IpsecTunnelStatus) => void;
+  /**
+   * The daemon knows the tunnel now, and did not before. Until then peers must not reach it: it would refuse them, and
+   * many a peer does not call again. Nothing is begun before this is done; if it rejects, all of it is done again.
+   */
+  readonly onLoaded?: (tunnel: string) => Promise<void>;
 }
 
 interface Entry {
@@ -266,6 +271,7 @@ export class Reconciler {
       const connectionIsNew = entry.loadedConnection !== connectionText;
       const isChange = entry.loadedConnection !== undefined && (secretIsNew || connectionIsNew);
       if (connectionIsNew) await this.#client.request('load-conn', connection);
+      if (entry.loadedConnection === undefined) await this.#options.onLoaded?.(tunnel.name);
       entry.loadedConnection = connectionText;
       // SAs go on as they were made: one that is to be otherwise, or was authenticated otherwise, is made anew.
       if (isChange) await this.#makeAnew(entry);

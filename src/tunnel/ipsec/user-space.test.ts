@@ -25,7 +25,7 @@ if (inOwnNamespace(import.meta.url)) {
     const instance = `t${process.pid}`;
     const states: string[] = [];
     const log: string[] = [];
-    let secret = 'not the right one';
+    let secret: string | undefined;
     let peer: IpsecPeer;
     let peerNamespace: NetworkNamespace;
     let driver: UserSpaceDriver;
@@ -49,7 +49,10 @@ if (inOwnNamespace(import.meta.url)) {
     const driven: DrivenTunnel = {
       key: 'paris',
       tunnel,
-      credentials: () => ({ kind: 'psk', secret: Buffer.from(secret) }),
+      credentials: () => {
+        if (secret === undefined) throw new Error('there is no secret yet');
+        return { kind: 'psk', secret: Buffer.from(secret) };
+      },
       path: { device: 'up0', mtu: 1500, local: tunnel.local, remote: tunnel.remote, nextHop: '192.0.2.2' },
     };
     const status = (): IpsecTunnelStatus => driver.status(tunnel.name)!;
@@ -90,7 +93,7 @@ if (inOwnNamespace(import.meta.url)) {
         remote: tunnel.local,
         localId: tunnel.remoteId,
         remoteId: tunnel.localId,
-        secret: 'the right one',
+        authentication: { secret: 'the right one' },
         networks: ['10.9.9.2/32', 'fd09::2/128'],
       });
       await peer.start();
@@ -110,8 +113,17 @@ if (inOwnNamespace(import.meta.url)) {
       rmSync(directory, { recursive: true, force: true });
     });
 
+    it('refuses no peer that calls before the tunnel is known: it would not call again', async () => {
+      await eventually('it wants a secret', () => status().reason === 'there is no secret yet');
+      assert.throws(() => peer.swanctl('--initiate', '--child', 'net', '--timeout', '2'));
+      const said = readFileSync(peer.logPath, 'utf8');
+      assert.match(said, /retransmit 1 of request/);
+      assert.doesNotMatch(said, /NO_PROPOSAL_CHOSEN/);
+      peer.swanctl('--terminate', '--ike', 'gateway', '--force');
+    });
+
     it('says why it is down, tries again, and is up when the secret was put right', async () => {
-      await inState('down');
+      secret = 'not the right one';
       await eventually('the reason is known', () => status().reason?.includes('refuses our authentication'));
       secret = 'the right one';
       await inState('up');

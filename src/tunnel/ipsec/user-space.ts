@@ -82,7 +82,10 @@ class UserSpaceTunnel {
   /** Of a tunnel without a path, which has no daemon. */
   readonly #pathless: TunnelState;
   #wanted: DrivenTunnel;
-  #mac: string | undefined;
+  /** Of the daemon's end of the wire. */
+  #mac = '';
+  /** Whether packets go to the daemon: only while it knows the tunnel. */
+  #isSteered = false;
   #isRunning = false;
 
   constructor(wanted: DrivenTunnel, steering: UplinkSteering, options: IpsecDriverOptions) {
@@ -113,6 +116,7 @@ class UserSpaceTunnel {
       log: options.log,
       attemptsAtATime: 1,
       onState: options.onState,
+      onLoaded: () => this.#steer(this.#path()),
     });
     this.become(wanted);
   }
@@ -155,7 +159,7 @@ class UserSpaceTunnel {
       return;
     }
     this.#reconciler.want([wanted]);
-    if (JSON.stringify(wanted.path) !== JSON.stringify(former.path))
+    if (this.#isSteered && JSON.stringify(wanted.path) !== JSON.stringify(former.path))
       void this.#steer(wanted.path).catch(() => {});
   }
 
@@ -173,12 +177,12 @@ class UserSpaceTunnel {
     const path = this.#path();
     const { namespace } = this.#names;
     this.#steering.forget(this.#wanted.tunnel.name);
+    this.#isSteered = false;
     await this.#removeNamespace();
     await this.#ip([], makeNamespace(this.#names, path));
     await this.#ip(['-n', namespace], furnishNamespace(path));
     const shown = await this.#options.run('ip', ['-n', namespace, '-json', 'link', 'show', 'dev', 'out']);
     this.#mac = (JSON.parse(shown) as { address: string }[])[0]!.address;
-    await this.#steer(path);
   }
 
   async #attach(): Promise<void> {
@@ -198,9 +202,9 @@ class UserSpaceTunnel {
   }
 
   async #steer(path: UplinkPath): Promise<void> {
-    if (this.#mac === undefined) return;
     const { wire } = this.#names;
     await this.#steering.set(this.#wanted.tunnel.name, { ...path, wire, mac: this.#mac });
+    this.#isSteered = true;
   }
 
   #path(): UplinkPath {

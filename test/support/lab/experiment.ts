@@ -12,7 +12,7 @@ import {
   type LeakCheckOptions,
 } from './leak-check.ts';
 import type { Host, Network } from './network.ts';
-import { UPLINK_ADDRESSES, wireguardPort } from './sites.ts';
+import { ipsecEnds, UPLINK_ADDRESSES, wireguardPort } from './sites.ts';
 import { Tokens } from './tokens.ts';
 import { identicalFlows, isComplete, runFlows } from './traffic.ts';
 
@@ -115,12 +115,15 @@ export class Experiment {
     const key = this.network.greKeyOf(name);
     if (key !== undefined) return frame.tunnel?.key === key;
     // IKE, and ESP in UDP (RFC 3948); or WireGuard. Nothing else from the gateway, and nothing in clear text.
-    const ports = this.network.ipsecPeers.has(name) ? [500, 4500] : [wireguardPort(at)];
+    const site = this.network.spec.sites[at]!;
+    const isIpsec = this.network.ipsecPeers.has(name);
+    const gateway = isIpsec ? ipsecEnds(site, at).local : UPLINK_ADDRESSES[0];
+    const ports = isIpsec ? [500, 4500] : [wireguardPort(at)];
     const { quoted } = frame;
-    if (quoted === undefined) return isUdpFrom(UPLINK_ADDRESSES[0], ports, frame);
+    if (quoted === undefined) return isUdpFrom(gateway, ports, frame);
     // Where nobody takes what came by the tunnel, the gateway says so to its other end, and quotes it.
-    const isBack = frame.source === UPLINK_ADDRESSES[0] && frame.destination === quoted.source;
-    return isBack && isUdpTo(UPLINK_ADDRESSES[0], ports, quoted);
+    const isBack = frame.source === gateway && frame.destination === quoted.source;
+    return isBack && isUdpTo(gateway, ports, quoted);
   }
 
   /** The site's own gateway answers for its end of the tunnel (neighbours, ping). */

@@ -19,20 +19,18 @@
  * the kernel's at both ends. All VLANs come by one trunk.
  */
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { IpsecPeer } from '../ipsec-peer.ts';
+import type { IpsecPeer } from '../ipsec-peer.ts';
 import type { Lab, LinkEnd } from '../lab.ts';
 import { eventually } from '../patience.ts';
 import type { CaptureJob, FlowJob, SeenClient, ServerJob } from './agent.ts';
 import { HomewardProcess } from './homeward-process.ts';
+import { IpsecSites } from './ipsec-sites.ts';
 import {
   type Attachment,
   DATA_CENTER_ADDRESSES,
-  GATEWAY_ID,
   gatewayConfiguration,
   greEnds,
   greKey,
-  ipsecId,
   type NetworkSpec,
   outer,
   outerIpv6,
@@ -41,9 +39,9 @@ import {
   SITE_GATEWAY,
   SITE_PREFIXED,
   type SiteSpec,
-  secretPath,
   siteConfiguration,
   siteDevice,
+  TRANSLATED,
   tunnelName,
   UPLINK_ADDRESSES,
   vlanId,
@@ -73,13 +71,13 @@ export class Network {
   /** homeward at the sites' ends of GRE tunnels, by site. */
   readonly siteGateways: ReadonlyMap<string, HomewardProcess>;
   readonly hosts: ReadonlyMap<string, Host>;
-  /** strongSwan at the sites' ends of IPsec tunnels, by site. */
-  readonly ipsecPeers = new Map<string, IpsecPeer>();
+  readonly ipsec: IpsecSites;
   readonly #serverNumbers = new Map<string, number>();
 
   private constructor(lab: Lab, spec: NetworkSpec) {
     this.lab = lab;
     this.spec = spec;
+    this.ipsec = new IpsecSites(lab, spec);
     const options = spec.project === undefined ? {} : { project: spec.project };
     this.gateway = new HomewardProcess(lab, 'gw', gatewayConfiguration(spec, lab.directory), options);
     this.siteGateways = new Map(
@@ -104,6 +102,11 @@ export class Network {
       host('datacenter', DATA_CENTER_ADDRESSES, ['10.50.0.1', 'fd00:50::1']),
       host('internet', SERVER_ADDRESSES, ['203.0.113.1', '2001:db8:113::1']),
     ]);
+  }
+
+  /** strongSwan at the sites' ends of IPsec tunnels, by site. */
+  get ipsecPeers(): ReadonlyMap<string, IpsecPeer> {
+    return this.ipsec.peers;
   }
 
   /** Makes namespaces, links, addresses and servers; starts nothing of homeward. */
@@ -300,6 +303,25 @@ export class Network {
         case 'gre-kernel':
         case 'wireguard':
         case 'ipsec':
+          if (site.ipsec?.translated) {
+            labels.push(`${name}-nat`);
+            routers.push(`${name}-nat`);
+            links.push(
+              [end('net', `s${at}`), end(`${name}-nat`, 'wan')],
+              [end(`${name}-nat`, 'lan'), end(name, 'wan')],
+            );
+            add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`, `${outer(at + 100, 1)}/30`]));
+            add(`${name}-nat`, [
+              ...addresses('wan', [`${outer(at, 2)}/30`]),
+              ...addresses('lan', [`${TRANSLATED[1]}/24`]),
+              `route add 0.0.0.0/0 via ${outer(at, 1)} dev wan`,
+            ]);
+            add(name, [
+              ...addresses('wan', [`${TRANSLATED[0]}/24`]),
+              `route add ${UPLINK_ADDRESSES[0]} via ${TRANSLATED[1]} dev wan`,
+            ]);
+            break;
+          }
           links.push([end('net', `s${at}`), end(name, 'wan')]);
           add('net', addresses(`s${at}`, [`${outer(at, 1)}/30`, `${outerIpv6(at, 1)}/64`]));
           add(name, [
@@ -381,32 +403,6 @@ export class Network {
     }
   }
 
-  /** The peer makes its TUN device and the routes to it; the host's addresses are on its loopback interface. */
-  async #addIpsec(name: string, at: number): Promise<void> {
-    const { lab } = this;
-    const secret = `secret of ${name}`;
-    writeFileSync(secretPath(lab.directory, name), `${secret}\n`, { mode: 0o600 });
-    await lab.ip(
-      name,
-      addresses(
-        'lo',
-        SITE_PREFIXED.map((prefix) => `${prefix.split('/')[0]}/${prefix.includes(':') ? 128 : 32}`),
-      ),
-    );
-    const peer = new IpsecPeer({
-      namespace: lab.name(name),
-      directory: `${lab.directory}/peer-${name}`,
-      local: outer(at, 2),
-      remote: UPLINK_ADDRESSES[0],
-      localId: ipsecId(name),
-      remoteId: GATEWAY_ID,
-      secret,
-      networks: ['10.0.1.0/24', 'fd00:1::/64'],
-    });
-    this.ipsecPeers.set(name, peer);
-    await peer.start();
-  }
-
   /** Devices that a program holds open: a wire of two TUN devices, or the far end of a GRE tunnel; and the kernel's. */
   async #addLayer3(site: SiteSpec, at: number): Promise<void> {
     const { lab, spec } = this;
@@ -422,7 +418,7 @@ export class Network {
     } else if (attachment === 'wireguard') {
       await this.#addWireguard(name, at);
     } else if (attachment === 'ipsec') {
-      await this.#addIpsec(name, at);
+      await this.ipsec.add(site, at);
       return;
     } else if (attachment === 'gre-kernel') {
       const { checksum = false, sequence = false } = { ...spec.gre, ...site.gre };

@@ -23,10 +23,24 @@ export interface SiteSpec {
   /** Lower case letters and digits, at most 11. */
   readonly name: string;
   readonly attachment: Attachment;
-  /** Family of the outer packets, `gre-kernel` only. Default 4. */
+  /** Family of the outer packets, `gre-kernel` and `ipsec` only. Default 4. */
   readonly outer?: 4 | 6;
+  readonly ipsec?: IpsecSiteOptions;
   /** Options of this site's GRE tunnel, over those of all. */
   readonly gre?: GreOptions;
+}
+
+/** Of an IPsec tunnel. */
+export interface IpsecSiteOptions {
+  /** Both ends authenticate by certificates of the lab's authority. Default: a pre-shared key. */
+  readonly certificates?: true;
+  /** The site is behind a translator, and calls from wherever it is (`remote: any`). */
+  readonly translated?: true;
+  /** The gateway's, over the lab's. */
+  readonly ike?: object;
+  readonly child?: object;
+  /** Lines within the peer's connection, and within its child. */
+  readonly peer?: { readonly connection?: string; readonly child?: string };
 }
 
 /** Of a GRE tunnel, at both ends; `driver` is homeward's. */
@@ -108,6 +122,23 @@ export function secretPath(directory: string, site: string): string {
   return `${directory}/${site}.psk`;
 }
 
+/** Where the lab's authority keeps certificates and keys. */
+export function authorityDirectory(directory: string): string {
+  return `${directory}/lab-authority`;
+}
+
+/** Outer addresses of an IPsec site's tunnel, as the gateway has them. */
+export function ipsecEnds({ outer: family = 4, ipsec }: SiteSpec, at: number) {
+  const remote = family === 4 ? outer(at, 2) : outerIpv6(at, 2);
+  return {
+    local: UPLINK_ADDRESSES[family === 4 ? 0 : 1],
+    remote: ipsec?.translated ? 'any' : remote,
+  };
+}
+
+/** Address of a site behind a translator, and the translator's own at that side. */
+export const TRANSLATED = ['192.168.77.2', '192.168.77.1'] as const;
+
 /** Identity of an IPsec site. */
 export function ipsecId(site: string): string {
   return `${site}.example`;
@@ -115,6 +146,11 @@ export function ipsecId(site: string): string {
 
 /** Identity of the gateway, for IPsec sites. */
 export const GATEWAY_ID = 'gw.example';
+
+function gatewayCertificate(directory: string): object {
+  const path = (name: string): string => `${authorityDirectory(directory)}/${name}`;
+  return { file: path(`${GATEWAY_ID}.pem`), key: path(`${GATEWAY_ID}.key`), ca: path('ca.pem') };
+}
 
 function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number, directory: string): Configuration {
   const common = { name: tunnelName(site.name, site.attachment) };
@@ -161,14 +197,17 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number, directory: stri
       return {
         ...common,
         type: 'ipsec',
-        local: UPLINK_ADDRESSES[0],
-        remote: outer(at, 2),
+        ...ipsecEnds(site, at),
         ike: {
           local_id: GATEWAY_ID,
           remote_id: ipsecId(site.name),
-          psk: { file: secretPath(directory, site.name) },
-          start: 'initiate',
+          ...(site.ipsec?.certificates
+            ? { certificate: gatewayCertificate(directory) }
+            : { psk: { file: secretPath(directory, site.name) } }),
+          ...(site.ipsec?.translated ? {} : { start: 'initiate' }),
+          ...site.ipsec?.ike,
         },
+        child: { ...site.ipsec?.child },
         driver: 'libipsec',
         interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
       };

@@ -1,0 +1,96 @@
+/**
+ * IPsec sites of the lab: plain strongSwan at the host, by certificates or a pre-shared key, and maybe behind a translator
+ * whose address can change.
+ *
+ * ```
+ *  host (charon) ─ wan ─────────────────────────────── sN ─ net ── up0 ─ gw
+ *  host (charon) ─ wan ── lan ─ NAME-nat ─ wan ─────── sN ─ net ── up0 ─ gw     translated
+ * ```
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { IpsecPeer, type PeerAuthentication } from '../ipsec-peer.ts';
+import type { Lab } from '../lab.ts';
+import { TestAuthority } from '../test-authority.ts';
+import {
+  GATEWAY_ID,
+  ipsecEnds,
+  ipsecId,
+  type NetworkSpec,
+  outer,
+  SITE_ADDRESSES,
+  type SiteSpec,
+  secretPath,
+} from './sites.ts';
+
+/** Everything that leaves has the translator's own address; what has that is forgotten with it. */
+const TRANSLATION =
+  'table ip translation { chain out { type nat hook postrouting priority srcnat; oifname "wan" masquerade; }; }';
+
+export class IpsecSites {
+  readonly peers = new Map<string, IpsecPeer>();
+  readonly #lab: Lab;
+  readonly #spec: NetworkSpec;
+  #authority: TestAuthority | undefined;
+
+  constructor(lab: Lab, spec: NetworkSpec) {
+    this.#lab = lab;
+    this.#spec = spec;
+  }
+
+  /** The lab's authority, whose certificate for the gateway lies beside its own; made at first use. */
+  get authority(): TestAuthority {
+    if (this.#authority === undefined) {
+      this.#authority = new TestAuthority(this.#lab.directory, 'Lab Authority');
+      this.#authority.issue(GATEWAY_ID);
+    }
+    return this.#authority;
+  }
+
+  /** What an IPsec site's peer authenticates by, if it does so rightly. */
+  peerAuthentication(site: string): PeerAuthentication {
+    if (this.#spec.sites.find(({ name }) => name === site)?.ipsec?.certificates) {
+      return { ...this.authority.issue(ipsecId(site)), authority: this.authority.certificate };
+    }
+    return { secret: readFileSync(secretPath(this.#lab.directory, site), 'utf8').trim() };
+  }
+
+  /** The translator of a site gets its other address; what it had translated is forgotten. */
+  async moveTranslator(site: string, to: 'first' | 'second'): Promise<void> {
+    const at = this.#spec.sites.findIndex(({ name }) => name === site);
+    const [former, next] = to === 'first' ? [at + 100, at] : [at, at + 100];
+    await this.#lab.ip(`${site}-nat`, [
+      `address del ${outer(former, 2)}/30 dev wan`,
+      `address add ${outer(next, 2)}/30 dev wan`,
+      `route replace 0.0.0.0/0 via ${outer(next, 1)} dev wan`,
+    ]);
+  }
+
+  /** The peer makes its TUN device and the routes to it; the host's addresses are on its loopback interface. */
+  async add(site: SiteSpec, at: number): Promise<void> {
+    const lab = this.#lab;
+    const { name, ipsec = {} } = site;
+    if (ipsec.translated) await lab.exec(`${name}-nat`, 'nft', [TRANSLATION]);
+    writeFileSync(secretPath(lab.directory, name), `secret of ${name}\n`, { mode: 0o600 });
+    await lab.ip(
+      name,
+      SITE_ADDRESSES.map((address) =>
+        address.includes(':') ? `addr add ${address}/128 dev lo nodad` : `addr add ${address}/32 dev lo`,
+      ),
+    );
+    const peer = new IpsecPeer({
+      namespace: lab.name(name),
+      directory: `${lab.directory}/peer-${name}`,
+      // Where its address may change, it is not bound to one.
+      local: ipsec.translated ? '%any' : ipsecEnds(site, at).remote,
+      remote: ipsecEnds(site, at).local,
+      localId: ipsecId(name),
+      remoteId: GATEWAY_ID,
+      authentication: this.peerAuthentication(name),
+      networks: ['10.0.1.0/24', 'fd00:1::/64'],
+      connection: `${ipsec.translated ? 'keyingtries = 0' : ''}\n${ipsec.peer?.connection ?? ''}`,
+      child: `${ipsec.translated ? 'start_action = start\ndpd_action = restart' : ''}\n${ipsec.peer?.child ?? ''}`,
+    });
+    this.peers.set(name, peer);
+    await peer.start();
+  }
+}
