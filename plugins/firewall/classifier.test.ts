@@ -22,28 +22,8 @@ import {
 } from './condition.ts';
 import { meets } from './linear.ts';
 import { PacketValues, sortablePart } from './packet-values.ts';
+import { Random } from './random.fixture.ts';
 import { IPV4_LINE, IPV6_LINE, rangesOf } from './ranges.ts';
-
-/** Xorshift: the same numbers in every run. */
-class Random {
-  private state: number;
-
-  constructor(seed: number) {
-    this.state = seed;
-  }
-
-  /** From 0 to `below` - 1. */
-  number(below: number): number {
-    this.state ^= this.state << 13;
-    this.state ^= this.state >>> 17;
-    this.state ^= this.state << 5;
-    return (this.state >>> 0) % below;
-  }
-
-  pick<T>(values: readonly T[]): T {
-    return values[this.number(values.length)]!;
-  }
-}
 
 /** Addresses of a corner of the space, so that rules and packets meet. */
 function address4(random: Random): number {
