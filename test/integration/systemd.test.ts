@@ -1,11 +1,12 @@
 /** The systemd units: that systemd understands them, that their commands exist, and that what they allow is enough. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { DaemonHost } from '../support/daemon-host.ts';
+import { CONFIG, DaemonHost } from '../support/daemon-host.ts';
+import { IpsecPeer, ipsecObstacle } from '../support/ipsec-peer.ts';
 import { eventually } from '../support/patience.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -34,6 +35,8 @@ test('systemd finds nothing wrong', { skip: isMissing('systemd-analyze') }, (t: 
   for (const name of names) {
     writeFileSync(join(directory, name), unit(name).replaceAll(PROGRAM, process.execPath));
   }
+  mkdirSync(join(directory, 'homeward.service.d'));
+  writeFileSync(join(directory, 'homeward.service.d', 'ipsec.conf'), unit('homeward-ipsec.conf'));
   const { status, stdout, stderr } = spawnSync(
     'systemd-analyze',
     ['verify', '--man=no', ...names.map((name) => join(directory, name))],
@@ -63,14 +66,23 @@ test('their commands exist', () => {
   }
 });
 
+function capabilities(name: string): string[] {
+  const [bounding] = settings(name, 'CapabilityBoundingSet');
+  return bounding!.split(' ').map((capability) => capability.replace('CAP_', '+').toLowerCase());
+}
+
+/** For setpriv. */
+function privileges(names: readonly string[]): string[] {
+  return [`--bounding-set=${['-all', ...names].join(',')}`, '--no-new-privs'];
+}
+
 test('the capabilities are enough for a whole life', { skip: isMissing('setpriv') }, async (t) => {
   const host = new DaemonHost(t);
   host.answer();
   const before = host.picture();
-  const [bounding] = settings('homeward.service', 'CapabilityBoundingSet');
-  const names = bounding!.split(' ').map((name) => name.replace('CAP_', '+').toLowerCase());
+  const names = capabilities('homeward.service');
   assert.ok(names.includes('+net_admin') && !names.includes('+sys_admin'));
-  const daemon = host.start(`--bounding-set=${['-all', ...names].join(',')}`, '--no-new-privs');
+  const daemon = host.start(...privileges(names));
   await eventually('all tunnels are up', async () => {
     const { tunnels } = await host.forwarding();
     return tunnels.every(({ state }) => state === 'up');
@@ -78,5 +90,54 @@ test('the capabilities are enough for a whole life', { skip: isMissing('setpriv'
   const ended = new Promise((resolve) => daemon.once('close', resolve));
   await host.api.down();
   assert.equal(await ended, 0);
+  assert.equal(host.picture(), before);
+});
+
+const IPSEC_TUNNEL = `
+      - name: lyon-ipsec
+        type: ipsec
+        local: 192.0.2.1
+        remote: 192.0.2.9
+        ike: { local_id: gw1.example, remote_id: lyon.example, psk: { env: LYON_SECRET }, proposals: [aes256gcm16-prfsha384-ecp384] }
+        driver: libipsec
+  - name: dc`;
+
+test('with the drop-in they are enough for IPsec, without it the tunnel is down and says what to do', {
+  skip: isMissing('setpriv') || (ipsecObstacle() ?? false),
+}, async (t) => {
+  const host = new DaemonHost(t);
+  Object.assign(host.environment, { LYON_SECRET: 'as long as it takes' });
+  const far = host.answer();
+  far.ip('link set lo up', 'address add 10.0.1.10/32 dev lo');
+  const before = host.picture();
+  writeFileSync(host.configPath, CONFIG.replace('\n  - name: dc', IPSEC_TUNNEL));
+  const peer = new IpsecPeer({
+    namespace: far.name,
+    directory: join(host.directory, 'peer'),
+    local: '192.0.2.9',
+    remote: '192.0.2.1',
+    localId: 'lyon.example',
+    remoteId: 'gw1.example',
+    secret: 'as long as it takes',
+    networks: ['10.0.1.0/24'],
+  });
+  t.after(() => peer.kill());
+  await peer.start();
+  const tunnel = async () => (await host.status()).tunnels.find(({ name }) => name === 'lyon-ipsec')!;
+
+  const without = host.start(...privileges(capabilities('homeward.service')));
+  await host.forwarding();
+  await eventually('it says why', async () => /CAP_SYS_ADMIN is missing/.test((await tunnel()).reason ?? ''));
+  assert.match((await host.status()).problems.join('\n'), /install homeward-ipsec\.conf/);
+  await host.end(without, 'SIGTERM');
+
+  const names = ['homeward.service', 'homeward-ipsec.conf'].flatMap(capabilities);
+  const daemon = host.start(...privileges(names));
+  await host.forwarding();
+  const isUp = eventually('the tunnel is up', async () => (await tunnel()).state === 'up');
+  await isUp.catch((error: Error) => {
+    throw new Error(`${error.message}:\n${host.output()}`);
+  });
+  assert.equal(await host.end(daemon, 'SIGINT'), 0);
   assert.equal(host.picture(), before);
 });

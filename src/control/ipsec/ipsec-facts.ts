@@ -2,7 +2,7 @@
  * What the compiler must know for `ipsec` tunnels beside the host's links and routes: which drivers work here, whether
  * the secrets can be read, and how the tunnels are. A part of `../facts.ts`.
  */
-import { existsSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { CHARON_PATH } from '../../tunnel/ipsec/charon.ts';
 import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
 import type { Config, IpsecTunnelConfig } from '../config/config.ts';
@@ -31,6 +31,10 @@ export interface IpsecFacts {
   readonly running: Readonly<Record<string, RunningIpsecTunnel>>;
 }
 
+/** Bit of the capability (linux/capability.h). */
+const CAP_SYS_ADMIN = 21n;
+/** Where `ip netns` keeps them. */
+const NAMESPACES = '/run/netns';
 /** Where Debian and others have charon's plugins. */
 const PLUGIN_DIRECTORIES = [
   '/usr/lib/ipsec/plugins',
@@ -78,5 +82,23 @@ function libipsecFacts(): IpsecDriverFacts {
   const plugin = PLUGIN_DIRECTORIES.some((path) => existsSync(`${path}/libstrongswan-kernel-libipsec.so`));
   if (!plugin) return no("strongSwan's plugin kernel-libipsec is missing (Debian: libcharon-extra-plugins)");
   if (!existsSync('/dev/net/tun')) return no('/dev/net/tun is missing');
+  const obstacle = namespaceObstacle();
+  if (obstacle !== undefined) return no(obstacle);
   return { available: true, why: 'strongSwan does ESP itself (kernel-libipsec)' };
+}
+
+/** Why network namespaces cannot be made, which the daemons live in: a service may lack what root has. */
+function namespaceObstacle(): string | undefined {
+  const status = readFileSync('/proc/self/status', 'latin1');
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
+  const remedy = 'as a service, install homeward-ipsec.conf as docs/systemd.md says';
+  if (((BigInt(`0x${effective}`) >> CAP_SYS_ADMIN) & 1n) === 0n) {
+    return `driver libipsec makes network namespaces, for which CAP_SYS_ADMIN is missing; ${remedy}`;
+  }
+  try {
+    accessSync(existsSync(NAMESPACES) ? NAMESPACES : '/run', constants.W_OK);
+    return undefined;
+  } catch {
+    return `driver libipsec makes network namespaces, for which ${NAMESPACES} is not writable; ${remedy}`;
+  }
 }

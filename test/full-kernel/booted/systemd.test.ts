@@ -1,18 +1,21 @@
 /**
  * homeward as a service of a real systemd, from the boot on: that the guard is in force before the network is up, and what
- * becomes of connections when the service is restarted, killed, stuck, stopped and taken down. Runs in the guest of
+ * becomes of connections when the service is restarted, killed, stuck, stopped and taken down; and that IPsec works under
+ * it with the drop-in. Runs in the guest of
  * `scripts/lab test --boot test/full-kernel/booted/boot`, which draws the network.
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, it } from 'node:test';
 import { ApiClient } from '../../../src/api/client.ts';
 import type { StatusBody } from '../../../src/api/schemas/gateway.ts';
+import { IpsecPeer } from '../../support/ipsec-peer.ts';
 import { Agent, type FlowJob, type FlowResult } from '../../support/lab/agent.ts';
 import { eventually } from '../../support/patience.ts';
 
 const UNIT = 'homeward.service';
+const DROP_INS = '/etc/systemd/system/homeward.service.d';
 const SITE_ADDRESS = '10.0.1.10';
 const SERVER_ADDRESS = '203.0.113.10';
 const PORT = 7;
@@ -230,6 +233,71 @@ it('stop: nothing passes, the guard stays; start: connections go on', async () =
   assert.ok(!seenInTheWorld().has(SITE_ADDRESS), "the host has forwarded no site's packet");
 });
 
+/** A site by IPsec, whose daemon lives in a namespace of its own. */
+const BRANCH = `
+  - name: branch
+    prefixes: [10.0.5.0/24]
+    tunnels:
+      - name: branch-ipsec
+        type: ipsec
+        local: 198.51.100.1
+        remote: 198.51.101.2
+        interface_address: 10.0.5.1/24
+        ike: { local_id: gw1.example, remote_id: branch.example, psk: { file: /etc/homeward/branch.psk }, proposals: [aes256gcm16-prfsha384-ecp384] }
+        driver: libipsec
+egress:`;
+
+async function branch(): Promise<StatusBody['tunnels'][number] | undefined> {
+  return (await status())?.tunnels.find(({ name }) => name === 'branch-ipsec');
+}
+
+it('IPsec: down for want of the drop-in, which the reason names; up with it, and again after kill -9', async (t) => {
+  writeFileSync('/etc/homeward/branch.psk', 'as long as it takes\n', { mode: 0o600 });
+  const configuration = readFileSync('/etc/homeward/homeward.yaml', 'utf8');
+  writeFileSync('/etc/homeward/homeward.yaml', configuration.replace('\negress:', BRANCH));
+  run('systemctl', 'reload', UNIT);
+  const without = await eventually(
+    'the tunnel is there',
+    async () => ((await branch())?.state === 'down' ? await branch() : undefined),
+    STEP_MS,
+  );
+  assert.match(without.reason ?? '', /CAP_SYS_ADMIN is missing/);
+  assert.match((await status())!.problems.join('\n'), /homeward-ipsec\.conf/);
+
+  const peer = new IpsecPeer({
+    namespace: 'branch',
+    directory: '/run/branch-peer',
+    local: '198.51.101.2',
+    remote: '198.51.100.1',
+    localId: 'branch.example',
+    remoteId: 'gw1.example',
+    secret: 'as long as it takes',
+    networks: ['10.0.5.0/24'],
+  });
+  t.after(() => peer.kill());
+  await peer.start();
+  run('install', '-m', '0644', 'appliance/systemd/homeward-ipsec.conf', `${DROP_INS}/ipsec.conf`);
+  run('systemctl', 'daemon-reload');
+  run('systemctl', 'restart', UNIT);
+  const passes = async (what: string): Promise<void> => {
+    const began = performance.now();
+    await eventually(what, async () => (await branch())?.state === 'up', STEP_MS).catch((error: Error) => {
+      throw new Error(`${error.message}\n${run('journalctl', '--no-pager', '-n', '60', '-u', 'homeward*')}`);
+    });
+    t.diagnostic(`${what}: up after ${Math.round(performance.now() - began)} ms`);
+    const ping = ['-n', '-c', '3', '-i', '0.5', '-W', '20', '-I', '10.0.5.10', SERVER_ADDRESS];
+    const answers = run('ip', 'netns', 'exec', 'branch', 'ping', ...ping);
+    assert.match(answers, / 3 received/);
+    await goesOn();
+  };
+  await passes('the tunnel is up');
+  assert.ok(!seenInTheWorld().has('10.0.5.10'), 'nothing of the branch is seen in clear text');
+  run('systemctl', 'kill', '--kill-whom=main', '--signal=KILL', UNIT);
+  await eventually('its daemon is gone', async () => (await branch()) === undefined, STEP_MS);
+  await forwarding();
+  await passes('after kill -9 the tunnel is up again');
+});
+
 it('down: nothing is left', async () => {
   await agent.stop(flows);
   run('homeward', 'down');
@@ -241,6 +309,7 @@ it('down: nothing is left', async () => {
     links.filter((name) => !['tunl0', 'gre0', 'gretap0', 'erspan0', 'sit0', 'ip6tnl0'].includes(name)).sort(),
     ['ic0', 'lo', 'st0', 'up0'],
   );
+  assert.deepEqual(readdirSync('/run/netns').sort(), ['branch', 'site', 'stray', 'world']);
   assert.deepEqual(existsSync('/run/homeward') ? readdirSync('/run/homeward') : [], []);
   assert.deepEqual(
     readdirSync('/dev/shm').filter((name) => name.startsWith('homeward')),
