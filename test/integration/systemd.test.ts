@@ -118,7 +118,7 @@ test('with the drop-in they are enough for IPsec, without it the tunnel is down 
     remote: '192.0.2.1',
     localId: 'lyon.example',
     remoteId: 'gw1.example',
-    secret: 'as long as it takes',
+    authentication: { secret: 'as long as it takes' },
     networks: ['10.0.1.0/24'],
   });
   t.after(() => peer.kill());

@@ -271,7 +271,7 @@ it('IPsec: down for want of the drop-in, which the reason names; up with it, and
     remote: '198.51.100.1',
     localId: 'branch.example',
     remoteId: 'gw1.example',
-    secret: 'as long as it takes',
+    authentication: { secret: 'as long as it takes' },
     networks: ['10.0.5.0/24'],
   });
   t.after(() => peer.kill());
