@@ -60,6 +60,11 @@ export class ControlSocket {
     else this.flush();
   }
 
+  /** What has not been sent yet, bytes. */
+  get backlogBytes(): number {
+    return this.unsentBytes;
+  }
+
   get connected(): boolean {
     return this.connection >= 0;
   }
@@ -78,7 +83,7 @@ export class ControlSocket {
   private exchange(): void {
     this.flush();
     for (;;) {
-      if (this.connection < 0) return;
+      if (!this.takeMessages()) return;
       const count = unixRead(this.connection, this.chunk);
       if (count < 0) return;
       if (count === 0) {
@@ -86,14 +91,16 @@ export class ControlSocket {
         return;
       }
       this.decoder.push(this.chunk.subarray(0, count));
-      for (let message = this.decoder.next(); message !== undefined; message = this.decoder.next()) {
-        this.handle(message);
-      }
-      if (this.decoder.error !== '') {
-        this.drop();
-        return;
-      }
     }
+  }
+
+  /** Handles what has been read: all of it, also what was left when the last message was interrupted. */
+  private takeMessages(): boolean {
+    for (let message = this.decoder.next(); message !== undefined; message = this.decoder.next()) {
+      this.handle(message);
+    }
+    if (this.decoder.error !== '') this.drop();
+    return this.connection >= 0;
   }
 
   private flush(): void {

@@ -33,6 +33,7 @@ import { ControlSocket } from './control-socket.ts';
 import { DeviceSet } from './device-set.ts';
 import { openFlowEvents } from './flow-events-file.ts';
 import { openFlowMemory } from './flow-memory-file.ts';
+import { runInterruptible } from './interruptible.ts';
 import { LogLimiter } from './log-limiter.ts';
 import {
   type CaptureStartMessage,
@@ -47,16 +48,13 @@ import {
   type LogMessage,
   type PortStatus,
 } from './messages.ts';
-import { type HostedPlugin, loadPlugins } from './plugin-loader.ts';
-import { topologyOf } from './plugin-topology.ts';
+import { PluginSide } from './plugin-side.ts';
 import { ProbeDesk } from './probe-desk.ts';
 import { RUNNING_VERSION } from './version.ts';
 import { Vitals } from './vitals.ts';
 
 /** Housekeeping is done that often at most, and the loop never waits for longer. */
 const TICK_MS = 20;
-/** A plugin's failures are logged that often at most. */
-const FAILURE_LOG_MS = 1000;
 
 export class DataPlane {
   private readonly io: NativeIo;
@@ -64,13 +62,17 @@ export class DataPlane {
   private readonly control: ControlSocket;
   private readonly devices: DeviceSet;
   private plan: Plan | undefined;
-  private plugins: readonly HostedPlugin[] = [];
+  private readonly plugins: PluginSide;
   private assembly: Assembly | undefined;
   private memory: FlowMemory | undefined;
   private running = true;
   private tickedMs: number;
   private heartbeatMs = 0;
-  private failureLoggedMs = 0;
+  /** Frames of the burst at hand, and how many of them the pipeline has had: a plugin may be ended in between. */
+  private received = 0;
+  private taken = 0;
+  /** What control has asked for and is being done. */
+  private handling: ControlMessage | undefined;
   private readonly vitals: Vitals;
   private readonly captures = new CaptureHost();
   private readonly probes = new ProbeDesk((message) => this.control.send(message));
@@ -98,51 +100,88 @@ export class DataPlane {
       this.io,
       options.socketPath,
       () => ({ type: 'ready', pid: process.pid, generation: this.plan?.generation ?? 0 }),
-      (message) => this.handle(message),
+      (message) => {
+        this.handling = message;
+        this.handle(message);
+        this.handling = undefined;
+      },
     );
+    this.plugins = new PluginSide({
+      control: this.control,
+      runtimeDirectory: options.runtimeDirectory,
+      faults: process.env.HOMEWARD_PLUGIN_FAULTS,
+      nowMs: () => this.io.nowMs,
+      log: (plugin, level, text, fields) => this.log(level, text, { plugin, ...fields }),
+    });
   }
 
   /** Runs until control says stop. */
   run(): void {
+    // What follows the end of a plugin's call runs plugins, too.
+    let whole = runInterruptible(() => this.serve());
+    while (!whole) {
+      if (runInterruptible(() => this.recover())) whole = runInterruptible(() => this.serve());
+    }
+    this.io.burst(0);
+    this.io.close();
+  }
+
+  /** May be ended in any call of a plugin, and goes on behind that when it is called again. */
+  private serve(): void {
     const { io } = this;
-    const words = io.rx.words;
     while (this.running) {
-      const received = io.burst(TICK_MS);
-      this.vitals.countBurst();
       const nowMs = io.nowMs;
-      const assembly = this.assembly;
-      if (assembly !== undefined) {
-        // Everything of the burst before was sent, also what housekeeping built.
-        assembly.beginBurst();
-        const pipeline = assembly.pipeline;
-        if (this.captures.isCold) this.captures.warmUp(assembly.tap, io.memory, received);
-        if (assembly.tap.active !== 0) {
-          this.receiveTapped(pipeline, received, nowMs);
-        } else {
-          for (let i = 0; i < received; i++) {
-            const at = i * DESCRIPTOR_WORDS;
-            pipeline.receive(
-              words[at + DESCRIPTOR_OFFSET],
-              words[at + DESCRIPTOR_LENGTH],
-              words[at + DESCRIPTOR_DEVICE],
-              nowMs,
-            );
-          }
-        }
-      }
+      if (this.assembly !== undefined) this.takeBurst(this.assembly, nowMs);
+      this.received = 0;
       if (io.readyCount > 0) this.control.serve();
       if (((nowMs - this.tickedMs) | 0) >= TICK_MS) this.tick(nowMs);
+      if (this.plugins.isBusy) this.plugins.work();
+      if (!this.running) return;
+      this.received = io.burst(TICK_MS);
+      this.taken = 0;
+      this.vitals.countBurst();
+      // Everything of the burst before was sent, also what housekeeping built.
+      this.assembly?.beginBurst();
     }
-    io.burst(0);
-    io.close();
+  }
+
+  /** The watchdog has ended a call of a plugin. */
+  private recover(): void {
+    const message = this.handling;
+    const next = this.plugins.recover(this.assembly, this.received > 0);
+    if (message !== undefined && next === 'again') this.handle(message);
+    if (message?.type === 'plan' && next === 'refuse') this.refusePlan(message.plan, this.plugins.lastEnded);
+    this.handling = undefined;
+  }
+
+  /** Takes the frames of the burst at hand that have not been taken yet. */
+  private takeBurst({ pipeline, tap }: Assembly, nowMs: number): void {
+    const { io, received } = this;
+    if (this.captures.isCold) this.captures.warmUp(tap, io.memory, received);
+    if (tap.active !== 0) {
+      this.receiveTapped(pipeline, received, nowMs);
+    } else {
+      const words = io.rx.words;
+      for (let i = this.taken; i < received; i++) {
+        const at = i * DESCRIPTOR_WORDS;
+        this.taken = i + 1;
+        pipeline.receive(
+          words[at + DESCRIPTOR_OFFSET],
+          words[at + DESCRIPTOR_LENGTH],
+          words[at + DESCRIPTOR_DEVICE],
+          nowMs,
+        );
+      }
+    }
   }
 
   /** A burst's frames, while somebody captures. */
   private receiveTapped(pipeline: Pipeline, received: number, nowMs: number): void {
     const words = this.io.rx.words;
     this.captures.beforeBurst();
-    for (let i = 0; i < received; i++) {
+    for (let i = this.taken; i < received; i++) {
       const at = i * DESCRIPTOR_WORDS;
+      this.taken = i + 1;
       pipeline.receiveTapped(
         words[at + DESCRIPTOR_OFFSET],
         words[at + DESCRIPTOR_LENGTH],
@@ -175,6 +214,7 @@ export class DataPlane {
         this.takePlan(message.plan);
         break;
       case 'stop':
+        this.plugins.leaveStates();
         this.running = false;
         break;
       case 'status':
@@ -210,15 +250,15 @@ export class DataPlane {
       case 'capture-stop':
         this.captures.stop(message.id);
         break;
-      case 'plugin-query': {
-        const error = { kind: 'unavailable', message: `no plugin ${message.plugin} runs` } as const;
-        this.control.send({ type: 'plugin-answer', id: message.id, result: null, error });
+      case 'plugin-query':
+        this.plugins.answer(message, this.assembly);
         break;
-      }
+      case 'plugin-message':
+        this.plugins.deliver(message, this.assembly);
+        break;
       case 'reevaluate':
         this.control.send({ type: 'reevaluated', flows: 0, ended: 0 });
         break;
-      case 'plugin-message':
       case 'plugin-decide':
         break;
     }
@@ -227,22 +267,21 @@ export class DataPlane {
   private takePlan(plan: Plan): void {
     const nowMs = this.io.nowMs;
     try {
-      const plugins = loadPlugins(plan.plugins, {
-        topology: topologyOf(plan),
-        nowMs: () => this.io.nowMs,
-        log: (plugin, level, text) => this.log(level, text, { plugin }),
-      });
-      this.openEvents(plan);
       if (this.assembly === undefined) {
         this.memory = openFlowMemory(this.arguments.flowMemoryPath, plan, nowMs, (text) =>
           this.log('warn', text, {}),
         );
+        // Before the plugins are loaded, whose calls are written down there.
+        const running = this.plugins.useMemory(this.memory);
+        const plugins = this.plugins.prepare(plan);
+        this.openEvents(plan);
         this.assembly = new Assembly({
           frames: this.io,
           flowMemory: this.memory,
           plan,
           plugins,
-          onPluginFailure: (plugin, { error }) => this.pluginFailed(plugin as HostedPlugin, error),
+          onPluginFailure: (plugin, failure) => this.plugins.failed(plugin, failure),
+          running,
           random: () => crypto.getRandomValues(new Int32Array(1))[0],
           nowMs,
           events: this.events,
@@ -258,19 +297,17 @@ export class DataPlane {
           discarded,
         });
       } else {
+        const plugins = this.plugins.prepare(plan);
+        this.openEvents(plan);
         this.assembly.apply(plan, plugins, nowMs);
       }
       this.assembly.setEvents(this.events);
-      this.plugins = plugins;
       this.plan = plan;
     } catch (error) {
-      this.control.send({
-        type: 'plan-refused',
-        generation: plan.generation,
-        error: (error as Error).message,
-      });
+      this.refusePlan(plan, (error as Error).message);
       return;
     }
+    this.plugins.commit(this.assembly);
     if (this.assembly.unplacedPorts > 0) {
       const ports = this.assembly.unplacedPorts;
       this.log('warn', `the flow memory has no room for ${ports} external ports; they are not used`, {
@@ -283,6 +320,10 @@ export class DataPlane {
     // Asks for next hops, too: everything behind one waits for the same answer.
     this.vitals.tell(plan, this.assembly, nowMs);
     this.control.send({ type: 'plan-applied', generation: plan.generation });
+  }
+
+  private refusePlan({ generation }: Plan, error: string): void {
+    this.control.send({ type: 'plan-refused', generation, error });
   }
 
   /** A flow log that cannot be written is no reason to refuse a plan. */
@@ -307,17 +348,6 @@ export class DataPlane {
       this.assembly.ports.setUp(port.index, up);
       this.vitals.tellPort(port.index, this.assembly, this.io.nowMs);
     }
-  }
-
-  private pluginFailed(plugin: HostedPlugin, error: unknown): void {
-    plugin.failures++;
-    const nowMs = this.io.nowMs;
-    if (((nowMs - this.failureLoggedMs) | 0) < FAILURE_LOG_MS) return;
-    this.failureLoggedMs = nowMs;
-    this.log('error', `plugin ${plugin.name} failed: ${(error as Error)?.message ?? error}`, {
-      plugin: plugin.name,
-      failures: plugin.failures,
-    });
   }
 
   private startCapture(message: CaptureStartMessage): string {
@@ -361,18 +391,7 @@ export class DataPlane {
         rxErrors: this.io.rxErrors[device.index],
       })),
       ports: this.plan?.ports.map((port) => this.portStatus(port)) ?? [],
-      plugins: this.plugins.map((plugin) => ({
-        name: plugin.name,
-        version: plugin.version,
-        state: 'running',
-        tripped: null,
-        failures: plugin.failures,
-        failuresByCause: { exception: plugin.failures, timeout: 0, memory: 0, midstream: 0, unparsable: 0 },
-        calls: 0,
-        timeMs: 0,
-        held: 0,
-        counters: Object.fromEntries(plugin.counters),
-      })),
+      plugins: counters === undefined ? [] : this.plugins.status(counters),
     };
   }
 

@@ -63,6 +63,7 @@ export interface NativeBinding {
   closeFd(fd: number): number;
   networkNamespaceCookie(): bigint | number;
   nftState(table: string): NftState | number;
+  startWatchdog(word: Int32Array, accused: Int32Array, limitMs: number, slowLimitMs: number): number;
   lastStep(): string;
 }
 
@@ -248,4 +249,19 @@ export function networkNamespaceCookie(): bigint {
  */
 export function nftState(table: string): NftState {
   return checked(native().nftState(table), 'look at nftables') as NftState;
+}
+
+/**
+ * Starts a thread that sends this process a SIGINT when `word[0]` has been the same, and not 0, for longer than `limitMs`
+ * (or `slowLimitMs`, if its bit 15 is set); `accused[0]` is that word then. `plugin/running-plugin.ts` draws the rest. To be
+ * called by the thread that writes the word; called again, it looks at other words, with the limits that it has. Throws
+ * {@link NativeError}: `EAGAIN`.
+ */
+export function startWatchdog(
+  word: Int32Array,
+  accused: Int32Array,
+  limitMs: number,
+  slowLimitMs: number,
+): void {
+  checked(native().startWatchdog(word, accused, limitMs, slowLimitMs), 'start the watchdog of plugins');
 }

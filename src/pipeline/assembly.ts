@@ -211,6 +211,10 @@ export class Assembly {
     this.apply(plan, options.plugins, nowMs);
   }
 
+  get chain(): PluginChain {
+    return this.policy.chain;
+  }
+
   get ports(): PortTable {
     return this.policy.ports;
   }

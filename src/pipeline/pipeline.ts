@@ -41,6 +41,7 @@ import type { FlowTable } from '../flow/table.ts';
 import { checkQuotedSequence, TCP_OK, TCP_REOPEN, tcpTimeoutClass, trackTcp } from '../flow/tcp.ts';
 import { setTimeoutClass } from '../flow/timeouts.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
+import { HOOK_FLOW_SETUP, HOOK_FLOW_START } from '../plugin/running-plugin.ts';
 import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
 import { ICMP_ERROR, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
@@ -108,6 +109,8 @@ export class Pipeline {
   private policy: FlowPolicy;
   private ports: PortTable;
   private events: FlowEventWriter | undefined = undefined;
+  /** Port of the packet that plugins were shown last. */
+  private shownPort = 0;
   /** Size of the largest fragment of the datagram at hand, 0 if it came whole. */
   private fragmentLimit = 0;
 
@@ -363,6 +366,7 @@ export class Pipeline {
     }
     this.counters.add(COUNTER.repins, 1);
     this.counters.addPort(port, PORT_REPINS, 1);
+    this.shownPort = port;
     this.policy.chain.ingressChanged(this.handle(record, ORIGINATOR));
   }
 
@@ -370,12 +374,20 @@ export class Pipeline {
     const words = this.words;
     const at = record * RECORD_WORDS + SHARED_PLUGINS;
     const chain = this.policy.chain;
+    this.shownPort = port;
     const answer = chain.inspect(this.view, this.handle(record, direction), wanted);
     words[at] = (words[at] & ~0xffff) | chain.still;
     if (answer === INSPECT_PASS) return 0;
     if (answer <= INSPECT_END) this.end.flush(record, END.policy, nowMs);
     if (answer === INSPECT_REJECT) this.errors.refused(this.view, port, nowMs);
     return chain.reason;
+  }
+
+  /** A plugin was ended in this hook (`HOOK_...`) on the way of a packet, which goes no further. */
+  abandon(hook: number): void {
+    const isFirst = hook === HOOK_FLOW_SETUP || hook === HOOK_FLOW_START;
+    const port = isFirst ? this.setup.proposal.draft.ingressPort : this.shownPort;
+    this.counters.countDrop(port, DROP.plugin_failed);
   }
 
   private handle(record: number, direction: number): LiveFlow {

@@ -48,3 +48,16 @@ export function remapPlugins(
     words[at] = ((deciders[(known >>> 16) - 1] ?? 0) << 16) | wanted;
   }
 }
+
+/**
+ * The plugin at this place knows nothing of the flows that it looks at: it is told so when it would be shown the next
+ * packet of each. If it keeps no state of flows, it need not know.
+ */
+export function markUnseen(table: FlowTable, chain: PluginChain, place: number): void {
+  const { standing } = chain.links[place]!;
+  if (standing.stateWords === 0) return;
+  for (let record = table.next(-1); record >= 0; record = table.next(record)) {
+    const wanted = table.words[record * RECORD_WORDS + SHARED_PLUGINS]!;
+    if ((wanted & (1 << place)) !== 0) standing.markUnseen(record, table.capacity);
+  }
+}

@@ -440,6 +440,11 @@ export class PluginChain {
     this.onFailure(plugin, { cause, error: message, trips: true });
   }
 
+  /** The plugin at this place has thrown outside of the packet's way. */
+  failed(place: number, error: unknown): void {
+    this.count(place, causeOf(error), error, true);
+  }
+
   private failQuietly(i: number, error: unknown): void {
     this.meter.end(i);
     this.countFailure(i, causeOf(error), error, true);

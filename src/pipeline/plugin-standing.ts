@@ -59,6 +59,13 @@ export class PluginStanding {
     this.state = new Int32Array(this.scratchAt + this.stateWords);
   }
 
+  /** Takes over what flows have for another instance, with as many words for each of them. */
+  inherit(before: PluginStanding): void {
+    this.state = before.state;
+    this.scratchAt = before.scratchAt;
+    this.unseen = before.unseen;
+  }
+
   /** It will be told that it has not seen the beginning of this flow. */
   markUnseen(record: number, capacity: number): void {
     if (this.unseen.length === 0) this.unseen = new Uint8Array(capacity);

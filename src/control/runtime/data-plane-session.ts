@@ -19,9 +19,9 @@ import {
   type LogMessage,
   type ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
+import { PATIENCE } from '../../dataplane/patience.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import type { DataPlaneLink } from './data-plane-link.ts';
-import { PATIENCE } from './patience.ts';
 
 const HEARTBEAT_CHECK_MS = 100;
 const SILENCE_MS = HEARTBEAT_TIMEOUT_MS * PATIENCE;

@@ -35,7 +35,7 @@ function plan(does: string): Plan {
 
 if (inOwnNamespace(import.meta.url)) {
   for (const [does, expected] of [
-    ['hangs', 'the data plane was silent for 1000 ms, in plugin stuck (flowSetup)'],
+    ['sleeps', 'the data plane was silent for 1000 ms, in plugin stuck (flowSetup)'],
     ['exits', 'the data plane ended with status 3, in plugin stuck (flowSetup)'],
   ] as const) {
     test(`a plugin that ${does} is named`, async (t) => {

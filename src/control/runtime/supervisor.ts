@@ -30,6 +30,7 @@ import type {
   LogMessage,
   ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
+import { PATIENCE } from '../../dataplane/patience.ts';
 import type { FlowConditions } from '../../flow/flow-conditions.ts';
 import type { Explanation, Question } from '../../pipeline/explain/explanation.ts';
 import type { Plan } from '../../pipeline/plan.ts';
@@ -45,7 +46,6 @@ import {
   waitForEnd,
 } from './data-plane-process.ts';
 import { DataPlaneGoneError, DataPlaneSession, PlanRefusedError } from './data-plane-session.ts';
-import { PATIENCE } from './patience.ts';
 import { runningPlugin } from './running-plugin.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 

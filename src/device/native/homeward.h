@@ -13,6 +13,7 @@
  *   gre-coalesce.c    joins GRE-encapsulated TCP segments of one receive batch
  *   checksum.c        Internet checksums
  *   host-file.c       mapped files, file locks
+ *   watchdog.c        a thread that ends calls of plugins that do not return
  *   unix-socket.c     stream sockets for commands, datagrams to the service manager
  */
 #ifndef HOMEWARD_H
@@ -214,6 +215,9 @@ int network_namespace_cookie(uint64_t *cookie);
 int file_lock(const char *path);
 int namespace_lock(const char *name);
 int namespace_lock_holder(const char *name);
+
+/* watchdog.c: both words must stay where they are for good. To be called by the thread that is watched, first or for other words. */
+int watchdog_start(int32_t *word, int32_t *accused, int limit_ms, int slow_limit_ms);
 
 /* unix-socket.c */
 int unix_listen(const char *path);

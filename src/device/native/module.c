@@ -430,6 +430,22 @@ static napi_value state_of_nft(napi_env env, napi_callback_info info) {
   return state;
 }
 
+/* startWatchdog(word: Int32Array, accused: Int32Array, limitMs, slowLimitMs) */
+static napi_value start_watchdog(napi_env env, napi_callback_info info) {
+  struct arguments arguments = read_arguments(env, info);
+  size_t words, accused_words;
+  int32_t *word = array_at(&arguments, 0, napi_int32_array, &words);
+  int32_t *accused = array_at(&arguments, 1, napi_int32_array, &accused_words);
+  int32_t limit_ms = integer_at(&arguments, 2), slow_limit_ms = integer_at(&arguments, 3);
+  if (words < 1 || accused_words < 1 || limit_ms < 1 || slow_limit_ms < 1) wrong_argument(&arguments);
+  if (arguments.failed) return NULL;
+  int result = watchdog_start(word, accused, limit_ms, slow_limit_ms);
+  /* Never deleted: the thread looks at them until the process ends. */
+  napi_ref kept;
+  for (int i = 0; result == 0 && i < 2; i++) napi_create_reference(env, arguments.values[i], 1, &kept);
+  return number(env, result);
+}
+
 /* closeFd(fd) */
 static napi_value close_fd(napi_env env, napi_callback_info info) {
   struct arguments arguments = read_arguments(env, info);
@@ -461,7 +477,7 @@ NAPI_MODULE_INIT() {
       {"unixRead", read_unix},    {"unixWrite", write_unix},  {"closeFd", close_fd},
       {"lastStep", step},         {"networkNamespaceCookie", namespace_cookie},
       {"lockNamespace", lock_namespace}, {"namespaceLockHolder", lock_holder},
-      {"nftState", state_of_nft},
+      {"nftState", state_of_nft},       {"startWatchdog", start_watchdog},
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;

@@ -1,5 +1,5 @@
 /**
- * How much longer than usual control waits for the data plane: `HOMEWARD_PATIENCE`, a factor of at least 1, for machines
+ * How much longer than usual control waits for the data plane, and the data plane for a plugin: `HOMEWARD_PATIENCE`, a factor of at least 1, for machines
  * on which everything is slow, such as an emulated one (`scripts/lab`).
  */
 const given = Number(process.env.HOMEWARD_PATIENCE ?? 1);

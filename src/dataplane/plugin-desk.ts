@@ -1,0 +1,179 @@
+/**
+ * What is said to plugins and what they say, between two bursts: messages to and from their control halves, views, their
+ * failures for the log, their status.
+ *
+ * Neighbours: `data-plane.ts` (hands requests over), `plugin-instances.ts` (whom they are for), `control-socket.ts`.
+ */
+import {
+  type Counters,
+  PLUGIN_CALLS,
+  PLUGIN_FAILURES,
+  PLUGIN_FAILURES_BY_CAUSE,
+  PLUGIN_TIME_MS,
+} from '../flow/counters.ts';
+import type { PluginChain } from '../pipeline/plugin-chain.ts';
+import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
+import { FAILURE_CAUSES, type Json } from '../plugin/contract.ts';
+import { HOOK_MESSAGE, HOOK_QUERY } from '../plugin/running-plugin.ts';
+import type { DataPlaneMessage } from './messages.ts';
+import type { PluginCalls } from './plugin-calls.ts';
+import type { PluginInstance } from './plugin-instance.ts';
+import type { PluginInstances } from './plugin-instances.ts';
+import type {
+  PluginAnswerMessage,
+  PluginMessage,
+  PluginQueryRequest,
+  PluginStatus,
+} from './plugin-messages.ts';
+
+/** Messages of one plugin that may wait for control. */
+const MAX_WAITING = 256;
+/** While more than this has not been sent, messages wait here, bytes. */
+const MAX_BACKLOG_BYTES = 1024 * 1024;
+/** A plugin's failures are logged that often at most. */
+const FAILURE_LOG_MS = 1000;
+
+/** The way to control. */
+export interface ControlPeer {
+  readonly connected: boolean;
+  /** What has not been sent yet. */
+  readonly backlogBytes: number;
+  send(message: DataPlaneMessage): void;
+}
+
+export type PluginLog = (
+  plugin: string,
+  level: 'debug' | 'info' | 'warn' | 'error',
+  message: string,
+  fields?: Readonly<Record<string, unknown>>,
+) => void;
+
+export class PluginDesk {
+  private readonly control: ControlPeer;
+  private readonly calls: PluginCalls;
+  private readonly log: PluginLog;
+  private readonly waiting: PluginMessage[] = [];
+  private readonly waitingOf = new Map<string, number>();
+  private readonly failureLoggedMs = new Map<string, number>();
+
+  constructor(control: ControlPeer, calls: PluginCalls, log: PluginLog) {
+    this.control = control;
+    this.calls = calls;
+    this.log = log;
+  }
+
+  /** Takes a message for a control half; false if too many wait. */
+  take(plugin: string, body: Json): boolean {
+    const count = this.waitingOf.get(plugin) ?? 0;
+    if (count >= MAX_WAITING) return false;
+    this.waitingOf.set(plugin, count + 1);
+    this.waiting.push({ type: 'plugin-message', plugin, body });
+    return true;
+  }
+
+  /** Sends what waits, as far as control takes it. */
+  flush(): void {
+    const { control, waiting } = this;
+    let sent = 0;
+    while (sent < waiting.length && control.connected && control.backlogBytes < MAX_BACKLOG_BYTES) {
+      const message = waiting[sent++]!;
+      this.waitingOf.set(message.plugin, this.waitingOf.get(message.plugin)! - 1);
+      try {
+        control.send(message);
+      } catch (error) {
+        this.log(
+          message.plugin,
+          'error',
+          `a message to its control half is lost: ${(error as Error).message}`,
+        );
+      }
+    }
+    waiting.splice(0, sent);
+  }
+
+  get isWaiting(): boolean {
+    return this.waiting.length > 0;
+  }
+
+  /** A control half has sent something. */
+  deliver({ plugin, body }: PluginMessage, instances: PluginInstances, chain: PluginChain): void {
+    const place = instances.all.findIndex(({ name }) => name === plugin);
+    const instance = instances.all[place];
+    if (instance?.half.message === undefined || instance.standing.isTripped) return;
+    try {
+      this.calls.call(plugin, place, HOOK_MESSAGE, () => instance.half.message!(body));
+    } catch (error) {
+      chain.failed(place, error);
+    }
+  }
+
+  /** A view of a data half is asked. */
+  answer(request: PluginQueryRequest, instances: PluginInstances, chain: PluginChain | undefined): void {
+    this.control.send(this.answerTo(request, instances, chain));
+  }
+
+  private answerTo(
+    { id, plugin, view, parameters }: PluginQueryRequest,
+    instances: PluginInstances,
+    chain: PluginChain | undefined,
+  ): PluginAnswerMessage {
+    const refuse = (kind: 'query' | 'failed' | 'unavailable', message: string): PluginAnswerMessage => ({
+      type: 'plugin-answer',
+      id,
+      result: null,
+      error: { kind, message },
+    });
+    const place = instances.all.findIndex(({ name }) => name === plugin);
+    const instance = instances.all[place];
+    if (instance === undefined) return refuse('unavailable', `no plugin ${plugin} runs`);
+    const { trip } = instance.standing;
+    if (trip !== undefined)
+      return refuse('unavailable', `plugin ${plugin} is out of use since it failed: ${trip.message}`);
+    if (instance.half.query === undefined)
+      return refuse('unavailable', `plugin ${plugin} has no views of its data half`);
+    try {
+      const result = this.calls.call(plugin, place, HOOK_QUERY, () => instance.half.query!(view, parameters));
+      return { type: 'plugin-answer', id, result };
+    } catch (error) {
+      const { name, message } = error as Error;
+      if (name === 'PluginQueryError') return refuse('query', message);
+      chain?.failed(place, error);
+      return refuse('failed', `plugin ${plugin} failed at its view ${view}: ${message}`);
+    }
+  }
+
+  /** A plugin has failed in the pipeline, or outside. */
+  failed({ name }: LoadedPlugin, { cause, error, trips }: PluginFailure, nowMs: number): void {
+    const text = error instanceof Error ? error.message : String(error);
+    const fields = { cause: FAILURE_CAUSES[cause] };
+    if (trips) {
+      this.log(name, 'error', `plugin ${name} is out of use from now on: ${text}`, fields);
+      return;
+    }
+    const before = this.failureLoggedMs.get(name);
+    if (before !== undefined && ((nowMs - before) | 0) < FAILURE_LOG_MS) return;
+    this.failureLoggedMs.set(name, nowMs);
+    this.log(name, 'error', `plugin ${name} failed: ${text}`, fields);
+  }
+
+  /** How a plugin is, for control. */
+  statusOf(instance: PluginInstance, place: number, counters: Counters, held: number): PluginStatus {
+    const { name, version, standing } = instance;
+    const byCause = FAILURE_CAUSES.map((cause, number) => [
+      cause,
+      counters.plugin(place, PLUGIN_FAILURES_BY_CAUSE + number),
+    ]);
+    return {
+      name,
+      version,
+      state: standing.isTripped ? 'tripped' : 'running',
+      tripped: standing.trip ?? null,
+      failures: counters.plugin(place, PLUGIN_FAILURES),
+      failuresByCause: Object.fromEntries(byCause) as PluginStatus['failuresByCause'],
+      calls: counters.plugin(place, PLUGIN_CALLS),
+      timeMs: counters.plugin(place, PLUGIN_TIME_MS),
+      held,
+      counters: Object.fromEntries(instance.counters),
+    };
+  }
+}

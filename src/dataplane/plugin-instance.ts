@@ -1,0 +1,149 @@
+/**
+ * An instance of a plugin's data half: loaded once, and alive for as long as the plugin is configured with this code.
+ *
+ * ```
+ *  load ──► configure, commit ──► importState, if another instance has gone before ──► hooks of the packet's way
+ *                ▲                                                                        │
+ *                └──── other options, another topology, plugins reload ◄──────────────────┘──► exportState
+ * ```
+ *
+ * Synchronously: the data plane has no event loop to wait in.
+ *
+ * Neighbours: `plugin-instances.ts` (which instances there are), `plugin/module-loader.ts` (its modules),
+ * `plugin-faults.ts` (failures on purpose), `pipeline/plugin-standing.ts` (what the pipeline keeps of it).
+ */
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { PlanPlugin } from '../pipeline/plan.ts';
+import type { LoadedPlugin } from '../pipeline/plugin-link.ts';
+import { PluginStanding } from '../pipeline/plugin-standing.ts';
+import type { DataHalf, DataHalfFactory, Json, PluginManifest, PluginPhase } from '../plugin/contract.ts';
+import { moduleFile } from '../plugin/module-file.ts';
+import { PluginFiles } from '../plugin/module-loader.ts';
+import { HOOK_LOAD, NO_PLACE } from '../plugin/running-plugin.ts';
+import type { PluginCalls } from './plugin-calls.ts';
+import { type PluginFault, withFault } from './plugin-faults.ts';
+
+/** What the data plane gives to all plugins. */
+export interface PluginHost {
+  /** Milliseconds since boot as int32. */
+  nowMs(): number;
+  log(plugin: string, level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+  /** Takes a message for a plugin's control half; false if there is no room. */
+  send(plugin: string, body: Json): boolean;
+}
+
+export class PluginInstance {
+  readonly name: string;
+  readonly manifest: string;
+  readonly version: string;
+  readonly phase: PluginPhase;
+  readonly half: DataHalf;
+  readonly standing: PluginStanding;
+  /** Its own, by name. */
+  readonly counters: Map<string, number>;
+  /** Of everything that its code may be. */
+  readonly fingerprint: string;
+  /** What it was configured with last, as text. */
+  configured = '';
+  /** Of the plan that it was configured by last. */
+  revision: number;
+  /** What it last said of a verdict of its. */
+  reason = '';
+
+  /**
+   * Loads it; it is not configured yet.
+   *
+   * @param before the instance that this one replaces: its counters go on
+   * @throws Error if there is something wrong with its files
+   */
+  constructor(
+    plugin: PlanPlugin,
+    host: PluginHost,
+    calls: PluginCalls,
+    before: PluginInstance | undefined,
+    fault: PluginFault | undefined,
+  ) {
+    const manifest = JSON.parse(readFileSync(plugin.manifest, 'utf8')) as PluginManifest;
+    if (manifest.name !== plugin.name) throw new Error(`its manifest names it ${manifest.name}`);
+    this.name = plugin.name;
+    this.manifest = plugin.manifest;
+    this.version = manifest.version;
+    this.phase = manifest.phase;
+    this.revision = plugin.revision;
+    this.fingerprint = codeFingerprint(plugin.manifest);
+    this.standing = new PluginStanding(manifest.flow_state_bytes ?? 0);
+    this.counters = new Map(before?.counters);
+    const file = moduleFile(plugin.manifest, manifest.data);
+    if (file === undefined) throw new Error(`there is no file ${manifest.data} beside its manifest`);
+    const half = calls.call(plugin.name, NO_PLACE, HOOK_LOAD, () => {
+      const module = new PluginFiles(dirname(plugin.manifest)).load(file);
+      const create = module.createDataHalf as DataHalfFactory | undefined;
+      if (typeof create !== 'function') throw new Error('its data half exports no createDataHalf');
+      return create({
+        name: this.name,
+        log: (level, message) => host.log(this.name, level, message),
+        counter: (name) => this.#counter(name),
+        reason: (text) => {
+          this.reason = text;
+        },
+        nowMs: () => host.nowMs(),
+        send: (body) => host.send(this.name, body),
+      });
+    });
+    if (typeof half?.configure !== 'function') throw new Error('its data half has no configure');
+    this.half = fault === undefined ? half : withFault(half, fault);
+  }
+
+  #counter(name: string): () => void {
+    const { counters } = this;
+    if (!counters.has(name)) counters.set(name, 0);
+    return () => {
+      counters.set(name, counters.get(name)! + 1);
+    };
+  }
+
+  /** Whether a plan's plugin can go on with this instance. */
+  serves(plugin: PlanPlugin): boolean {
+    if (plugin.manifest !== this.manifest || plugin.version !== this.version) return false;
+    if (plugin.revision === this.revision) return true;
+    // Whoever was ended in a call, or is full, may be in any state.
+    return !this.standing.isTripped && codeFingerprint(plugin.manifest) === this.fingerprint;
+  }
+
+  /** For the chain of a plan. */
+  loaded(plugin: PlanPlugin): LoadedPlugin {
+    const { name, phase, half, standing } = this;
+    const instance = this;
+    return {
+      name,
+      phase,
+      half,
+      standing,
+      failurePolicy: plugin.failurePolicy,
+      ports: plugin.ports,
+      get reason() {
+        return instance.reason;
+      },
+      set reason(text: string) {
+        instance.reason = text;
+      },
+    };
+  }
+}
+
+/** Of the manifest and all modules in its folder. What options name is not code. */
+function codeFingerprint(manifest: string): string {
+  const hash = createHash('sha256');
+  const folder = dirname(manifest);
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort()) {
+    if (!/(?:^manifest\.json|\.[cm]?[jt]s)$/.test(name) || /(?:^|\/)node_modules\//.test(name)) continue;
+    hash
+      .update(name)
+      .update('\0')
+      .update(readFileSync(join(folder, name)))
+      .update('\0');
+  }
+  return hash.digest('hex');
+}

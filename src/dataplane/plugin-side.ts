@@ -1,0 +1,181 @@
+/**
+ * The data plane's part that has to do with plugins: which run, what they are asked between bursts, and what follows when a
+ * call of theirs does not return.
+ *
+ * ```
+ *   too long in a hook of the packet's way     200 ms   the plugin is tripped; the packet at hand is dropped; the next one
+ *   too long in loading or configuring         700 ms   the plan is refused; what ran before goes on
+ *   too long in a message, a view, a commit    700 ms   the plugin is tripped
+ * ```
+ *
+ * What cannot be interrupted - a plugin that sleeps, or is in a system call - ends with the data plane: its supervisor
+ * hears nothing from it for a second (`control/runtime/supervisor.ts`).
+ *
+ * Neighbours: `data-plane.ts` (the loop), `plugin-instances.ts`, `plugin-desk.ts`, `device/native/watchdog.c`.
+ */
+import { startWatchdog } from '../device/native.ts';
+import type { Counters } from '../flow/counters.ts';
+import type { FlowMemory } from '../flow/flow-memory.ts';
+import type { Assembly } from '../pipeline/assembly.ts';
+import type { Plan } from '../pipeline/plan.ts';
+import { markUnseen } from '../pipeline/plugin-bits.ts';
+import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
+import { CAUSE_EXCEPTION, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
+import {
+  HOOK_CONFIGURE,
+  HOOK_MESSAGE,
+  HOOK_SLOW,
+  hookName,
+  NO_PLACE,
+  RunningPlugin,
+  runningHook,
+  runningPlace,
+} from '../plugin/running-plugin.ts';
+import { PATIENCE } from './patience.ts';
+import { PluginCalls } from './plugin-calls.ts';
+import { type ControlPeer, PluginDesk, type PluginLog } from './plugin-desk.ts';
+import { parsePluginFaults } from './plugin-faults.ts';
+import { PluginInstances, type PreparedPlugins } from './plugin-instances.ts';
+import type { PluginMessage, PluginQueryRequest, PluginStatus } from './plugin-messages.ts';
+import { leavePluginStates, takePluginStates } from './plugin-state-file.ts';
+import { topologyOf } from './plugin-topology.ts';
+
+const LIMIT_MS = 200 * PATIENCE;
+const SLOW_LIMIT_MS = 700 * PATIENCE;
+
+/** What the plugins' side stands on. */
+export interface PluginSurroundings {
+  readonly control: ControlPeer;
+  readonly runtimeDirectory: string;
+  /** `HOMEWARD_PLUGIN_FAULTS`. */
+  readonly faults: string | undefined;
+  nowMs(): number;
+  readonly log: PluginLog;
+}
+
+/** What is to be done with what control had asked for, when a plugin's call was ended in it. */
+export type AfterInterrupt = 'done' | 'again' | 'refuse';
+
+export class PluginSide {
+  /** What the last interrupt has ended: a sentence. */
+  lastEnded = '';
+  private readonly surroundings: PluginSurroundings;
+  private readonly calls = new PluginCalls(new RunningPlugin(new Int32Array(1), new Int32Array(1)));
+  private readonly desk: PluginDesk;
+  private readonly instances: PluginInstances;
+  private prepared: PreparedPlugins | undefined;
+
+  /** @throws Error if `faults` cannot be read */
+  constructor(surroundings: PluginSurroundings) {
+    this.surroundings = surroundings;
+    this.desk = new PluginDesk(surroundings.control, this.calls, surroundings.log);
+    this.instances = new PluginInstances(
+      {
+        nowMs: () => surroundings.nowMs(),
+        log: (plugin, level, text) => surroundings.log(plugin, level, text),
+        send: (plugin, body) => this.desk.take(plugin, body),
+      },
+      this.calls,
+      parsePluginFaults(surroundings.faults),
+      takePluginStates(surroundings.runtimeDirectory),
+    );
+  }
+
+  /** Calls are written down in this memory from now on, and watched. */
+  useMemory(memory: FlowMemory): RunningPlugin {
+    const running = new RunningPlugin(memory.runningPlugin, memory.accusedPlugin);
+    this.calls.running = running;
+    startWatchdog(running.word, running.accused, LIMIT_MS, SLOW_LIMIT_MS);
+    return running;
+  }
+
+  /**
+   * Prepares the plugins of a plan; what ran before goes on.
+   *
+   * @throws Error that names the plugin and what is wrong with it
+   */
+  prepare(plan: Plan): readonly LoadedPlugin[] {
+    this.prepared = this.instances.prepare(plan.plugins, topologyOf(plan));
+    return this.prepared.plugins;
+  }
+
+  /** The pipeline has taken the plan. */
+  commit({ chain, state }: Assembly): void {
+    const { prepared } = this;
+    if (prepared === undefined) return;
+    for (const instance of prepared.strangers)
+      markUnseen(state.table, chain, prepared.instances.indexOf(instance));
+    this.instances.commit(prepared, (place, error) =>
+      chain.trip(place, CAUSE_EXCEPTION, `its configuration was not put into force: ${String(error)}`),
+    );
+    this.prepared = undefined;
+  }
+
+  /** A plugin has failed in the pipeline. */
+  failed(plugin: LoadedPlugin, failure: PluginFailure): void {
+    this.desk.failed(plugin, failure, this.surroundings.nowMs());
+  }
+
+  /** Whether there is something to do between bursts. */
+  get isBusy(): boolean {
+    return this.desk.isWaiting;
+  }
+
+  /** Does it. */
+  work(): void {
+    this.desk.flush();
+  }
+
+  deliver(message: PluginMessage, assembly: Assembly | undefined): void {
+    if (assembly !== undefined) this.desk.deliver(message, this.instances, assembly.chain);
+  }
+
+  answer(request: PluginQueryRequest, assembly: Assembly | undefined): void {
+    this.desk.answer(request, this.instances, assembly?.chain);
+  }
+
+  /** The data plane is about to end in order: what plugins leave is written down. */
+  leaveStates(): void {
+    const { runtimeDirectory, log } = this.surroundings;
+    try {
+      for (const name of leavePluginStates(runtimeDirectory, this.instances.export()))
+        log(name, 'warn', 'its state is too large to be kept, and is lost');
+    } catch (error) {
+      for (const { name } of this.instances.all)
+        log(name, 'error', `its state is lost: ${(error as Error).message}`);
+    }
+  }
+
+  status(counters: Counters): PluginStatus[] {
+    return this.instances.all.map((instance, place) => this.desk.statusOf(instance, place, counters, 0));
+  }
+
+  /**
+   * A call was ended by the watchdog.
+   *
+   * @param inBurst whether that was on a packet's way
+   * @throws Error if it was no call of a plugin: then nobody knows what was left half done
+   */
+  recover(assembly: Assembly | undefined, inBurst: boolean): AfterInterrupt {
+    const { running } = this.calls;
+    const word = running.word[0]!;
+    if (word === 0 || running.accused[0] !== word)
+      throw new Error('a signal has interrupted the data plane outside of the calls of plugins');
+    running.forgive();
+    const place = runningPlace(word);
+    const hook = runningHook(word);
+    const limitMs = (hook & HOOK_SLOW) === 0 ? LIMIT_MS : SLOW_LIMIT_MS;
+    if (place === NO_PLACE || hook === HOOK_CONFIGURE) {
+      this.lastEnded = `plugin ${this.calls.name}: its ${hookName(hook)} did not return within ${limitMs} ms`;
+      return 'refuse';
+    }
+    if (assembly === undefined) {
+      const standing = this.prepared?.instances[place]?.standing;
+      standing?.tripFor(CAUSE_TIMEOUT, `its ${hookName(hook)} did not return within ${limitMs} ms`);
+      return 'again';
+    }
+    if (inBurst) assembly.pipeline.abandon(hook);
+    assembly.chain.stalled(place, hook, limitMs);
+    return hook === HOOK_MESSAGE ? 'done' : 'again';
+  }
+}
