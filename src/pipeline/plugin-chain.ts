@@ -442,7 +442,7 @@ export class PluginChain {
 
   /** The plugin at this place has thrown outside of the packet's way. */
   failed(place: number, error: unknown): void {
-    this.count(place, causeOf(error), error, true);
+    this.countFailure(place, causeOf(error), error, true);
   }
 
   private failQuietly(i: number, error: unknown): void {
