@@ -138,6 +138,10 @@ const globalNames = [
   'bursts',
   'busy_ms',
   'stream_conflicts',
+  'stream_flows',
+  'stream_bytes',
+  'stream_bytes_limit',
+  'stream_held_segments',
   // A gauge: bit i is set while the plugin at place i of the chain is tripped.
   'plugins_tripped',
 ] as const;
@@ -198,6 +202,11 @@ export class Counters {
   /** Adds to a gateway-wide counter (`COUNTER.name`). */
   add(counter: number, amount: number): void {
     this.values[counter]! += amount;
+  }
+
+  /** Sets a gateway-wide gauge (`COUNTER.name`). */
+  set(counter: number, value: number): void {
+    this.values[counter] = value;
   }
 
   /** One of a port's counters (`PORT_...`). */

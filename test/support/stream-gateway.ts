@@ -11,7 +11,7 @@ import {
   type StreamHandle,
   VERDICT_CONTINUE,
 } from '../../src/plugin/contract.ts';
-import { buildPacket, type PacketSpec } from '../../src/wire/build.ts';
+import { buildPacket, buildTcpOptions, type PacketSpec } from '../../src/wire/build.ts';
 import { TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../../src/wire/packet.ts';
 import { type Delivered, MemoryGateway, type MemoryGatewayOptions } from './memory-gateway.ts';
 import { tcp } from './packets.ts';
@@ -87,11 +87,14 @@ export interface SegmentFields {
   readonly payload?: Uint8Array;
   readonly fin?: boolean;
   readonly flags?: number;
+  /** Unscaled, in units of 128 bytes. */
   readonly window?: number;
   /** Offset that is acknowledged; by default all that the peer has sent. */
   readonly acknowledges?: number;
 }
 
+/** Both offer windows in units of 128 bytes. */
+const SCALE = buildTcpOptions({ windowScale: 7 });
 const CLIENT = '10.0.1.7';
 const SERVER = '198.51.100.80';
 
@@ -114,11 +117,16 @@ export class StreamConnection {
     this.header = {};
   }
 
-  /** SYN, SYN-ACK, ACK. `synData` is sent with the SYN. Returns the SYN as the server got it. */
+  /** SYN, SYN-ACK, ACK, and the server's window. `synData` is sent with the SYN. Returns the SYN as the server got it. */
   open(synData: Uint8Array = new Uint8Array()): Delivered | undefined {
     const syn = this.gateway.send(
       'paris',
-      tcp(this.client, this.server, TCP_SYN, { sequence: this.first[0], window: 65535, payload: synData }),
+      tcp(this.client, this.server, TCP_SYN, {
+        sequence: this.first[0],
+        window: 65535,
+        options: SCALE,
+        payload: synData,
+      }),
     );
     const [arrived] = syn;
     if (arrived === undefined) return undefined;
@@ -130,9 +138,11 @@ export class StreamConnection {
         sequence: this.first[1],
         acknowledgment: this.first[0] + 1,
         window: 65535,
+        options: SCALE,
       }),
     );
     this.send(0, 0, {});
+    this.send(1, 0, {});
     return arrived;
   }
 

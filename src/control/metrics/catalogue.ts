@@ -131,6 +131,21 @@ export const METRICS = {
   reassembled: counter('datagrams_reassembled', 'Datagrams put together from fragments.'),
   fragmented: counter('packets_fragmented', 'Packets cut into fragments.'),
 
+  streamFlows: gauge('stream_flows', 'Flows whose bytes plugins read.'),
+  streamBytes: gauge(
+    'stream_bytes',
+    'Memory in use for their bytes: held back, or delivered and not acknowledged.',
+  ),
+  streamBytesLimit: gauge(
+    'stream_bytes_limit',
+    'The most that these can take; 0 while no plugin reads streams.',
+  ),
+  streamHeld: gauge('stream_held_segments', 'Segments held back.'),
+  streamConflicts: counter(
+    'stream_conflicts',
+    'Segments in which a byte was another one than the first copy of it, or behind the end of the stream.',
+  ),
+
   pluginCalls: counter('plugin_calls', 'Calls of hooks of a plugin.', 'plugin'),
   pluginSeconds: counter('plugin_seconds', 'Time in them, estimated from one call in 32.', 'plugin'),
   pluginFailures: counter('plugin_failures', 'Calls that failed.', 'plugin'),

@@ -79,6 +79,7 @@ export function collectMetrics(sources: MetricSources): string {
     addHealth(out, plan, sources.health);
     addIpsec(out, plan, sources.ipsec);
     addOwnPackets(out, counters);
+    addStreams(out, counters);
     addPlugins(out, memory, counters);
     for (const { index, name } of plan.devices) {
       out.add(METRICS.deviceSendErrors, counters.device(index, DEVICE_SEND_ERRORS), name);
@@ -251,6 +252,14 @@ function addOwnPackets(out: Exposition, counters: Counters): void {
   out.add(METRICS.fragments, counters.global(COUNTER.fragments_received));
   out.add(METRICS.reassembled, counters.global(COUNTER.datagrams_reassembled));
   out.add(METRICS.fragmented, counters.global(COUNTER.packets_fragmented));
+}
+
+function addStreams(out: Exposition, counters: Counters): void {
+  out.add(METRICS.streamFlows, counters.global(COUNTER.stream_flows));
+  out.add(METRICS.streamBytes, counters.global(COUNTER.stream_bytes));
+  out.add(METRICS.streamBytesLimit, counters.global(COUNTER.stream_bytes_limit));
+  out.add(METRICS.streamHeld, counters.global(COUNTER.stream_held_segments));
+  out.add(METRICS.streamConflicts, counters.global(COUNTER.stream_conflicts));
 }
 
 function addPlugins(out: Exposition, memory: FlowMemory, counters: Counters): void {

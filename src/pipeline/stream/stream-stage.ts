@@ -21,6 +21,7 @@ import { LiveFlow } from '../plugin-link.ts';
 import { HeldDeparture, turnIntoReset } from './held-departure.ts';
 import { passesLostStreams, StreamHooks } from './stream-hooks.ts';
 import { FIRST_HELD } from './stream-layout.ts';
+import { STREAM_PAGE_BYTES } from './stream-pages.ts';
 import { GATHER_BYTES, type ReadFlow, StreamShow } from './stream-readers.ts';
 import { type StreamOwner, StreamSweep } from './stream-sweep.ts';
 import { StreamTable } from './stream-table.ts';
@@ -61,6 +62,9 @@ export class StreamStage implements StreamOwner {
   constructor(parts: StreamStageParts, chain: PluginChain) {
     this.parts = parts;
     this.chain = chain;
+    // Of a process that was here before.
+    const gauges = ['stream_flows', 'stream_bytes', 'stream_bytes_limit', 'stream_held_segments'] as const;
+    for (const gauge of gauges) parts.counters.set(COUNTER[gauge], 0);
   }
 
   /**
@@ -152,7 +156,14 @@ export class StreamStage implements StreamOwner {
 
   /** Housekeeping. */
   sweep(nowMs: number): void {
-    this.memory?.sweep.sweep(nowMs);
+    if (this.memory === undefined) return;
+    this.memory.sweep.sweep(nowMs);
+    const { counters } = this.parts;
+    const { table } = this.memory;
+    counters.set(COUNTER.stream_flows, table.flows);
+    counters.set(COUNTER.stream_bytes, table.pages.used * STREAM_PAGE_BYTES);
+    counters.set(COUNTER.stream_bytes_limit, table.pages.capacity * STREAM_PAGE_BYTES);
+    counters.set(COUNTER.stream_held_segments, table.held.used);
   }
 
   /** Pages in use, and how many there are. */
