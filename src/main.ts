@@ -3,12 +3,15 @@
  * The executable: puts the command line and the control process together. The control process is loaded only by
  * the commands that need it.
  */
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { AuditBody } from './api/schemas/audit.ts';
+import type { PluginCommandBody } from './api/schemas/plugins.ts';
 import { runCli } from './cli/cli.ts';
-import type { CheckedConfig } from './cli/services.ts';
+import type { DeclaredCommands } from './cli/plugin-commands.ts';
+import type { CheckedConfig, CreatedPlugin } from './cli/services.ts';
 import { readDuration, readSize } from './control/config/units.ts';
+import type { PluginCommandManifest, PluginManifest } from './plugin/contract.ts';
 
 async function runDaemon(configPath: string, strict: boolean): Promise<void> {
   const [{ runDaemon: run }, { createLogger }, { serveApi }] = await Promise.all([
@@ -66,6 +69,41 @@ async function configSchema(): Promise<unknown> {
   return configJsonSchema();
 }
 
+/** Read from the manifests themselves: every command does this, and few need more. */
+function bundledCommands(): Readonly<Record<string, DeclaredCommands>> {
+  const places = ['../plugins', '../../plugins'].map((path) => resolve(import.meta.dirname, path));
+  const folders = places.flatMap((place) =>
+    existsSync(place) ? readdirSync(place).map((name) => join(place, name)) : [],
+  );
+  return Object.fromEntries(
+    folders.flatMap((folder) => {
+      const file = join(folder, 'manifest.json');
+      if (!existsSync(file)) return [];
+      const { name, commands = {} } = JSON.parse(readFileSync(file, 'utf8')) as PluginManifest;
+      return [
+        [
+          name,
+          Object.fromEntries(Object.entries(commands).map(([verb, command]) => [verb, commandBody(command)])),
+        ],
+      ];
+    }),
+  );
+}
+
+function commandBody({ flags = {}, ...command }: PluginCommandManifest): PluginCommandBody {
+  const whole = Object.entries(flags).map(([name, flag]) => [
+    name,
+    { required: false, multiple: false, ...flag },
+  ]);
+  const { examples = [], ...rest } = command;
+  return { description: '', ...rest, examples: [...examples], flags: Object.fromEntries(whole) };
+}
+
+async function createPlugin(name: string, directory: string): Promise<CreatedPlugin> {
+  const { createPlugin: create } = await import('./control/plugins/create.ts');
+  return create(name, resolve(directory));
+}
+
 async function apiSocketPath(configPath: string | undefined): Promise<string> {
   if (configPath !== undefined) {
     const { loadConfig } = await import('./control/config/load.ts');
@@ -84,6 +122,8 @@ await runCli(
     takeDownLeftovers,
     checkConfig,
     configSchema,
+    bundledCommands,
+    createPlugin,
     apiSocketPath,
     readDuration,
     readSize,

@@ -6,14 +6,19 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { flush, handle, type Interfaces, run, settings } from '@oclif/core';
 import { exitStatus } from './command.ts';
+import commands from './commands/index.ts';
+import { commandsOfGateway, type DeclaredCommands, pluginCommands } from './plugin-commands.ts';
 import { type CliServices, provideServices } from './services.ts';
 import { EXIT_USAGE } from './wrong-usage.ts';
 
 /** Runs the command that the arguments name; sets the process's exit status. */
 export async function runCli(services: CliServices, args: readonly string[]): Promise<void> {
   provideServices(services);
+  addPluginCommands(services.bundledCommands());
   try {
-    await run(helpFlag(args), oclifOptions());
+    const words = helpFlag(args);
+    await addCommandsOfGateway(words);
+    await run(words, oclifOptions());
     flush();
   } catch (error) {
     const unknown = /^command (.+) not found$/.exec((error as Error).message)?.[1];
@@ -29,13 +34,33 @@ export async function runCli(services: CliServices, args: readonly string[]): Pr
   }
 }
 
+const PLUGIN_TOPICS: Record<string, { description: string }> = {};
+
+/** Commands that plugins declare; homeward's own come first where both have a name. */
+function addPluginCommands(plugins: Readonly<Record<string, DeclaredCommands>>): void {
+  const own = new Set(Object.keys(commands).map((id) => id.split(':')[0]));
+  for (const [plugin, declared] of Object.entries(plugins)) {
+    if (own.has(plugin)) continue;
+    Object.assign(commands, pluginCommands(plugin, declared));
+    PLUGIN_TOPICS[plugin] = { description: `Ask plugin ${plugin}.` };
+  }
+}
+
+/** A word that is no command may be a plugin that only the running gateway knows. */
+async function addCommandsOfGateway(words: readonly string[]): Promise<void> {
+  const first = words[0];
+  if (first === undefined || Object.keys(commands).some((id) => id.split(':')[0] === first)) return;
+  const declared = await commandsOfGateway(first, words);
+  if (declared !== undefined) addPluginCommands({ [first]: declared });
+}
+
 /** What oclif needs to know of the commands. */
 export function oclifOptions(): Interfaces.LoadOptions {
   // Node strips the types: oclif must not look for a transpiler, nor for compiled files beside the sources.
   settings.enableAutoTranspile = false;
   const root = packageRoot(import.meta.dirname);
   const { name, version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const commands = join(import.meta.dirname, 'commands', `index${extname(import.meta.filename)}`);
+  const target = join(import.meta.dirname, 'commands', `index${extname(import.meta.filename)}`);
   const pjson = {
     name,
     version,
@@ -45,14 +70,15 @@ export function oclifOptions(): Interfaces.LoadOptions {
       dirname: 'homeward',
       description: 'A virtual gateway: every reply goes back through the tunnel that its flow came in by.',
       topicSeparator: ' ',
-      commands: { strategy: 'explicit', target: commands, identifier: 'default' },
+      commands: { strategy: 'explicit', target, identifier: 'default' },
       topics: {
         config: { description: 'Check, change and go back in the configuration.' },
         flows: { description: 'See, explain and end flows.' },
-        plugins: { description: 'See what every new flow runs through.' },
+        plugins: { description: 'See, change and make what every new flow runs through.' },
         routes: { description: 'See routes, and where an address leads.' },
         sites: { description: 'See the customer networks.' },
         tunnels: { description: 'See, test and change the connections of the sites.' },
+        ...PLUGIN_TOPICS,
       },
     },
   };

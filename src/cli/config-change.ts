@@ -14,6 +14,7 @@ import {
   type RevisionBody,
 } from '../api/schemas/config.ts';
 import { cliServices } from './services.ts';
+import { counted } from './table.ts';
 import { wrongUsage } from './wrong-usage.ts';
 
 /** Flags of commands that change the configuration. */
@@ -28,6 +29,9 @@ export const CHANGE_FLAGS = {
     },
   }),
   comment: Flags.string({ helpValue: 'TEXT', summary: 'Why, for the history.' }),
+  reevaluate: Flags.boolean({
+    summary: 'Judge all live flows anew afterwards; those that are refused now end.',
+  }),
   'dry-run': Flags.boolean({ summary: 'Check, and show what would change; change nothing.' }),
 };
 
@@ -35,10 +39,12 @@ export const CHANGE_FLAGS = {
 export function changeMembers(flags: {
   readonly confirm?: string | undefined;
   readonly comment?: string | undefined;
-}): { by: string; comment?: string; confirmMs?: number } {
+  readonly reevaluate?: boolean | undefined;
+}): { by: string; comment?: string; confirmMs?: number; reevaluate?: boolean } {
   return {
     by: claimant(),
     ...(flags.comment === undefined ? {} : { comment: flags.comment }),
+    ...(flags.reevaluate === true ? { reevaluate: true } : {}),
     ...(flags.confirm === undefined ? {} : { confirmMs: cliServices().readDuration(flags.confirm)! }),
   };
 }
@@ -73,15 +79,25 @@ export function claimant(environment: NodeJS.ProcessEnv = process.env): string {
 
 /** Lines for people about a change that was made, or would be. */
 export function describeApplied(change: AppliedBody): string[] {
-  const { applied, revision, difference, pending, notices, unapplied } = change;
+  const { applied, revision, difference, pending, notices, unapplied, reevaluated } = change;
   const lines = [...notices, ...describeDifference(difference)];
   if (!applied) return [...lines, 'Nothing was changed.'];
   return [
     ...lines,
     ...(unapplied === null ? [] : [`The file had a text that did not run; it is kept in ${unapplied}.`]),
     ...(revision === null ? [] : [`Revision ${revision.number} runs.`]),
+    ...describeReevaluation(reevaluated),
+    ...(reevaluated === null && difference.changes.some(({ object }) => object === 'plugin')
+      ? ['Live flows keep their verdicts; --reevaluate has them judged anew.']
+      : []),
     ...(pending === null ? [] : [describePending(pending)]),
   ];
+}
+
+/** What judging live flows anew has led to, if somebody wanted it. */
+export function describeReevaluation(done: AppliedBody['reevaluated']): string[] {
+  if (done === null) return [];
+  return [`${counted(done.flows, 'live flow')} judged anew, ${done.ended} of them ended.`];
 }
 
 export function describeDifference({ lines, effect, refusal }: DifferenceBody): string[] {

@@ -4,6 +4,7 @@
  */
 
 import type { AuditBody } from '../api/schemas/audit.ts';
+import type { PluginCommandBody } from '../api/schemas/plugins.ts';
 
 /** What `config check` found out. */
 export interface CheckedConfig {
@@ -20,6 +21,15 @@ export interface CheckedConfig {
   readonly audit: AuditBody;
 }
 
+/** What `plugins create` wrote. */
+export interface CreatedPlugin {
+  readonly name: string;
+  /** Absolute. */
+  readonly directory: string;
+  /** Relative to it. */
+  readonly files: string[];
+}
+
 export interface CliServices {
   /** Runs the gateway in the foreground until it is stopped; rejects if it cannot start. */
   runDaemon(configPath: string, strict: boolean): Promise<void>;
@@ -34,6 +44,14 @@ export interface CliServices {
    * the API's certificate or tokens cannot be used
    */
   checkConfig(path: string, strict: boolean): Promise<CheckedConfig>;
+  /** Commands that the manifests of homeward's own plugins declare, by plugin. */
+  bundledCommands(): Readonly<Record<string, Readonly<Record<string, PluginCommandBody>>>>;
+  /**
+   * Writes a new plugin into a directory that is not there yet, or is empty.
+   *
+   * @throws an error of wrong usage if it cannot be named or written so
+   */
+  createPlugin(name: string, directory: string): Promise<CreatedPlugin>;
   /** The JSON Schema of the configuration file. */
   configSchema(): Promise<unknown>;
   /** Milliseconds of a duration such as `30s`; undefined for anything else. */

@@ -25,6 +25,7 @@ import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
 import { leaveInstance, removeInstance } from './instance-end.ts';
 import { Overview } from './overview.ts';
+import type { PluginService } from './plugins/plugin-service.ts';
 import type { RouteService } from './routes/route-service.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
 import { acquireInstance } from './runtime/instance.ts';
@@ -53,8 +54,9 @@ export interface GatewayControl {
   readonly routes: RouteService;
   /** Which addresses several sites declare, and which in traffic nobody does. */
   audit(): Promise<AuditReport>;
-  /** Tunnels, sites and plugins one by one. */
+  /** Tunnels and sites one by one. */
   readonly overview: Overview;
+  readonly plugins: PluginService;
   readonly tunnelTests: TunnelTests;
   /** What runs, what ran, and changes of it. */
   readonly configuration: Configuration;
@@ -129,6 +131,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
       routes: gateway.inspection.routes,
       audit: () => gateway.inspection.audit(),
       overview: new Overview(gateway),
+      plugins: gateway.plugins,
       tunnelTests: gateway.tunnelTests,
       configuration,
       metrics: () => gateway.telemetry.metrics(),

@@ -28,7 +28,9 @@ import { HostSide } from './host/host-side.ts';
 import { Inspection } from './inspection.ts';
 import { IpsecService } from './ipsec/ipsec-service.ts';
 import type { IpsecView } from './ipsec/ipsec-view.ts';
-import type { PlanEffect } from './live-change.ts';
+import type { PlanEffect, Reevaluation } from './live-change.ts';
+import { ControlHalves } from './plugins/control-halves.ts';
+import { PluginService } from './plugins/plugin-service.ts';
 import { PortStates } from './port-states/port-states.ts';
 import { RunningPlan } from './running-plan.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
@@ -59,6 +61,8 @@ export class Gateway {
   /** Flows, routes and address plans to look into. */
   readonly inspection: Inspection;
   readonly tunnelTests: TunnelTests;
+  /** Plugins one by one. */
+  readonly plugins: PluginService;
   /** Metrics and the flow log. */
   readonly telemetry: Telemetry;
   readonly #configPath: string;
@@ -70,6 +74,7 @@ export class Gateway {
   readonly #health: TunnelHealth;
   readonly #ipsec: IpsecService;
   readonly #portStates: PortStates;
+  readonly #halves: ControlHalves;
   readonly #startedAt = performance.now();
 
   private constructor(
@@ -104,10 +109,11 @@ export class Gateway {
       supervisor,
       host,
       ipsec: this.#ipsec,
-      onApplied: (config, plan) => {
+      onApplied: async (config, plan) => {
         this.#health.configure(config);
         this.#portStates.look();
-        return this.telemetry.configure(config, plan);
+        await this.telemetry.configure(config, plan);
+        await this.#halves.configure(config, plan);
       },
     });
     const config = (): Config => this.#running.config;
@@ -155,6 +161,16 @@ export class Gateway {
       health: (tunnel) => this.#health.status(tunnel),
       ipsec: (tunnel) => this.#ipsec.view(tunnel),
       condition: (port) => this.#portStates.of(port),
+    });
+    this.#halves = new ControlHalves(supervisor, logger);
+    supervisor.on('plugin-message', (message) => this.#halves.deliver(message.plugin, message.body));
+    this.plugins = new PluginService({
+      config,
+      statuses: async () => (await supervisor.status().catch(() => undefined))?.plugins,
+      controlHalf: (name) => this.#halves.status(name),
+      controlView: (name, view, parameters) => this.#halves.view(name, view, parameters),
+      dataView: (plugin, view, parameters) =>
+        supervisor.ask({ type: 'plugin-query', id: 0, plugin, view, parameters }, 'plugin-answer'),
     });
     this.#logSupervisor();
   }
@@ -236,8 +252,13 @@ export class Gateway {
   }
 
   /** See {@link RunningPlan.apply}. */
-  apply(config: Config): Promise<PlanEffect> {
-    return this.#running.apply(config);
+  apply(config: Config, readAnew: readonly string[] = []): Promise<PlanEffect> {
+    return this.#running.apply(config, readAnew);
+  }
+
+  /** See {@link Supervisor.reevaluate}. */
+  reevaluate(): Promise<Reevaluation> {
+    return this.#supervisor.reevaluate();
   }
 
   /** See {@link RunningPlan.preview}. */
@@ -251,6 +272,7 @@ export class Gateway {
     this.#portStates.stop();
     // The change under way may have begun checks.
     this.#health.stop();
+    await this.#halves.stop();
     await this.#supervisor.stop();
     await this.#ipsec.stop();
     await this.telemetry.close();
@@ -261,6 +283,7 @@ export class Gateway {
     await this.#running.end();
     this.#portStates.stop();
     this.#health.stop();
+    await this.#halves.stop();
     await this.#host.takeDown(async () => {
       // What is logged of flows has an end.
       if (this.config.flowLog !== null) await this.#supervisor.flush({}).catch(() => 0);
@@ -276,6 +299,7 @@ export class Gateway {
     await this.#running.end();
     this.#portStates.stop();
     this.#health.stop();
+    await this.#halves.stop();
     await this.#ipsec.stop();
     await this.telemetry.close();
     if (this.#host.takesOver) {
@@ -295,7 +319,10 @@ export class Gateway {
       this.events.publish({ type: 'data_plane_state', state, pid });
       this.#portStates.look();
       // The host may have changed while there was none to take the plan.
-      if (state === 'forwarding') void this.#running.followHost();
+      if (state !== 'forwarding') return;
+      void this.#running.followHost();
+      // There is none yet at the first start, and an adopted one has forgotten nothing.
+      this.#halves.dataPlaneStarted();
     });
     supervisor.on('failure', (reason) => {
       const output = lastOutput(this.#runtime);

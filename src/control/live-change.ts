@@ -27,6 +27,13 @@ export interface FlowEffect {
   readonly why: string;
 }
 
+/** What judging all live flows anew has led to. */
+export interface Reevaluation {
+  readonly flows: number;
+  /** How many of them were refused, and ended. */
+  readonly ended: number;
+}
+
 export interface PlanEffect {
   readonly flows: readonly FlowEffect[];
   /** Nothing is forwarded while another data plane takes the flows over. */

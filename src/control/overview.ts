@@ -1,11 +1,8 @@
 /**
- * Tunnels, sites and plugins one by one: configuration and state together, for the API (`api/routes/`).
+ * Tunnels and sites one by one: configuration and state together, for the API (`api/routes/`).
  *
  * Only members that are named here leave control: a secret that the configuration may hold never does.
  */
-import { readFileSync } from 'node:fs';
-import { DEFAULT_FAILURE_ACTION, type PluginManifest } from '../plugin/contract.ts';
-import { planPlugins } from './compile/plugins.ts';
 import type { Config, FamilyAddresses, TunnelConfig } from './config/config.ts';
 import type { GatewayStatus, TunnelStatus } from './gateway-status.ts';
 import type { IpsecView } from './ipsec/ipsec-view.ts';
@@ -37,23 +34,6 @@ export interface SiteDetails extends Omit<SiteOverview, 'tunnels'> {
   readonly tunnels: readonly TunnelStatus[];
   /** Configured routes that lead here. */
   readonly routes: readonly { readonly prefix: string; readonly priority: number }[];
-}
-
-export interface PluginOverview {
-  readonly name: string;
-  /** The order in which they run, from 1. */
-  readonly position: number;
-  readonly version: string;
-  readonly phase: string;
-  /** `unknown`: no data plane could be asked. */
-  readonly state: 'running' | 'tripped' | 'unknown';
-  readonly failures: number;
-}
-
-export interface PluginDetails extends PluginOverview {
-  readonly hooks: readonly string[];
-  readonly failurePolicy: string;
-  readonly counters: Readonly<Record<string, number>>;
 }
 
 /** A running gateway, as far as this is concerned. */
@@ -113,40 +93,6 @@ export class Overview {
       tunnels: tunnelsOf(name, tunnels),
       routes: routes.filter(({ via }) => via === name).map(({ prefix, priority }) => ({ prefix, priority })),
     };
-  }
-
-  async plugins(): Promise<readonly PluginOverview[]> {
-    return (await this.#plugins()).map(
-      ({ hooks: _, failurePolicy: __, counters: ___, ...overview }) => overview,
-    );
-  }
-
-  /** @throws RequestError `no_such_plugin` */
-  async plugin(name: string): Promise<PluginDetails> {
-    const found = (await this.#plugins()).find((plugin) => plugin.name === name);
-    if (found === undefined) {
-      throw new RequestError('not_found', 'no_such_plugin', `no plugin ${name} runs`);
-    }
-    return found;
-  }
-
-  async #plugins(): Promise<PluginDetails[]> {
-    const { plugins } = await this.#gateway.status();
-    return planPlugins(this.#gateway.config.plugins).map(({ name, manifest: path }, at) => {
-      const manifest = JSON.parse(readFileSync(path, 'utf8')) as PluginManifest;
-      const running = plugins.find((plugin) => plugin.name === name);
-      return {
-        name,
-        position: at + 1,
-        version: manifest.version,
-        phase: manifest.phase,
-        state: running?.state ?? 'unknown',
-        failures: running?.failures ?? 0,
-        hooks: manifest.hooks,
-        failurePolicy: manifest.failure_policy?.exception ?? DEFAULT_FAILURE_ACTION,
-        counters: running?.counters ?? {},
-      };
-    });
   }
 }
 

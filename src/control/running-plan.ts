@@ -67,6 +67,8 @@ export class RunningPlan {
   #config: Config;
   #identities: Identities;
   #plan: Plan | undefined;
+  /** How often plugins were read anew, by name. */
+  #pluginRevisions: ReadonlyMap<string, number> = new Map();
   #drivers: ReadonlyMap<string, TunnelDriver> = new Map();
   /** Whether the data plane has `#plan`, or will get it from the supervisor. */
   #delivered = false;
@@ -126,16 +128,17 @@ export class RunningPlan {
    * Runs another configuration. Tunnels that are the same in both keep forwarding; what cannot be changed without a
    * new data plane (`flow_table.max_flows`) starts one, which takes the flows over.
    *
+   * @param readAnew names of plugins whose files the data plane reads anew
    * @returns what that did to flows.
    * @throws ConfigError, CommandError, PlanRefusedError, DataPlaneGoneError, Error; the former configuration runs on
    * then.
    */
-  async apply(config: Config): Promise<PlanEffect> {
+  async apply(config: Config, readAnew: readonly string[] = []): Promise<PlanEffect> {
     checkLiveChange(this.#config, config);
     const former = this.#plan;
     let applied: Plan | undefined;
     await this.#inTurn(async () => {
-      await this.#replace(config);
+      await this.#replace(config, readAnew);
       applied = this.#plan;
     });
     if (applied === undefined) throw new Error('the gateway is being stopped');
@@ -150,7 +153,10 @@ export class RunningPlan {
   async preview(config: Config): Promise<PlanEffect> {
     checkLiveChange(this.#config, config);
     const facts = await this.#look(config);
-    const { plan } = compilePlan(config, facts, this.#identities.copy(), { known: this.#known });
+    const { plan } = compilePlan(config, facts, this.#identities.copy(), {
+      known: this.#known,
+      pluginRevisions: this.#pluginRevisions,
+    });
     return planEffect(this.#plan, plan);
   }
 
@@ -167,14 +173,20 @@ export class RunningPlan {
     });
   }
 
-  async #replace(config: Config): Promise<void> {
+  async #replace(config: Config, readAnew: readonly string[]): Promise<void> {
     const { runtime, supervisor } = this.#options;
+    const formerRevisions = this.#pluginRevisions;
+    this.#pluginRevisions = new Map([
+      ...formerRevisions,
+      ...readAnew.map((name) => [name, (formerRevisions.get(name) ?? 0) + 1] as const),
+    ]);
     const [former, formerPlan, formerIdentities] = [this.#config, this.#plan, this.#identities.copy()];
     this.#config = config;
     try {
       await this.#update('lacks');
     } catch (error) {
       this.#config = former;
+      this.#pluginRevisions = formerRevisions;
       // The next one is being started already.
       if (error instanceof DataPlaneGoneError) supervisor.restartWith(formerPlan);
       // Numbers that no data plane has seen are free again; those of a plan that may have run are used up.
@@ -260,7 +272,11 @@ export class RunningPlan {
 
   /** The numbers of a new plan are on disk before anybody uses them. */
   #compile(facts: HostFacts, tolerate: Tolerance): Compilation {
-    const compilation = compilePlan(this.#config, facts, this.#identities, { tolerate, known: this.#known });
+    const compilation = compilePlan(this.#config, facts, this.#identities, {
+      tolerate,
+      known: this.#known,
+      pluginRevisions: this.#pluginRevisions,
+    });
     if (compilation.plan.generation !== this.#plan?.generation) {
       this.#identities.save(this.#options.runtime.identitiesPath);
     }

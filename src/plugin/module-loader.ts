@@ -9,7 +9,7 @@
  *  require  file:///homeward-plugin/3/opt/limiter/data.ts.mjs   made up: nothing but an "export *" of the next line
  *  import   file:///opt/limiter/data.ts?plugin=3
  *  import   file:///opt/limiter/part.ts?plugin=3                whatever these import from the plugin's own folder
- *  import   file:///.../src/plugin/contract.ts                  'homeward/plugin': always the one that runs here
+ *  import   file:///.../src/plugin/plugin-api.ts                'homeward/plugin': always the one that runs here
  * ```
  *
  * `require` would drop what stands behind a URL, which is why there is a first line. Modules of former readings stay in
@@ -24,14 +24,14 @@ import { createRequire, registerHooks } from 'node:module';
 import { extname } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** What plugins import the contract by. */
-export const CONTRACT_SPECIFIER = 'homeward/plugin';
-/** The file behind {@link CONTRACT_SPECIFIER}. */
-export const CONTRACT_FILE = fileURLToPath(
-  new URL(`./contract${extname(import.meta.filename)}`, import.meta.url),
+/** What plugins import. */
+export const PLUGIN_API_SPECIFIER = 'homeward/plugin';
+/** The file behind {@link PLUGIN_API_SPECIFIER}. */
+export const PLUGIN_API_FILE = fileURLToPath(
+  new URL(`./plugin-api${extname(import.meta.filename)}`, import.meta.url),
 );
 
-const CONTRACT_URL = pathToFileURL(CONTRACT_FILE).href;
+const PLUGIN_API_URL = pathToFileURL(PLUGIN_API_FILE).href;
 const ENTRY = 'file:///homeward-plugin/';
 const MARK = '?plugin=';
 
@@ -64,7 +64,7 @@ export class PluginFiles {
 function installHooks(): void {
   registerHooks({
     resolve(specifier, context, nextResolve) {
-      if (specifier === CONTRACT_SPECIFIER) return { url: CONTRACT_URL, shortCircuit: true };
+      if (specifier === PLUGIN_API_SPECIFIER) return { url: PLUGIN_API_URL, shortCircuit: true };
       if (specifier.startsWith(ENTRY)) return { url: specifier, format: 'module', shortCircuit: true };
       const resolved = nextResolve(specifier, context);
       const reading = readingOf(context.parentURL);

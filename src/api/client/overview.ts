@@ -1,11 +1,7 @@
-/** Tunnels, sites and plugins. All throw ApiError. */
+/** Tunnels and sites. All throw ApiError. */
 import type { ApiClient } from '../client.ts';
 import type { TunnelBody } from '../schemas/gateway.ts';
 import {
-  type PluginDetailsBody,
-  type PluginListBody,
-  pluginDetailsSchema,
-  pluginListSchema,
   type SiteDetailsBody,
   type SiteListBody,
   siteDetailsSchema,
@@ -29,12 +25,4 @@ export async function listSites(client: ApiClient): Promise<SiteListBody['sites'
 
 export function showSite(client: ApiClient, name: string): Promise<SiteDetailsBody> {
   return client.request(siteDetailsSchema, 'GET', `/v1/sites/${encodeURIComponent(name)}`);
-}
-
-export async function listPlugins(client: ApiClient): Promise<PluginListBody['plugins']> {
-  return (await client.request(pluginListSchema, 'GET', '/v1/plugins')).plugins;
-}
-
-export function showPlugin(client: ApiClient, name: string): Promise<PluginDetailsBody> {
-  return client.request(pluginDetailsSchema, 'GET', `/v1/plugins/${encodeURIComponent(name)}`);
 }

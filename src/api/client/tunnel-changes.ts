@@ -16,10 +16,17 @@ export function removeTunnel(
   client: ApiClient,
   name: string,
   removeSite: boolean,
-  { by, comment, confirmMs }: ChangeMembers,
+  { by, comment, confirmMs, reevaluate = false }: ChangeMembers,
   validateOnly: boolean,
 ): Promise<AppliedBody> {
-  const query = { by, comment, confirm_ms: confirmMs, remove_site: removeSite, ...dry(validateOnly) };
+  const query = {
+    by,
+    comment,
+    confirm_ms: confirmMs,
+    remove_site: removeSite,
+    reevaluate,
+    ...dry(validateOnly),
+  };
   return client.request(appliedSchema, 'DELETE', `/v1/tunnels/${encodeURIComponent(name)}`, { query });
 }
 

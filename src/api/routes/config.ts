@@ -1,5 +1,6 @@
 /** The configuration: shown, compared, applied, confirmed, rolled back. */
 import { ConfigError } from '../../control/config/errors.ts';
+import type { GatewayControl } from '../../control/daemon.ts';
 import { claimedBy } from '../claimed-by.ts';
 import type { Api } from '../operation.ts';
 import {
@@ -34,11 +35,12 @@ export function configRoutes(api: Api): void {
     body: applyBodySchema,
     answer: appliedSchema,
     handle: ({ body, caller, validateOnly }, control) =>
-      named(body.file, () =>
+      named(body.file, control, () =>
         control.configuration.apply(body.text, {
           by: claimedBy(body.by, caller),
           comment: body.comment,
           confirmMs: body.confirmMs,
+          reevaluate: body.reevaluate,
           validateOnly,
           file: body.file,
         }),
@@ -54,7 +56,7 @@ export function configRoutes(api: Api): void {
     body: diffBodySchema,
     answer: differenceSchema,
     handle: ({ body }, control) =>
-      named(body.file, () =>
+      named(body.file, control, () =>
         control.configuration.diff(body.from, body.to ?? { text: body.text ?? '', file: body.file }),
       ),
   });
@@ -78,6 +80,7 @@ export function configRoutes(api: Api): void {
         by: claimedBy(body.by, caller),
         comment: body.comment,
         confirmMs: body.confirmMs,
+        reevaluate: body.reevaluate,
         validateOnly,
       }),
   });
@@ -104,11 +107,18 @@ export function configRoutes(api: Api): void {
 }
 
 /** Problems with the name that the client knows the text by. */
-async function named<T>(file: string | undefined, action: () => Promise<T>): Promise<T> {
+async function named<T>(
+  file: string | undefined,
+  control: GatewayControl,
+  action: () => Promise<T>,
+): Promise<T> {
   try {
     return await action();
   } catch (error) {
     if (!(error instanceof ConfigError) || file === undefined) throw error;
-    throw new ConfigError(error.problems.map((problem) => ({ ...problem, file })));
+    // Manifests of plugins have names of their own.
+    const { path } = control.configuration.show();
+    const renamed = error.problems.map((one) => (one.file === path ? { ...one, file } : one));
+    throw new ConfigError(renamed);
   }
 }

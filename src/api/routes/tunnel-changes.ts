@@ -1,8 +1,7 @@
 /** Changes of single tunnels: edits of the configuration that runs, which keep its comments, applied at once. */
 import { addTunnel, changeTunnel, enableTunnel, removeTunnel } from '../../control/config/document-edit.ts';
-import type { ChangeRequest } from '../../control/store/change.ts';
-import { claimedBy } from '../claimed-by.ts';
-import type { Api, Caller } from '../operation.ts';
+import { changeOf } from '../change-of.ts';
+import type { Api } from '../operation.ts';
 import { appliedSchema } from '../schemas/config.ts';
 import { nameParameter } from '../schemas/parameters.ts';
 import {
@@ -76,13 +75,4 @@ export function tunnelChangeRoutes(api: Api): void {
         ),
     });
   }
-}
-
-function changeOf(
-  members: { readonly by: string; readonly comment: string; readonly confirmMs?: number | undefined },
-  caller: Caller,
-  validateOnly: boolean,
-): ChangeRequest {
-  const { by, comment, confirmMs } = members;
-  return { by: claimedBy(by, caller), comment, confirmMs, validateOnly };
 }

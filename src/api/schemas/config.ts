@@ -93,6 +93,10 @@ export const appliedSchema = z
     notices: z.array(z.string()),
     /** Where a text is kept that was in the file and did not run. */
     unapplied: z.string().nullable(),
+    reevaluated: z
+      .object({ flows: z.number(), ended: z.number() })
+      .nullable()
+      .describe('What judging all live flows anew has led to; null: they keep the verdicts that they have.'),
   })
   .meta({ id: 'AppliedConfig' });
 
@@ -118,6 +122,10 @@ export const changeShape = {
     .max(MAX_CONFIRM_MS)
     .optional()
     .describe('Go back after so many milliseconds unless it is confirmed.'),
+  reevaluate: z
+    .boolean()
+    .default(false)
+    .describe('Judge all live flows anew afterwards; those that are refused now end.'),
 };
 
 export const applyBodySchema = z.strictObject({

@@ -1,4 +1,4 @@
-/** Bodies of tunnels, sites and plugins; `control/overview.ts` has the same shapes. */
+/** Bodies of tunnels and sites; `control/overview.ts` has the same shapes. */
 import * as z from 'zod';
 import { tunnelSchema } from './gateway.ts';
 import { ipsecSchema } from './ipsec.ts';
@@ -35,30 +35,6 @@ export const siteDetailsSchema = z
   })
   .meta({ id: 'SiteDetails' });
 
-const pluginShape = {
-  name: z.string(),
-  position: z.int(),
-  version: z.string(),
-  phase: z.string(),
-  state: z.enum(['running', 'tripped', 'unknown']),
-  failures: z.number(),
-};
-
-export const pluginListSchema = z
-  .object({ plugins: z.array(z.object(pluginShape)) })
-  .meta({ id: 'PluginList' });
-
-export const pluginDetailsSchema = z
-  .object({
-    ...pluginShape,
-    hooks: z.array(z.string()),
-    failurePolicy: z.string(),
-    counters: z.record(z.string(), z.number()),
-  })
-  .meta({ id: 'PluginDetails' });
-
 export type TunnelDetailsBody = z.infer<typeof tunnelDetailsSchema>;
 export type SiteListBody = z.infer<typeof siteListSchema>;
 export type SiteDetailsBody = z.infer<typeof siteDetailsSchema>;
-export type PluginListBody = z.infer<typeof pluginListSchema>;
-export type PluginDetailsBody = z.infer<typeof pluginDetailsSchema>;

@@ -37,6 +37,7 @@ export const removeTunnelQuery = {
   confirm_ms: wholeNumber(MIN_CONFIRM_MS, MAX_CONFIRM_MS)
     .optional()
     .describe('Go back after so many milliseconds unless it is confirmed.'),
+  reevaluate: flag.describe('Judge all live flows anew afterwards.'),
 };
 
 export type AddTunnelRequest = z.input<typeof addTunnelSchema>;

@@ -17,7 +17,11 @@ import FlowsFlush from './flows/flush.ts';
 import FlowsList from './flows/list.ts';
 import FlowsShow from './flows/show.ts';
 import Guard from './guard.ts';
+import PluginsCreate from './plugins/create.ts';
+import PluginsDisable from './plugins/disable.ts';
+import PluginsEnable from './plugins/enable.ts';
 import PluginsList from './plugins/list.ts';
+import PluginsReload from './plugins/reload.ts';
 import PluginsShow from './plugins/show.ts';
 import RoutesList from './routes/list.ts';
 import RoutesTest from './routes/test.ts';
@@ -54,7 +58,11 @@ export default {
   'flows:flush': FlowsFlush,
   'flows:list': FlowsList,
   'flows:show': FlowsShow,
+  'plugins:create': PluginsCreate,
+  'plugins:disable': PluginsDisable,
+  'plugins:enable': PluginsEnable,
   'plugins:list': PluginsList,
+  'plugins:reload': PluginsReload,
   'plugins:show': PluginsShow,
   'routes:list': RoutesList,
   'routes:test': RoutesTest,

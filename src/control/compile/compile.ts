@@ -68,6 +68,8 @@ export interface CompileOptions {
   readonly tolerate?: Tolerance;
   /** What is remembered of the host: `known` of the compilation before. */
   readonly known?: KnownPorts | undefined;
+  /** How often plugins were read anew, by name; default: never. */
+  readonly pluginRevisions?: ReadonlyMap<string, number>;
 }
 
 /**
@@ -122,7 +124,7 @@ export function compilePlan(
       createRatePerSource: config.flowTable.createRatePerSource,
       otherProtocols: config.flowTable.otherProtocols,
     },
-    plugins: planPlugins(config.plugins),
+    plugins: planPlugins(config.plugins, options.pluginRevisions),
     ...planFlowEvents(config.flowLog),
   };
   const host: HostSetup = {

@@ -1,7 +1,7 @@
 /** Edits of the text: what changes, and above all what stays. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { addTunnel, changeTunnel, enableTunnel, removeTunnel } from './document-edit.ts';
+import { addTunnel, changeTunnel, enablePlugin, enableTunnel, removeTunnel } from './document-edit.ts';
 import { parseConfig } from './load.ts';
 
 const TEXT = `# the gateway of the north
@@ -83,6 +83,21 @@ test('a tunnel is disabled and enabled', () => {
   const enabled = enableTunnel(disabled, 'lyon-b', true);
   assert.deepEqual(tunnels(enabled), ['paris/paris-gre', 'lyon/lyon-a', 'lyon/lyon-b']);
   assert.equal(enableTunnel(TEXT, 'lyon-b', true), TEXT);
+});
+
+test('a plugin is disabled and enabled', () => {
+  const text = 'plugins:\n  - name: one   # the first\n    options: {}\n  - { name: two, enabled: true }\n';
+  const disabled = enablePlugin(text, 'one', false);
+  assert.equal(
+    disabled,
+    'plugins:\n  - name: one   # the first\n    options: {}\n    enabled: false\n  - { name: two, enabled: true }\n',
+  );
+  assert.equal(enablePlugin(disabled, 'one', true), disabled.replace('false', 'true'));
+  assert.equal(enablePlugin(text, 'one', true), text);
+  assert.match(enablePlugin(text, 'two', false), /\{ name: two, enabled: false \}/);
+  assert.throws(() => enablePlugin(text, 'three', false), { code: 'no_such_plugin' });
+  const shared = 'plugins: [ { name: one, options: &o { a: 1 } }, { name: two, options: *o } ]\n';
+  assert.throws(() => enablePlugin(shared, 'one', false), { code: 'shared_by_alias' });
 });
 
 test('the last tunnel of a site takes the site along, or stays', () => {

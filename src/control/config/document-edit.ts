@@ -1,5 +1,5 @@
 /**
- * Changes of single tunnels in the text of a configuration, for the command line and the API: comments, order and
+ * Changes of single tunnels and plugins in the text of a configuration, for the command line and the API: comments, order and
  * whatever else stands there stay, also what this version does not show anywhere.
  *
  * The text must be a configuration that was found right (`load.ts`). What comes out is not checked: whoever applies
@@ -121,6 +121,32 @@ export function enableTunnel(text: string, name: string, enabled: boolean): stri
   return changeTunnel(text, name, { enabled: enabled && !tunnel.has('enabled') ? null : enabled });
 }
 
+/**
+ * Enables or disables a plugin.
+ *
+ * @throws RequestError if it does not stand in the text, or shares it with another part of the file.
+ */
+export function enablePlugin(text: string, name: string, enabled: boolean): string {
+  const document = open(text);
+  const list = document.get('plugins');
+  const plugin = isSeq(list)
+    ? list.items.find((item): item is YAMLMap => isMap(item) && item.get('name') === name)
+    : undefined;
+  if (plugin === undefined) {
+    throw new RequestError(
+      'not_found',
+      'no_such_plugin',
+      `no plugin ${name} stands in the configuration; write it there`,
+    );
+  }
+  refuseShared(document, plugin, `plugin ${name}`);
+  const former = plugin.get('enabled', true);
+  if (enabled && former === undefined) return text;
+  if (isScalar(former)) former.value = enabled;
+  else plugin.set('enabled', enabled);
+  return write(document, text);
+}
+
 function open(text: string): Document {
   const document = parseDocument(text, { schema: 'core', stringKeys: true });
   if (document.errors.length > 0) throw document.errors[0]!;
@@ -203,20 +229,20 @@ function find(document: Document, name: string): Place {
   if (place === undefined) {
     throw new RequestError('not_found', 'no_such_tunnel', `there is no tunnel ${name} in the configuration`);
   }
-  refuseShared(document, place.tunnel, name);
+  refuseShared(document, place.tunnel, `tunnel ${name}`);
   return place;
 }
 
 /** A part that other places refer to is not changed: they would change with it. */
-function refuseShared(document: Document, tunnel: YAMLMap, name: string): void {
+function refuseShared(document: Document, part: YAMLMap, what: string): void {
   const anchors = new Set<string>();
-  visit(tunnel, (_, node) => {
+  visit(part, (_, node) => {
     const { anchor } = node as { anchor?: string };
     if (anchor !== undefined) anchors.add(anchor);
   });
   visit(document, {
     Alias: (_, alias) => {
-      if (anchors.has(alias.source)) throw shared(`tunnel ${name}`);
+      if (anchors.has(alias.source)) throw shared(what);
     },
   });
 }

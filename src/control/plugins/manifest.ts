@@ -41,6 +41,11 @@ export function readManifest(file: string): Manifest {
   return manifest;
 }
 
+/** What every command of the command line takes. */
+const COMMON_FLAGS: readonly string[] = [
+  ...['config', 'socket', 'gateway', 'token-file', 'ca-file', 'timeout', 'json', 'help'],
+];
+
 type Finding = readonly [path: ConfigPath, text: string];
 
 /** What the shape does not say. */
@@ -73,7 +78,11 @@ function contradictions(manifest: Manifest, file: string): Finding[] {
       findings.push([path, `is no usable JSON Schema (${fault}); write one of the draft 2020-12`]);
     }
   }
-  for (const [verb, { view }] of Object.entries(manifest.commands)) {
+  for (const [verb, { view, flags }] of Object.entries(manifest.commands)) {
+    for (const flag of Object.keys(flags).filter((name) => COMMON_FLAGS.includes(name))) {
+      const text = `${flag} is a flag of all commands; choose another name`;
+      findings.push([['commands', verb, 'flags', flag], text]);
+    }
     if (manifest.views[view] !== undefined) continue;
     const known = Object.keys(manifest.views);
     const remedy = known.length === 0 ? 'declare it in views' : `write one of ${known.join(', ')}`;

@@ -20,6 +20,7 @@ import {
   type ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
 import { PATIENCE } from '../../dataplane/patience.ts';
+import type { PluginMessage } from '../../dataplane/plugin-messages.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import type { DataPlaneLink } from './data-plane-link.ts';
 
@@ -48,6 +49,8 @@ interface SessionEvents {
   log: [message: LogMessage];
   /** The reply to a probe has come. */
   probe: [message: ProbeAnsweredMessage];
+  /** A data half has something to tell its control half. */
+  'plugin-message': [message: PluginMessage];
   /** The connection is of no use any more. */
   failed: [reason: string];
 }
@@ -62,6 +65,8 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
   readonly #heartbeat: NodeJS.Timeout;
   #planReply: (PendingReply & { readonly generation: number }) | undefined;
   #replies: PendingReply[] = [];
+  /** A re-evaluation takes many bursts, while other questions are answered: its answers are in an order of their own. */
+  #reevaluations: PendingReply[] = [];
   #lastHeard = performance.now();
   #isOpen = true;
 
@@ -101,7 +106,8 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
     type: Type,
   ): Promise<Extract<DataPlaneMessage, { readonly type: Type }>> {
     const reply = await new Promise<DataPlaneMessage>((resolve, reject) => {
-      this.#replies.push({ resolve, reject });
+      const waiting = request.type === 'reevaluate' ? this.#reevaluations : this.#replies;
+      waiting.push({ resolve, reject });
       this.#link.send(request);
     });
     if (reply.type !== type) throw new DataPlaneGoneError('the data plane mixed up its answers');
@@ -128,9 +134,14 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
     this.#link.removeAllListeners();
     this.#link.close();
     this.removeAllListeners();
-    const waiting = [...(this.#planReply === undefined ? [] : [this.#planReply]), ...this.#replies];
+    const waiting = [
+      ...(this.#planReply === undefined ? [] : [this.#planReply]),
+      ...this.#replies,
+      ...this.#reevaluations,
+    ];
     this.#planReply = undefined;
     this.#replies = [];
+    this.#reevaluations = [];
     for (const { reject } of waiting) reject(new DataPlaneGoneError(reason));
   }
 
@@ -159,10 +170,17 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
       case 'probe-sent':
       case 'neighbor':
       case 'strays':
+      case 'plugin-answer':
         this.#replies.shift()?.resolve(message);
         return;
       case 'log':
         this.emit('log', message);
+        return;
+      case 'reevaluated':
+        this.#reevaluations.shift()?.resolve(message);
+        return;
+      case 'plugin-message':
+        this.emit('plugin-message', message);
         return;
       case 'probe-answered':
         this.emit('probe', message);

@@ -31,9 +31,11 @@ import type {
   ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
 import { PATIENCE } from '../../dataplane/patience.ts';
+import type { PluginMessage, ReevaluatedMessage } from '../../dataplane/plugin-messages.ts';
 import type { FlowConditions } from '../../flow/flow-conditions.ts';
 import type { Explanation, Question } from '../../pipeline/explain/explanation.ts';
 import type { Plan } from '../../pipeline/plan.ts';
+import type { DecidedVerdict, Json } from '../../plugin/contract.ts';
 import { DataPlaneLink } from './data-plane-link.ts';
 import {
   dataPlaneMain,
@@ -78,6 +80,8 @@ interface SupervisorEvents {
   log: [message: LogMessage];
   /** The reply to a probe has come. */
   probe: [message: ProbeAnsweredMessage];
+  /** A data half has something to tell its control half. */
+  'plugin-message': [message: PluginMessage];
   /** After a restart the data plane refused the plan that it ran before. */
   'plan-refused': [error: string];
 }
@@ -218,6 +222,26 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     this.#session?.send({ type: 'capture-stop', id });
   }
 
+  /** Tells a data half something; lost while no data plane runs. */
+  sendToPlugin(plugin: string, body: Json): void {
+    this.#session?.send({ type: 'plugin-message', plugin, body });
+  }
+
+  /** Decides on a flow that a data half holds. */
+  decide(plugin: string, holdToken: number, verdict: DecidedVerdict, reason: string): void {
+    this.#session?.send({ type: 'plugin-decide', plugin, holdToken, verdict, reason });
+  }
+
+  /**
+   * Lets every live flow be judged anew by the plan that runs; resolves when that is done.
+   *
+   * @throws DataPlaneGoneError
+   */
+  async reevaluate(): Promise<Omit<ReevaluatedMessage, 'type'>> {
+    const { flows, ended } = await this.ask({ type: 'reevaluate' }, 'reevaluated');
+    return { flows, ended };
+  }
+
   /** Tunnels to avoid from now on, by name. A restarted data plane gets the same. */
   penalise(penalties: Readonly<Record<string, number>>): void {
     this.#penalties = penalties;
@@ -321,6 +345,7 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     });
     session.on('log', (message) => this.emit('log', message));
     session.on('probe', (message) => this.emit('probe', message));
+    session.on('plugin-message', (message) => this.emit('plugin-message', message));
     session.on('failed', (reason) => this.#failed(session, reason));
     this.#setState('running');
     return session;

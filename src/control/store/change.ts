@@ -3,6 +3,7 @@
  *
  * Neighbours: `configuration.ts` (does it), `api/schemas/config.ts` (the same shapes for requests and answers).
  */
+import type { Reevaluation } from '../live-change.ts';
 import type { Difference } from './difference.ts';
 import type { Revision } from './history.ts';
 
@@ -32,6 +33,8 @@ export interface ChangeRequest {
   readonly confirmMs?: number | undefined;
   /** Check, and tell what would change. */
   readonly validateOnly?: boolean;
+  /** Let all live flows be judged anew afterwards. */
+  readonly reevaluate?: boolean | undefined;
   /** What whoever asks calls the text; default: the gateway's own file. */
   readonly file?: string | undefined;
 }
@@ -48,4 +51,6 @@ export interface Applied {
   readonly notices: readonly string[];
   /** Where a text is kept that was in the file and did not run; null: there was none. */
   readonly unapplied: string | null;
+  /** What judging all live flows anew has led to; null: they keep the verdicts that they have. */
+  readonly reevaluated: Reevaluation | null;
 }

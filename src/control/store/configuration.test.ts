@@ -17,9 +17,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../../../test/support/patience.ts';
+import { pluginFolder, writePlugin } from '../../../test/support/plugin-folder.ts';
 import type { Config } from '../config/config.ts';
 import { ControlEvents } from '../events.ts';
-import type { PlanEffect } from '../live-change.ts';
+import type { PlanEffect, Reevaluation } from '../live-change.ts';
 import { createLogger } from '../runtime/logger.ts';
 import type { Applied } from './change.ts';
 import { Configuration, type RunningGateway } from './configuration.ts';
@@ -39,8 +40,12 @@ class Gateway implements RunningGateway {
   /** What happens meanwhile. */
   meanwhile: (name: string) => void = () => {};
 
-  async apply({ gateway }: Config): Promise<PlanEffect> {
+  /** Plugins that were read anew, and `all flows` where flows were judged anew. */
+  readonly anew: string[] = [];
+
+  async apply({ gateway }: Config, readAnew: readonly string[] = []): Promise<PlanEffect> {
     if (this.failure !== undefined) throw this.failure;
+    this.anew.push(...readAnew);
     this.meanwhile(gateway.name);
     this.ran.push(gateway.name);
     return NO_EFFECT;
@@ -48,6 +53,11 @@ class Gateway implements RunningGateway {
 
   async preview(): Promise<PlanEffect> {
     return NO_EFFECT;
+  }
+
+  async reevaluate(): Promise<Reevaluation> {
+    this.anew.push('all flows');
+    return { flows: 9, ended: 2 };
   }
 }
 
@@ -151,6 +161,7 @@ test('what cannot be applied changes nothing', async (t) => {
     pending: null,
     notices: [],
     unapplied: null,
+    reevaluated: null,
   });
   assert.deepEqual(dry.difference.lines, ['~ option gateway.name one -> two']);
   assert.deepEqual(dry.difference.effect, NO_EFFECT);
@@ -490,3 +501,30 @@ function chosen(host: Host): ReturnType<typeof chooseConfig> {
 function chosenDirectory(host: Host): string {
   return host.configuration.directory!.slice(host.state.length + 1);
 }
+
+test('a plugin is read anew without a revision, if its files are right', async (t) => {
+  const folder = pluginFolder(t);
+  const text = `version: 1\nplugins: [ { name: probe, from: ${folder}, options: {} } ]\n`;
+  const host = new Host(t, text);
+  await host.start();
+  const done = await host.configuration.reloadPlugin('probe', { reevaluate: true });
+  assert.deepEqual([done.applied, done.revision, done.reevaluated], [true, null, { flows: 9, ended: 2 }]);
+  assert.deepEqual(host.gateway.anew, ['probe', 'all flows']);
+  assert.deepEqual(host.revisions(), ['1 found']);
+  await assert.rejects(host.configuration.reloadPlugin('nobody', {}), { code: 'no_such_plugin' });
+
+  writePlugin(folder, { manifest: { phase: 'early' } });
+  await assert.rejects(host.configuration.reloadPlugin('probe', {}), { code: 'config_invalid' });
+  writePlugin(folder, {});
+  const dry = await host.configuration.reloadPlugin('probe', { validateOnly: true, reevaluate: true });
+  assert.deepEqual([dry.applied, dry.reevaluated], [false, null]);
+  assert.deepEqual(host.gateway.anew, ['probe', 'all flows'], 'nothing since');
+});
+
+test('a change has live flows judged anew if somebody wants that', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  assert.equal((await host.apply(TWO)).reevaluated, null);
+  const applied = await host.configuration.apply(THREE, { ...BY, reevaluate: true });
+  assert.deepEqual(applied.reevaluated, { flows: 9, ended: 2 });
+});

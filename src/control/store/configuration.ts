@@ -20,10 +20,12 @@
  * Neighbours: `configuration-file.ts`, `history.ts`, `starting-config.ts`, `start-record.ts`, `../gateway.ts` (what
  * runs), `api/routes/config.ts`.
  */
+import { dirname } from 'node:path';
 import { ConfigError, formatProblem } from '../config/errors.ts';
 import { type LoadedConfig, readConfig } from '../config/load.ts';
 import type { ControlEvents } from '../events.ts';
-import type { PlanEffect } from '../live-change.ts';
+import type { PlanEffect, Reevaluation } from '../live-change.ts';
+import { readAnew } from '../plugins/files.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Applied, ChangeRequest, ConfigurationView, PendingView } from './change.ts';
@@ -38,8 +40,11 @@ const RETRY_MS = 10_000;
 
 /** What runs the configuration: `Gateway`. */
 export interface RunningGateway {
-  apply(config: LoadedConfig['config']): Promise<PlanEffect>;
+  /** @param readAnew names of plugins whose files are read anew */
+  apply(config: LoadedConfig['config'], readAnew?: readonly string[]): Promise<PlanEffect>;
   preview(config: LoadedConfig['config']): Promise<PlanEffect>;
+  /** Judges all live flows anew. */
+  reevaluate(): Promise<Reevaluation>;
   readonly events: ControlEvents;
 }
 
@@ -172,6 +177,42 @@ export class Configuration {
   }
 
   /**
+   * Runs what runs, with the files of a plugin read anew: manifest, modules, and what its options name. No revision is
+   * made, as the configuration stays the same.
+   *
+   * @throws ConfigError if the manifest or the options are wrong now, RequestError, and whatever
+   * {@link RunningGateway.apply} throws: the plugin runs on as it is then.
+   */
+  reloadPlugin(name: string, request: Pick<ChangeRequest, 'validateOnly' | 'reevaluate'>): Promise<Applied> {
+    return this.#inTurn(async () => {
+      const former = this.#running;
+      const plugin = former.config.plugins.find((one) => one.name === name);
+      if (plugin === undefined) {
+        throw new RequestError('not_found', 'no_such_plugin', `no plugin ${name} is configured`);
+      }
+      readAnew(dirname(plugin.manifestPath));
+      const next = readConfig(former.text, this.#file.path);
+      const { validateOnly = false } = request;
+      const effect = await (validateOnly
+        ? this.#gateway.preview(next.config)
+        : this.#gateway.apply(next.config, [name]));
+      if (!validateOnly) {
+        this.#running = next;
+        this.#logger.info({ plugin: name }, 'plugin read anew');
+      }
+      return {
+        applied: !validateOnly,
+        revision: null,
+        difference: difference(former, next, effect),
+        pending: null,
+        notices: noticesOf(former, next, undefined),
+        unapplied: null,
+        reevaluated: validateOnly ? null : await this.#reevaluate(request.reevaluate),
+      };
+    });
+  }
+
+  /**
    * Runs an earlier revision again, as a new one. A pending confirmation is settled by that.
    *
    * @throws as {@link apply}.
@@ -231,6 +272,7 @@ export class Configuration {
         pending: null,
         notices: noticesOf(former, next, request.file),
         unapplied: null,
+        reevaluated: null,
       };
     }
     const unapplied = this.#file.keepUnapplied(history.directory, [former.text, next.text]);
@@ -276,7 +318,19 @@ export class Configuration {
       pending: this.#pending(),
       notices: noticesOf(former, next, request.file),
       unapplied,
+      reevaluated: await this.#reevaluate(request.reevaluate),
     };
+  }
+
+  /** The change has been made, whatever comes of this. */
+  async #reevaluate(wanted = false): Promise<Reevaluation | null> {
+    if (!wanted) return null;
+    try {
+      return await this.#gateway.reevaluate();
+    } catch (error) {
+      const why = `the change was made, but live flows were not judged anew: ${(error as Error).message}`;
+      throw new RequestError('unavailable', 'not_reevaluated', why);
+    }
   }
 
   /** Writes the history; if that fails, the gateway goes back, too. */

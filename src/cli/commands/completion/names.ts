@@ -1,5 +1,6 @@
 import { Args } from '@oclif/core';
-import { listPlugins, listSites, listTunnels } from '../../../api/client/overview.ts';
+import { listSites, listTunnels } from '../../../api/client/overview.ts';
+import { listPlugins } from '../../../api/client/plugins.ts';
 import { HomewardCommand } from '../../command.ts';
 import { CONNECTION_FLAGS } from '../../connection.ts';
 

@@ -1,5 +1,5 @@
-import { listPlugins } from '../../../api/client/overview.ts';
-import type { PluginListBody } from '../../../api/schemas/overview.ts';
+import { listPlugins } from '../../../api/client/plugins.ts';
+import type { PluginListBody } from '../../../api/schemas/plugins.ts';
 import { HomewardCommand } from '../../command.ts';
 import { CONNECTION_FLAGS } from '../../connection.ts';
 import { table } from '../../table.ts';

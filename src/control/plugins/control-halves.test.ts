@@ -1,0 +1,189 @@
+/** Control halves: made, configured, told, stopped; and what they throw, at once or later, ends nothing. */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import { pino } from 'pino';
+import { EXAMPLE_FILE } from '../../../test/fixtures/example-gateway.ts';
+import { eventually } from '../../../test/support/patience.ts';
+import { pluginFolder } from '../../../test/support/plugin-folder.ts';
+import type { Plan } from '../../pipeline/plan.ts';
+import { type Json, PluginQueryError } from '../../plugin/contract.ts';
+import { planPlugins } from '../compile/plugins.ts';
+import { parseConfig } from '../config/load.ts';
+import { ViewFailedError } from './control-half.ts';
+import { ControlHalves } from './control-halves.ts';
+import { readAnew } from './files.ts';
+
+const RECORDING = `import { PluginQueryError } from 'homeward/plugin';
+export function createControlHalf(environment) {
+  const count = environment.counter('told');
+  return {
+    async configure({ options, topology }) {
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      environment.send(['configured', options.rate, topology.maxFlows]);
+    },
+    message(body) {
+      count();
+      if (body === 'throw') throw new Error('a message');
+      if (body === 'decide') environment.decide(7, 'accept', 'it is right');
+      else environment.send(['heard', body]);
+    },
+    dataPlaneStarted() { environment.send(['again']); },
+    async stop() { environment.send(['stopped']); },
+    views: {
+      async twice({ n }) {
+        if (n < 0) throw new PluginQueryError('n is negative');
+        if (n > 9) throw new Error('too much');
+        return n * 2;
+      },
+    },
+  };
+}
+`;
+
+/** Halves of one plugin in a folder, with a record of what they send. */
+class Rig {
+  readonly sent: unknown[] = [];
+  readonly lines: Record<string, unknown>[] = [];
+  readonly folder: string;
+  readonly halves: ControlHalves;
+
+  constructor(t: TestContext, control: string) {
+    this.folder = pluginFolder(t, {
+      manifest: {
+        control: './control.ts',
+        options: { type: 'object', properties: { rate: { type: 'integer' } } },
+      },
+      files: { 'control.ts': control },
+    });
+    this.halves = new ControlHalves(
+      {
+        sendToPlugin: (plugin, body) => this.sent.push([plugin, body]),
+        decide: (...decision) => this.sent.push(decision),
+      },
+      pino({ level: 'debug' }, { write: (line: string) => void this.lines.push(JSON.parse(line)) }),
+    );
+    t.after(() => this.halves.stop());
+  }
+
+  /** Runs the plugin with these options; undefined: takes it out. */
+  async run(options: string | undefined, revision = 0): Promise<void> {
+    const plugin = options === undefined ? '' : `{ name: probe, from: ${this.folder}, options: ${options} }`;
+    const config = parseConfig(`version: 1\nplugins: [ ${plugin} ]\n`, EXAMPLE_FILE);
+    const plugins = planPlugins(config.plugins, new Map([['probe', revision]]));
+    const plan = { plugins, ports: [], spaces: [], flowTable: { maxFlows: 1024 } } as unknown as Plan;
+    await this.halves.configure(config, plan);
+  }
+
+  /** What was sent since the last time. */
+  async taken(count: number): Promise<unknown[]> {
+    await eventually(`${count} are sent`, () => this.sent.length >= count);
+    return this.sent.splice(0);
+  }
+}
+
+test('configured once, then only for other options; stopped when the plugin goes', async (t) => {
+  const rig = new Rig(t, RECORDING);
+  await rig.run('{ rate: 1 }');
+  await rig.run('{ rate: 1 }');
+  assert.deepEqual(await rig.taken(1), [['probe', ['configured', 1, 1024]]]);
+  await rig.run('{ rate: 2 }');
+  assert.deepEqual(await rig.taken(1), [['probe', ['configured', 2, 1024]]]);
+  rig.halves.dataPlaneStarted();
+  assert.deepEqual(await rig.taken(1), [['probe', ['again']]]);
+  await rig.run(undefined);
+  assert.deepEqual(await rig.taken(1), [['probe', ['stopped']]]);
+  assert.equal(rig.halves.status('probe'), undefined);
+});
+
+test('messages come in their order, behind the configuration', async (t) => {
+  const rig = new Rig(t, RECORDING);
+  const configured = rig.run('{ rate: 1 }');
+  await eventually('it is made', () => rig.halves.status('probe') !== undefined);
+  for (const body of [1, 2, 'decide', 3]) rig.halves.deliver('probe', body);
+  await configured;
+  assert.deepEqual(await rig.taken(5), [
+    ['probe', ['configured', 1, 1024]],
+    ['probe', ['heard', 1]],
+    ['probe', ['heard', 2]],
+    ['probe', 7, 'accept', 'it is right'],
+    ['probe', ['heard', 3]],
+  ]);
+  assert.deepEqual(rig.halves.status('probe')?.counters, { told: 4 });
+});
+
+test('views: answered, refused, failed', async (t) => {
+  const rig = new Rig(t, RECORDING);
+  await rig.run('{}');
+  const view = (name: string, parameters: Json) => rig.halves.view('probe', name, parameters);
+  assert.equal(await view('twice', { n: 4 }), 8);
+  await assert.rejects(view('twice', { n: -1 })!, new PluginQueryError('n is negative'));
+  await assert.rejects(view('twice', { n: 10 })!, new ViewFailedError('probe cannot answer: too much'));
+  await assert.rejects(view('once', {})!, /has no view once, which its manifest declares/);
+  assert.equal(rig.halves.view('other', 'twice', {}), undefined);
+  assert.equal(rig.halves.status('probe')?.failures, 1);
+});
+
+test('a half that throws is counted and goes on', async (t) => {
+  const rig = new Rig(t, RECORDING);
+  await rig.run('{}');
+  rig.halves.deliver('probe', 'throw');
+  rig.halves.deliver('probe', 'next');
+  await rig.taken(2);
+  const { state, failures, lastFailure } = rig.halves.status('probe')!;
+  assert.deepEqual(
+    { state, failures, lastFailure },
+    { state: 'running', failures: 1, lastFailure: 'a message' },
+  );
+  const { plugin, half, msg } = rig.lines.at(-1)!;
+  assert.deepEqual({ plugin, half, msg }, { plugin: 'probe', half: 'control', msg: 'failed: a message' });
+});
+
+test('one that cannot be made says so, and is made when its files are right', async (t) => {
+  const rig = new Rig(t, 'export const createControlHalf = 1;\n');
+  await rig.run('{}');
+  assert.equal(rig.halves.status('probe')?.state, 'failed');
+  assert.match(rig.halves.status('probe')?.lastFailure ?? '', /exports no createControlHalf/);
+  await assert.rejects(rig.halves.view('probe', 'twice', {})!, /does not run: its control module exports no/);
+  writeFileSync(join(rig.folder, 'control.ts'), RECORDING);
+  readAnew(rig.folder);
+  await rig.run('{ rate: 3 }', 1);
+  assert.deepEqual(await rig.taken(1), [['probe', ['configured', 3, 1024]]]);
+});
+
+test('what a half throws later, from a timer or a promise, does not end the process; what others throw does', async (t) => {
+  const folder = pluginFolder(t, {
+    manifest: { control: './control.ts' },
+    files: {
+      'control.ts': `export const createControlHalf = () => ({
+        configure() {
+          setTimeout(() => { throw new Error('from a timer'); }, 1);
+          (async () => { await new Promise((done) => setTimeout(done, 2)); throw new Error('from a promise'); })();
+        },
+      });`,
+      // In a process of its own: the test runner listens for exceptions, too.
+      'main.ts': `
+        import { ControlHalves } from ${JSON.stringify(join(import.meta.dirname, 'control-halves.ts'))};
+        import { parseConfig } from ${JSON.stringify(join(import.meta.dirname, '../config/load.ts'))};
+        import { planPlugins } from ${JSON.stringify(join(import.meta.dirname, '../compile/plugins.ts'))};
+        const config = parseConfig('version: 1\\nplugins: [ { name: probe, from: ' + import.meta.dirname + ' } ]', 'x.yaml');
+        const logger = { error: (_, text) => console.log(text) };
+        const halves = new ControlHalves({ sendToPlugin() {}, decide() {} }, logger);
+        await halves.configure(config, { plugins: planPlugins(config.plugins), ports: [], spaces: [], flowTable: { maxFlows: 1 } });
+        while (halves.status('probe').failures < 2) await new Promise((done) => setTimeout(done, 5));
+        console.log('still here');
+        setTimeout(() => { throw new Error('of control itself'); }, 1);
+        setTimeout(() => console.log('not reached'), 200);
+      `,
+    },
+  });
+  const result = await promisify(execFile)(process.execPath, [join(folder, 'main.ts')]).catch(
+    (error: { code: number; stdout: string; stderr: string }) => error,
+  );
+  assert.equal(result.stdout, 'failed: from a timer\nfailed: from a promise\nstill here\n');
+  assert.match(result.stderr, /Error: of control itself/);
+  assert.equal((result as { code?: number }).code, 1);
+});
