@@ -70,20 +70,7 @@ export class Classifier {
    */
   constructor(conditions: readonly Condition[], packet: PacketValues, rowsBytes = ROWS_BYTES) {
     this.packet = packet;
-    const boxes: Box[] = [];
-    const ruleOf: number[] = [];
-    conditions.forEach((condition, rule) => {
-      for (const box of ruleBoxes(condition, rule)) {
-        boxes.push(box);
-        ruleOf.push(rule);
-      }
-      if (boxes.length > MAX_BOXES) {
-        throw new RuleTooComplex(
-          rule,
-          `the rules up to this one stand for more than ${MAX_BOXES} combinations of values`,
-        );
-      }
-    });
+    const { boxes, ruleOf } = expandRules(conditions);
     this.ruleCount = conditions.length;
     this.boxCount = boxes.length;
     this.ruleOf = Int32Array.from(ruleOf);
@@ -160,6 +147,32 @@ export class Classifier {
 /** Place of the lowest bit of a word that is not 0. */
 function lowestBit(word: number): number {
   return 31 - Math.clz32(word & -word);
+}
+
+/**
+ * The boxes of all rules, in their order, and the rule of each.
+ *
+ * @throws RuleTooComplex
+ */
+export function expandRules(conditions: readonly Condition[]): {
+  readonly boxes: readonly Box[];
+  readonly ruleOf: readonly number[];
+} {
+  const boxes: Box[] = [];
+  const ruleOf: number[] = [];
+  conditions.forEach((condition, rule) => {
+    for (const box of ruleBoxes(condition, rule)) {
+      boxes.push(box);
+      ruleOf.push(rule);
+    }
+    if (boxes.length > MAX_BOXES) {
+      throw new RuleTooComplex(
+        rule,
+        `the rules up to this one stand for more than ${MAX_BOXES} combinations of values`,
+      );
+    }
+  });
+  return { boxes, ruleOf };
 }
 
 function ruleBoxes(condition: Condition, rule: number): Box[] {

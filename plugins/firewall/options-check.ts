@@ -2,6 +2,7 @@
  * Checks options by hand, because the data plane has no package for it: every problem with its path, all of them
  * in one error.
  */
+import { type OptionsFinding, PluginOptionsError } from '../../src/plugin/contract.ts';
 import { didYouMean, ExpressionError } from './tokens.ts';
 
 /** More than these are not told: one mistake in a list of thousands is a thousand problems. */
@@ -13,13 +14,18 @@ export function isRecord(value: unknown): value is Readonly<Record<string, unkno
 
 /** What is wrong with options, in the order in which it was found. */
 export class Problems {
-  private readonly lines: string[] = [];
+  private readonly found: OptionsFinding[] = [];
   count = 0;
 
+  /** The first of them. */
+  get findings(): readonly OptionsFinding[] {
+    return this.found;
+  }
+
   /** `path` is empty for the options as a whole. */
-  add(path: string, text: string): void {
+  add(path: string, message: string): void {
     this.count++;
-    if (this.count <= MOST_PROBLEMS) this.lines.push(path === '' ? text : `${path}: ${text}`);
+    if (this.count <= MOST_PROBLEMS) this.found.push({ path, message });
   }
 
   /** Calls `read`; an {@link ExpressionError} becomes a problem, and the answer undefined. */
@@ -33,11 +39,14 @@ export class Problems {
     }
   }
 
-  /** @throws Error with all problems, a line each, if there are any */
+  /** @throws PluginOptionsError for the first problem; the others follow in its message, a line each */
   throwIfAny(): void {
-    if (this.count === 0) return;
-    const more = this.count - this.lines.length;
-    throw new Error([...this.lines, ...(more > 0 ? [`and ${more} more`] : [])].join('\n'));
+    const [first, ...others] = this.found;
+    if (first === undefined) return;
+    const lines = others.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
+    const more = this.count - this.found.length;
+    if (more > 0) lines.push(`and ${more} more`);
+    throw new PluginOptionsError(first.path, [first.message, ...lines].join('\n'));
   }
 }
 

@@ -1,9 +1,11 @@
 /** Options: what rules become, and what is said of wrong ones. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { PluginOptionsError } from '../../src/plugin/contract.ts';
 import { tcp, udp } from '../../test/support/packets.ts';
 import { FLOWS, SETS, TOPOLOGY, valuesOf } from './firewall.fixture.ts';
 import { meets } from './linear.ts';
+import { Problems } from './options-check.ts';
 import { type FirewallOptions, readOptions } from './rules.ts';
 
 const FILES: Readonly<Record<string, string>> = {
@@ -12,11 +14,14 @@ const FILES: Readonly<Record<string, string>> = {
 };
 
 function read(options: object): FirewallOptions {
-  return readOptions({ default: 'drop', ...options }, TOPOLOGY, (path) => {
+  const problems = new Problems();
+  const result = readOptions({ default: 'drop', ...options }, TOPOLOGY, problems, (path) => {
     const text = FILES[path];
     if (text === undefined) throw new Error(`ENOENT: no such file or directory, open '${path}'`);
     return text;
   });
+  problems.throwIfAny();
+  return result;
 }
 
 const SYN = 0x02;
@@ -173,7 +178,8 @@ describe('wrong options', () => {
       assert.throws(
         () => read(options),
         (error) => {
-          assert.match((error as Error).message, message);
+          assert.ok(error instanceof PluginOptionsError);
+          assert.match(`${error.path}: ${error.message}`, message);
           return true;
         },
       );

@@ -16,7 +16,7 @@ import { ALWAYS, type Condition } from './condition.ts';
 import { type Limit, readLimit } from './limit-options.ts';
 import { matchFields } from './match-fields.ts';
 import { Names } from './names.ts';
-import { isRecord, Mapping, Problems } from './options-check.ts';
+import { isRecord, Mapping, type Problems } from './options-check.ts';
 import { parseExpression } from './parse-expression.ts';
 import { type ReadFile, readSets } from './sets.ts';
 import { didYouMean } from './tokens.ts';
@@ -37,6 +37,8 @@ export interface Rule {
   readonly name: string | undefined;
   /** How messages name it: `rules[3] "web"`. */
   readonly label: string;
+  /** What it is recognized by in other options: its name, or else all of it. */
+  readonly identity: string;
   readonly condition: Condition;
   readonly action: Action;
   /** Whether a line is logged when it matches, whatever its action is. */
@@ -67,16 +69,15 @@ const KEYS = ['default', 'anti_spoofing', 'drop_invalid', 'time_zone', 'tunnels'
 const RULE_KEYS = ['name', 'match', 'action', 'log', 'limit', 'enabled'];
 
 /**
- * Checks the options against the names of a topology.
- *
- * @throws Error with a line for each problem: `rules[3].match: column 17: ...`
+ * Checks the options against the names of a topology; what is wrong is in `problems` afterwards, with paths as
+ * `rules[3].match` and with columns where an expression is wrong. Then the answer means nothing.
  */
 export function readOptions(
   options: unknown,
   topology: PluginTopology,
+  problems: Problems,
   readFile?: ReadFile,
 ): FirewallOptions {
-  const problems = new Problems();
   const mapping = new Mapping(options ?? {}, '', KEYS, problems);
   if (!mapping.has('default')) {
     problems.add('default', 'it is missing: accept, drop or reject, for flows that no rule decides about');
@@ -88,14 +89,13 @@ export function readOptions(
   const list = mapping.list('rules');
   if (list.length > MAX_RULES) {
     problems.add('rules', `${list.length} rules; there may be ${MAX_RULES}`);
-    problems.throwIfAny();
   }
-  const rules = list.flatMap((value, index) => {
+  const rules = list.slice(0, MAX_RULES).flatMap((value, index) => {
     const rule = readRule(value, index, names, problems);
     return rule === undefined ? [] : [rule];
   });
   refuseEqualNames(rules, problems);
-  const result: FirewallOptions = {
+  return {
     default: verdict,
     antiSpoofing,
     dropInvalid: mapping.boolean('drop_invalid', true),
@@ -104,8 +104,6 @@ export function readOptions(
     rules,
     files,
   };
-  problems.throwIfAny();
-  return result;
 }
 
 function readRule(value: unknown, index: number, names: Names, problems: Problems): Rule | undefined {
@@ -124,6 +122,7 @@ function readRule(value: unknown, index: number, names: Names, problems: Problem
     index,
     name,
     label: name === undefined ? path : `${path} "${name}"`,
+    identity: name === undefined ? JSON.stringify(value) : `"${name}"`,
     condition,
     action,
     log,

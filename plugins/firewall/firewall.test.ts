@@ -1,0 +1,321 @@
+/** The data half: verdicts, counts, limits, what changes when it is configured anew. And within a gateway in memory. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
+import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
+import {
+  type FlowHandle,
+  type FlowSetup,
+  PluginOptionsError,
+  VERDICT_CONTINUE,
+  VERDICT_DROP,
+  VERDICT_REJECT,
+} from '../../src/plugin/contract.ts';
+import type { PacketSpec } from '../../src/wire/build.ts';
+import { MemoryGateway } from '../../test/support/memory-gateway.ts';
+import { echo, tcp, udp } from '../../test/support/packets.ts';
+import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
+import { Firewall } from './firewall.ts';
+
+const SYN = 0x02;
+const WEDNESDAY_NOON = Date.UTC(2026, 10, 25, 12, 0, 0);
+
+/** A firewall and what it says of packets. */
+class Tested {
+  readonly counters: Record<string, number> = {};
+  readonly lines: string[] = [];
+  readonly firewall: Firewall;
+  reason = '';
+  wallClockMs = WEDNESDAY_NOON;
+  nowMs = 1000;
+  private readonly states: Int32Array[] = [];
+
+  constructor(options: object) {
+    this.firewall = new Firewall(
+      {
+        name: 'firewall',
+        log: (_level, text) => this.lines.push(text),
+        counter: (name) => () => {
+          this.counters[name] = (this.counters[name] ?? 0) + 1;
+        },
+        reason: (text) => {
+          this.reason = text;
+        },
+        nowMs: () => this.nowMs,
+        send: () => true,
+      },
+      { wallClockMs: () => this.wallClockMs, random: (words) => new Int32Array(words).fill(0x5eed) },
+    );
+    this.configure(options);
+  }
+
+  configure(options: object): void {
+    this.firewall.configure({ options: { default: 'drop', ...options }, topology: TOPOLOGY })();
+  }
+
+  /** The verdict of a packet; the flow begins if it may and `begins`. */
+  judge(
+    spec: PacketSpec,
+    of: FlowSetup = FLOWS.outbound,
+    rest: Partial<FlowSetup> = {},
+    begins = true,
+  ): number {
+    const state = new Int32Array(3);
+    const view = viewOf(spec);
+    const verdict = this.firewall.flowSetup(view, { ...of, nowMs: this.nowMs, state, stateAt: 0, ...rest });
+    if (verdict === VERDICT_CONTINUE && begins && rest.hypothetical !== true) {
+      this.firewall.flowStart(view, { state, stateAt: 0 } as FlowHandle);
+      this.states.push(state);
+    }
+    return verdict;
+  }
+
+  /** Ends the flow that began first. */
+  end(): void {
+    this.firewall.flowEnd({ state: this.states.shift()!, stateAt: 0 } as FlowHandle);
+  }
+}
+
+const web = (source = '10.0.1.5', port = 40000): PacketSpec =>
+  tcp(`${source} ${port}`, '192.0.2.80 443', SYN);
+const dns = (source = '10.0.1.5'): PacketSpec => udp(`${source} 40000`, '192.0.2.53 53');
+
+describe('verdicts', () => {
+  it('come from the first rule that matches, then from the default of the tunnel', () => {
+    const tested = new Tested({
+      default: 'reject',
+      tunnels: { lyon: { default: 'drop' } },
+      rules: [
+        { name: 'web', match: 'tcp.dstport == 443', action: 'accept' },
+        { match: 'tcp', action: 'drop' },
+        { match: 'udp', action: 'reject' },
+      ],
+    });
+    assert.equal(tested.judge(web()), VERDICT_CONTINUE);
+    assert.equal(tested.reason, 'rules[0] "web"');
+    assert.equal(tested.judge(tcp('10.0.1.5 1', '192.0.2.80 80', SYN)), VERDICT_DROP);
+    assert.equal(tested.reason, 'rules[1]');
+    assert.equal(tested.judge(dns()), VERDICT_REJECT);
+    const ping = echo('10.0.2.5', '10.50.0.1', 8, 7);
+    assert.equal(tested.judge(ping, FLOWS.internal), VERDICT_DROP);
+    assert.equal(tested.reason, 'default of lyon: drop');
+    assert.equal(tested.judge(echo('10.0.1.5', '192.0.2.1', 8, 7)), VERDICT_REJECT);
+    assert.equal(tested.reason, 'default: reject');
+    assert.deepEqual(tested.counters, { accepted: 1, dropped: 2, rejected: 2 });
+    assert.deepEqual([...tested.firewall.policy!.matches], [1, 1, 1]);
+  });
+
+  it('are left to the rules behind those that log and count', () => {
+    const tested = new Tested({
+      rules: [
+        { match: 'ip', action: 'count' },
+        { match: 'udp', action: 'log', name: 'names' },
+        { match: 'udp', action: 'accept', log: true },
+      ],
+    });
+    assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
+    assert.equal(tested.judge(web()), VERDICT_DROP);
+    assert.deepEqual([...tested.firewall.policy!.matches], [2, 1, 1]);
+    assert.deepEqual(tested.lines, [
+      'rules[1] "names" (log): udp 10.0.1.5 port 40000 to 192.0.2.53 port 53',
+      'rules[2] (accept): udp 10.0.1.5 port 40000 to 192.0.2.53 port 53',
+    ]);
+  });
+
+  it('do not flood the log', () => {
+    const tested = new Tested({ rules: [{ action: 'log' }] });
+    for (let i = 0; i < 100; i++) tested.judge(dns());
+    assert.equal(tested.lines.length, 20);
+    tested.nowMs += 1000;
+    tested.judge(echo('10.0.1.5', '192.0.2.1', 8, 7));
+    assert.equal(
+      tested.lines.at(-1),
+      'rules[0] (log): icmp 10.0.1.5 to 192.0.2.1; 80 lines before it were left out',
+    );
+  });
+
+  it('drop sources that their site does not declare, where the tunnel does not say otherwise', () => {
+    const tested = new Tested({ default: 'accept', tunnels: { 'paris-ipsec': { anti_spoofing: false } } });
+    assert.equal(tested.judge(web('10.0.2.5')), VERDICT_DROP);
+    assert.equal(tested.reason, 'the source is outside the prefixes of its site');
+    assert.equal(tested.judge(web('10.0.2.5'), { ...FLOWS.outbound, ingressPort: 2 }), VERDICT_CONTINUE);
+    assert.equal(tested.judge(web('10.0.2.5'), FLOWS.internal), VERDICT_CONTINUE);
+    assert.equal(tested.judge(web('198.51.100.7'), FLOWS.inbound), VERDICT_CONTINUE);
+    assert.equal(tested.judge(tcp('fd00:50::1 1', '2001:db8::1 80', SYN)), VERDICT_DROP);
+    assert.equal(tested.judge(tcp('fd00::1 1', '2001:db8::1 80', SYN)), VERDICT_CONTINUE);
+    assert.equal(tested.counters.spoofed, 2);
+    tested.configure({ default: 'accept', anti_spoofing: false });
+    assert.equal(tested.judge(web('10.0.2.5')), VERDICT_CONTINUE);
+  });
+
+  it('drop what no honest sender sends', () => {
+    const cases: readonly [PacketSpec, string][] = [
+      [tcp('10.0.1.5 0', '192.0.2.80 443', SYN), 'invalid: TCP port 0'],
+      [tcp('10.0.1.5 5', '192.0.2.80 443', SYN | 0x20), 'invalid: SYN with PSH or URG'],
+      [udp('10.0.1.5 5', '192.0.2.80 0'), 'invalid: UDP destination port 0'],
+    ];
+    const tested = new Tested({ default: 'accept' });
+    for (const [spec, reason] of cases) {
+      assert.equal(tested.judge(spec), VERDICT_DROP);
+      assert.equal(tested.reason, reason);
+    }
+    assert.equal(tested.judge(udp('10.0.1.5 0', '192.0.2.80 5')), VERDICT_CONTINUE);
+    tested.configure({ default: 'accept', drop_invalid: false });
+    for (const [spec] of cases) assert.equal(tested.judge(spec), VERDICT_CONTINUE);
+  });
+
+  it('depend on the time where rules do', () => {
+    const office = { match: { weekday: 'mon..fri', time: '08:00..18:00' }, action: 'accept' };
+    const tested = new Tested({ time_zone: 'Europe/Paris', rules: [office] });
+    const at = (wallClockMs: number): number => {
+      tested.wallClockMs = wallClockMs;
+      tested.nowMs += 1000;
+      return tested.judge(web());
+    };
+    assert.equal(at(WEDNESDAY_NOON), VERDICT_CONTINUE);
+    // Paris is an hour ahead in winter, two in summer.
+    assert.equal(at(Date.UTC(2026, 10, 25, 6, 59)), VERDICT_DROP);
+    assert.equal(at(Date.UTC(2026, 10, 25, 7, 0)), VERDICT_CONTINUE);
+    assert.equal(at(Date.UTC(2026, 6, 29, 6, 0)), VERDICT_CONTINUE);
+    assert.equal(at(Date.UTC(2026, 10, 25, 17, 0)), VERDICT_DROP);
+    assert.equal(at(Date.UTC(2026, 10, 28, 12, 0)), VERDICT_DROP);
+  });
+
+  it('of packets that are only asked about, or flows that are judged again, count nothing', () => {
+    const limit = { new_flows: '1/h', concurrent: 1 };
+    const tested = new Tested({ rules: [{ action: 'accept', log: true, limit }] });
+    for (let i = 0; i < 3; i++)
+      assert.equal(tested.judge(web(), FLOWS.outbound, { hypothetical: true }), VERDICT_CONTINUE);
+    assert.deepEqual(tested.counters, {});
+    assert.equal(tested.judge(web()), VERDICT_CONTINUE);
+    assert.equal(tested.judge(web(), FLOWS.outbound, { hypothetical: true }), VERDICT_DROP);
+    assert.equal(tested.judge(web(), FLOWS.outbound, { reevaluated: true }), VERDICT_CONTINUE);
+    assert.deepEqual([tested.counters, tested.lines.length], [{ accepted: 1 }, 1]);
+    assert.deepEqual([...tested.firewall.policy!.matches], [1]);
+  });
+});
+
+describe('limits', () => {
+  it('bound the rate of new flows of each source, and give back what time earns', () => {
+    const limit = { new_flows: '10/s', burst: 5, per: 'source', exceeded: 'reject' };
+    const tested = new Tested({ rules: [{ name: 'web', action: 'accept', limit }] });
+    const allowed = (source: string, tries: number): number => {
+      let count = 0;
+      for (let i = 0; i < tries; i++) if (tested.judge(web(source)) === VERDICT_CONTINUE) count++;
+      return count;
+    };
+    assert.equal(allowed('10.0.1.5', 20), 5);
+    assert.equal(tested.reason, 'rules[0] "web": more than 10 new flows in 1 s per source');
+    assert.equal(tested.judge(web('10.0.1.5')), VERDICT_REJECT);
+    assert.equal(allowed('10.0.1.6', 20), 5);
+    tested.nowMs += 200;
+    assert.equal(allowed('10.0.1.5', 20), 2);
+    tested.nowMs += 3_600_000;
+    assert.equal(allowed('10.0.1.5', 20), 5);
+    // The same address in another site is somebody else.
+    assert.equal(tested.judge(web('10.0.1.5'), FLOWS.internal), VERDICT_CONTINUE);
+    assert.ok(tested.counters.limited! > 40);
+  });
+
+  it('bound what a rule lets through over an hour, through the wrap of the clock', () => {
+    const tested = new Tested({ rules: [{ action: 'accept', limit: { new_flows: '20/h', burst: 3 } }] });
+    tested.nowMs = 0x7fffffff - 60_000;
+    let allowed = 0;
+    for (let minute = 0; minute < 120; minute++) {
+      if (tested.judge(web(`10.0.1.${minute}`)) === VERDICT_CONTINUE) allowed++;
+      tested.nowMs = (tested.nowMs + 60_000) | 0;
+    }
+    // Three at once, and twenty an hour.
+    assert.ok(allowed >= 42 && allowed <= 43, String(allowed));
+  });
+
+  it('bound how many flows live', () => {
+    const limit = { concurrent: 3, per: 'source' };
+    const tested = new Tested({ rules: [{ action: 'accept', limit }] });
+    const judge = (source: string, begins = true): number =>
+      tested.judge(web(source), FLOWS.outbound, {}, begins);
+    // What something behind the firewall refuses does not live.
+    for (let i = 0; i < 5; i++) assert.equal(judge('10.0.1.5', false), VERDICT_CONTINUE);
+    for (let i = 0; i < 3; i++) assert.equal(judge('10.0.1.5'), VERDICT_CONTINUE);
+    assert.equal(judge('10.0.1.5'), VERDICT_DROP);
+    assert.equal(tested.reason, 'rules[0]: more than 3 flows at the same time per source');
+    assert.equal(judge('10.0.1.6'), VERDICT_CONTINUE);
+    tested.end();
+    assert.equal(judge('10.0.1.5'), VERDICT_CONTINUE);
+    assert.equal(judge('10.0.1.5'), VERDICT_DROP);
+  });
+
+  it('go on for rules of the same name when the options are others, and in another instance', () => {
+    const limit = { concurrent: 2 };
+    const rule = { name: 'few', action: 'accept', limit };
+    const tested = new Tested({ rules: [rule] });
+    tested.judge(web());
+    tested.configure({
+      rules: [
+        { match: 'udp', action: 'drop' },
+        { ...rule, match: 'tcp' },
+      ],
+    });
+    assert.equal(tested.judge(web()), VERDICT_CONTINUE);
+    assert.equal(tested.judge(web()), VERDICT_DROP);
+    assert.deepEqual([...tested.firewall.policy!.matches], [0, 3]);
+    const next = new Tested({ rules: [rule] });
+    next.firewall.importState(JSON.parse(JSON.stringify(tested.firewall.exportState())));
+    assert.deepEqual([...next.firewall.policy!.matches], [3]);
+    assert.equal(next.judge(web()), VERDICT_DROP);
+  });
+});
+
+it('options that are wrong change nothing', () => {
+  const tested = new Tested({ rules: [{ match: 'udp', action: 'accept' }] });
+  assert.throws(
+    () => tested.configure({ rules: [{ match: 'udq', action: 'accept' }] }),
+    (error) => {
+      assert.ok(error instanceof PluginOptionsError);
+      assert.equal(error.path, 'rules[0].match');
+      assert.match(error.message, /^column 1: "udq" is no field; did you mean "udp"\?/);
+      return true;
+    },
+  );
+  assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
+});
+
+it('judges the flows of a gateway', () => {
+  const tested = new Tested({});
+  const standing = new PluginStanding(12);
+  const gateway = new MemoryGateway({
+    sites: [
+      { name: 'paris', prefixes: ['10.0.1.0/24'] },
+      { name: 'dc', prefixes: ['10.50.0.0/16'] },
+    ],
+    policyPlugins: [{ name: 'firewall', phase: 'policy', half: tested.firewall, standing }],
+  });
+  tested.firewall.configure({
+    options: {
+      default: 'drop',
+      rules: [
+        {
+          match: 'from.site == paris and to.site == dc and udp.dstport == 53',
+          action: 'accept',
+          limit: { concurrent: 2 },
+        },
+        { match: 'tcp', action: 'reject' },
+      ],
+    },
+    topology: topologyOf(gateway.plan),
+  })();
+  const ask = (port: number): number =>
+    gateway.send('paris', udp(`10.0.1.5 ${port}`, '10.50.0.1 53', 'x')).length;
+  assert.deepEqual([ask(1000), ask(1001), ask(1002), ask(1000)], [1, 1, 0, 1]);
+  assert.equal(gateway.send('dc', udp('10.50.0.1 53', '10.0.1.5 1000', 'y')).length, 1);
+  assert.equal(gateway.send('paris', udp('10.0.1.5 1', '10.50.0.1 54')).length, 0);
+  assert.equal(gateway.send('paris', udp('10.0.9.5 1', '10.50.0.1 53')).length, 0);
+  const [reset] = gateway.send('paris', tcp('10.0.1.5 1', '10.50.0.1 80', SYN));
+  assert.equal(reset?.port, 'paris');
+  assert.deepEqual(gateway.drops('paris'), { policy: 3, policy_reject: 1 });
+  // Both flows time out: there is room for others.
+  for (let i = 0; i < 400; i++) gateway.pass(2000);
+  assert.equal(gateway.flows, 0);
+  assert.deepEqual([ask(1003), ask(1004), ask(1005)], [1, 1, 0]);
+  assert.deepEqual(gateway.failures, []);
+});

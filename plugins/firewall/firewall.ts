@@ -1,0 +1,223 @@
+/**
+ * The firewall: judges every new flow by ordered rules, the first match wins. See docs/firewall.md.
+ *
+ * ```
+ *  new flow ─► possible at all? ─► a source of its site? ─► rules ──┬─► accept, within the limit? ─► continue
+ *                   │ no                │ no               log,     ├─► drop, reject
+ *                   ▼                   ▼                  count go └─► none: the default of the tunnel
+ *                  drop                drop                on
+ * ```
+ *
+ * Replies and later packets follow the flow; nothing is asked for them here. The data half is in this file; what rules
+ * are is in `rules.ts`, how they are looked up in `classifier.ts`.
+ */
+import {
+  type DataHalf,
+  type DataHalfFactory,
+  type FlowHandle,
+  type FlowSetup,
+  type Json,
+  type PluginConfiguration,
+  type PluginEnvironment,
+  VERDICT_CONTINUE,
+  VERDICT_DROP,
+  VERDICT_REJECT,
+} from '../../src/plugin/contract.ts';
+import type { PacketView } from '../../src/wire/packet.ts';
+import { ConcurrentLimits, type ConcurrentState } from './concurrent-limits.ts';
+import { FlowLog } from './flow-log.ts';
+import { invalidReason } from './invalid-packets.ts';
+import { isManyfold, LimitKeyHash } from './limit-keys.ts';
+import { Problems } from './options-check.ts';
+import { PacketValues } from './packet-values.ts';
+import { type CompiledLimit, NO_VERDICT, Policy } from './policy.ts';
+import { RateLimits } from './rate-limits.ts';
+import { readOptions } from './rules.ts';
+import { WeekClock } from './week-clock.ts';
+
+/** Words of a flow's state: the key of its count, and the epoch of that. The manifest asks for as many. */
+const STATE_LOW = 0;
+const STATE_HIGH = 1;
+const STATE_EPOCH = 2;
+
+/** Buckets of rates by source or destination: four in each place. */
+const MANYFOLD_PLACES = 16_384;
+/** Of rates by rule, tunnel or site. */
+const OTHER_PLACES = 1024;
+
+/** What a test replaces. */
+export interface Surroundings {
+  /** As `Date.now`. */
+  wallClockMs(): number;
+  /** Words that nobody outside knows. */
+  random(words: number): Int32Array;
+}
+
+const SURROUNDINGS: Surroundings = {
+  wallClockMs: Date.now,
+  random: (words) => crypto.getRandomValues(new Int32Array(words)),
+};
+
+export class Firewall implements DataHalf {
+  /** Undefined before the first configuration: everything is dropped. */
+  policy: Policy | undefined = undefined;
+  private readonly environment: PluginEnvironment;
+  private readonly surroundings: Surroundings;
+  private readonly values = new PacketValues();
+  private readonly log: FlowLog;
+  private readonly keys: LimitKeyHash;
+  private readonly seeds: Int32Array;
+  private readonly manyfoldRates = new RateLimits(MANYFOLD_PLACES);
+  private readonly otherRates = new RateLimits(OTHER_PLACES);
+  private readonly concurrent: ConcurrentLimits;
+  private clock: WeekClock | undefined = undefined;
+  private readonly countAccepted: () => void;
+  private readonly countDropped: () => void;
+  private readonly countRejected: () => void;
+  private readonly countInvalid: () => void;
+  private readonly countSpoofed: () => void;
+  private readonly countLimited: () => void;
+
+  constructor(environment: PluginEnvironment, surroundings: Surroundings) {
+    this.environment = environment;
+    this.surroundings = surroundings;
+    this.log = new FlowLog((text) => environment.log('info', text));
+    this.seeds = surroundings.random(4);
+    this.keys = new LimitKeyHash(this.seeds);
+    this.concurrent = new ConcurrentLimits(surroundings.random(1)[0]!);
+    this.countAccepted = environment.counter('accepted');
+    this.countDropped = environment.counter('dropped');
+    this.countRejected = environment.counter('rejected');
+    this.countInvalid = environment.counter('invalid');
+    this.countSpoofed = environment.counter('spoofed');
+    this.countLimited = environment.counter('limited');
+  }
+
+  configure({ options, topology }: PluginConfiguration): () => void {
+    const problems = new Problems();
+    const read = readOptions(options, topology, problems);
+    problems.throwIfAny();
+    const policy = new Policy(read, topology, this.values);
+    const clock = policy.usesTime ? new WeekClock(policy.timeZone, this.surroundings.wallClockMs) : undefined;
+    return () => {
+      if (this.policy !== undefined) policy.takeOver(this.policy);
+      if (policy.countsConcurrent) this.concurrent.reserve(topology.maxFlows);
+      this.policy = policy;
+      this.clock = clock;
+    };
+  }
+
+  flowSetup(view: PacketView, flow: FlowSetup): number {
+    const { policy } = this;
+    if (policy === undefined) return VERDICT_DROP;
+    // Nothing that is only asked, and nothing that was let in before, is counted.
+    const counts = !flow.hypothetical && !flow.reevaluated;
+    this.values.read(view, flow, this.clock === undefined ? 0 : this.clock.minuteOfWeek(flow.nowMs));
+    if (policy.dropInvalid) {
+      const invalid = invalidReason(view);
+      if (invalid !== '') {
+        if (counts) this.countInvalid();
+        return this.answer(VERDICT_DROP, invalid, counts);
+      }
+    }
+    if (policy.isSpoofed(flow.ingressPort)) {
+      if (counts) this.countSpoofed();
+      return this.answer(VERDICT_DROP, 'the source is outside the prefixes of its site', counts);
+    }
+    return this.judge(policy, view, flow, counts);
+  }
+
+  private judge(policy: Policy, view: PacketView, flow: FlowSetup, counts: boolean): number {
+    const { classifier, verdictOf, logs, matches } = policy;
+    classifier.begin();
+    for (let rule = classifier.next(); rule >= 0; rule = classifier.next()) {
+      if (counts) {
+        matches[rule]!++;
+        if (logs[rule] !== 0) this.log.write(policy.rules[rule]!, view, flow);
+      }
+      const verdict = verdictOf[rule]!;
+      if (verdict === NO_VERDICT) continue;
+      const limit = policy.limits[rule];
+      if (limit !== undefined && !flow.reevaluated) {
+        const exceeded = this.exceeds(limit, view, flow, counts);
+        if (exceeded !== '') {
+          if (counts) this.countLimited();
+          return this.answer(limit.exceededVerdict, exceeded, counts);
+        }
+      }
+      return this.answer(verdict, policy.labels[rule]!, counts);
+    }
+    const { ingressPort } = flow;
+    return this.answer(policy.defaultVerdict(ingressPort), policy.defaultReason(ingressPort), counts);
+  }
+
+  /** Why a flow is beyond a limit; empty if it is not, and then it is charged. */
+  private exceeds(limit: CompiledLimit, view: PacketView, flow: FlowSetup, counts: boolean): string {
+    const { keys } = this;
+    keys.of(limit.rule, limit.key, view, flow);
+    const { low, high } = keys;
+    if (limit.concurrent !== undefined) {
+      const living = this.concurrent.count(low, high);
+      if (living < 0 || living >= limit.concurrent) return limit.concurrentReason;
+    }
+    if (limit.rate !== undefined) {
+      const rates = isManyfold(limit.key) ? this.manyfoldRates : this.otherRates;
+      if (!rates.take(low, high, limit.rate, flow.nowMs, counts)) return limit.rateReason;
+    }
+    if (limit.concurrent !== undefined && counts) {
+      // Counted by `flowStart`: something behind this may still refuse the flow.
+      const { state, stateAt } = flow;
+      state[stateAt + STATE_LOW] = low;
+      state[stateAt + STATE_HIGH] = high;
+      state[stateAt + STATE_EPOCH] = this.concurrent.epoch;
+    }
+    return '';
+  }
+
+  private answer(verdict: number, reason: string, counts: boolean): number {
+    this.environment.reason(reason);
+    if (!counts) return verdict;
+    if (verdict === VERDICT_CONTINUE) this.countAccepted();
+    else if (verdict === VERDICT_REJECT) this.countRejected();
+    else this.countDropped();
+    return verdict;
+  }
+
+  flowStart(_view: PacketView, { state, stateAt }: FlowHandle): void {
+    const high = state[stateAt + STATE_HIGH]!;
+    if (high !== 0) this.concurrent.add(state[stateAt + STATE_LOW]!, high, 1);
+  }
+
+  flowEnd({ state, stateAt }: FlowHandle): void {
+    const high = state[stateAt + STATE_HIGH]!;
+    if (high === 0 || state[stateAt + STATE_EPOCH] !== this.concurrent.epoch) return;
+    this.concurrent.remove(state[stateAt + STATE_LOW]!, high);
+  }
+
+  exportState(): Json {
+    const { rules, matches } = this.policy ?? { rules: [], matches: [] };
+    return {
+      matches: rules.map(({ identity }, index) => [identity, matches[index]!]),
+      seeds: [...this.seeds],
+      concurrent: { ...this.concurrent.export() },
+    };
+  }
+
+  importState(state: Json): void {
+    const { matches, seeds, concurrent } = state as unknown as {
+      matches: [string, number][];
+      seeds: number[];
+      concurrent: ConcurrentState;
+    };
+    this.seeds.set(seeds);
+    this.concurrent.import(concurrent);
+    const { policy } = this;
+    if (policy === undefined) return;
+    const before = new Map(matches);
+    policy.rules.forEach(({ identity }, index) => {
+      policy.matches[index] = before.get(identity) ?? 0;
+    });
+  }
+}
+
+export const createDataHalf: DataHalfFactory = (environment) => new Firewall(environment, SURROUNDINGS);
