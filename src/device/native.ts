@@ -254,8 +254,8 @@ export function nftState(table: string): NftState {
 /**
  * Starts a thread that sends this process a SIGINT when `word[0]` has been the same, and not 0, for longer than `limitMs`
  * (or `slowLimitMs`, if its bit 15 is set); `accused[0]` is that word then. `plugin/running-plugin.ts` draws the rest. To be
- * called by the thread that writes the word; called again, it looks at other words, with the limits that it has. Throws
- * {@link NativeError}: `EAGAIN`.
+ * called by the thread that writes the word; both are in a buffer of {@link mapFile}. Called again, it looks at other
+ * words, with the limits that it has. Throws {@link NativeError}: `EINVAL`, `EAGAIN`.
  */
 export function startWatchdog(
   word: Int32Array,

@@ -216,8 +216,12 @@ int file_lock(const char *path);
 int namespace_lock(const char *name);
 int namespace_lock_holder(const char *name);
 
-/* watchdog.c: both words must stay where they are for good. To be called by the thread that is watched, first or for other words. */
+/*
+ * watchdog.c: both words are in a shared mapping; the JavaScript side may give it up at any time. To be called by the thread
+ * that is watched. Returns 1 if it has started the watching one.
+ */
 int watchdog_start(int32_t *word, int32_t *accused, int limit_ms, int slow_limit_ms);
+void watchdog_stop(void *nothing);
 
 /* unix-socket.c */
 int unix_listen(const char *path);

@@ -440,9 +440,7 @@ static napi_value start_watchdog(napi_env env, napi_callback_info info) {
   if (words < 1 || accused_words < 1 || limit_ms < 1 || slow_limit_ms < 1) wrong_argument(&arguments);
   if (arguments.failed) return NULL;
   int result = watchdog_start(word, accused, limit_ms, slow_limit_ms);
-  /* Never deleted: the thread looks at them until the process ends. */
-  napi_ref kept;
-  for (int i = 0; result == 0 && i < 2; i++) napi_create_reference(env, arguments.values[i], 1, &kept);
+  if (result == 1) napi_add_env_cleanup_hook(env, watchdog_stop, NULL);
   return number(env, result);
 }
 

@@ -11,9 +11,11 @@
  */
 #include "homeward.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,13 +25,18 @@
 /* HOOK_SLOW of src/plugin/running-plugin.ts, where the hook stands in the word. */
 #define SLOW_CALL 0x8000u
 
-static struct watchdog {
-  _Atomic(_Atomic uint32_t *) word;
-  _Atomic(_Atomic uint32_t *) accused;
+static struct {
+  /* Held while the thread looks at the words. */
+  pthread_mutex_t mutex;
+  pthread_t thread;
+  bool started;
+  atomic_bool stopped;
+  _Atomic uint32_t *word;
+  _Atomic uint32_t *accused;
   clockid_t main_clock;
   int64_t limit_ns;
   int64_t slow_limit_ns;
-} watchdog;
+} watchdog = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static int64_t now_ns(clockid_t clock) {
   struct timespec now;
@@ -42,54 +49,82 @@ static void rest(long ns) {
   nanosleep(&wait, NULL);
 }
 
+struct suspicion {
+  uint32_t seen, signalled;
+  int64_t since, cpu_since;
+};
+
+static void look(struct suspicion *suspicion) {
+  uint32_t word = atomic_load(watchdog.word);
+  if (word == 0 || word == suspicion->signalled) return;
+  int64_t now = now_ns(CLOCK_MONOTONIC), cpu = now_ns(watchdog.main_clock);
+  if (word != suspicion->seen) {
+    suspicion->seen = word;
+    suspicion->since = now;
+    suspicion->cpu_since = cpu;
+    return;
+  }
+  int64_t limit = word & SLOW_CALL ? watchdog.slow_limit_ns : watchdog.limit_ns;
+  if (now - suspicion->since < limit || cpu - suspicion->cpu_since < limit / 2) return;
+  atomic_store(watchdog.accused, word);
+  rest(MOMENT_US * 1000L);
+  if (atomic_load(watchdog.word) == word) {
+    suspicion->signalled = word;
+    kill(getpid(), SIGINT);
+  } else {
+    atomic_store(watchdog.accused, 0);
+  }
+}
+
 static void *watch_calls(void *argument) {
   (void)argument;
-  uint32_t seen = 0, signalled = 0;
-  int64_t since = 0, cpu_since = 0;
-  for (;;) {
+  struct suspicion suspicion = {0};
+  while (!atomic_load(&watchdog.stopped)) {
     rest(POLL_MS * 1000000L);
-    uint32_t word = atomic_load(atomic_load(&watchdog.word));
-    if (word == 0 || word == signalled) continue;
-    int64_t now = now_ns(CLOCK_MONOTONIC), cpu = now_ns(watchdog.main_clock);
-    if (word != seen) {
-      seen = word;
-      since = now;
-      cpu_since = cpu;
-      continue;
-    }
-    int64_t limit = word & SLOW_CALL ? watchdog.slow_limit_ns : watchdog.limit_ns;
-    if (now - since < limit || cpu - cpu_since < limit / 2) continue;
-    atomic_store(atomic_load(&watchdog.accused), word);
-    rest(MOMENT_US * 1000L);
-    if (atomic_load(atomic_load(&watchdog.word)) == word) {
-      signalled = word;
-      kill(getpid(), SIGINT);
-    } else {
-      atomic_store(atomic_load(&watchdog.accused), 0);
-    }
+    pthread_mutex_lock(&watchdog.mutex);
+    look(&suspicion);
+    pthread_mutex_unlock(&watchdog.mutex);
   }
   return NULL;
 }
 
+void watchdog_stop(void *nothing) {
+  (void)nothing;
+  atomic_store(&watchdog.stopped, true);
+  /* This very code is about to be unmapped. */
+  pthread_join(watchdog.thread, NULL);
+}
+
+/* The same word of a shared mapping at another address, which is never unmapped; NULL on failure. */
+static _Atomic uint32_t *own_view(int32_t *word) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  size_t within = (uintptr_t)word % page;
+  /* Of nothing, a shared mapping is extended by another view of it (mremap(2)). */
+  uint8_t *view = mremap((uint8_t *)word - within, 0, page, MREMAP_MAYMOVE);
+  return view == MAP_FAILED ? NULL : (_Atomic uint32_t *)(view + within);
+}
+
 int watchdog_start(int32_t *word, int32_t *accused, int limit_ms, int slow_limit_ms) {
-  static bool started;
-  atomic_store(&watchdog.accused, (_Atomic uint32_t *)accused);
-  atomic_store(&watchdog.word, (_Atomic uint32_t *)word);
-  if (started) return 0;
+  last_step = "mremap";
+  _Atomic uint32_t *own_word = own_view(word), *own_accused = own_view(accused);
+  if (own_word == NULL || own_accused == NULL) return -errno;
+  pthread_mutex_lock(&watchdog.mutex);
+  watchdog.accused = own_accused;
+  watchdog.word = own_word;
+  pthread_mutex_unlock(&watchdog.mutex);
+  if (watchdog.started) return 0;
   last_step = "pthread_create";
   watchdog.limit_ns = (int64_t)limit_ms * 1000000;
   watchdog.slow_limit_ns = (int64_t)slow_limit_ms * 1000000;
   sigset_t all, before;
-  pthread_t thread;
   sigfillset(&all);
   int result = pthread_getcpuclockid(pthread_self(), &watchdog.main_clock);
   /* The thread inherits it: signals are for the others. */
   if (result == 0) result = pthread_sigmask(SIG_SETMASK, &all, &before);
   if (result != 0) return -result;
-  result = pthread_create(&thread, NULL, watch_calls, NULL);
+  result = pthread_create(&watchdog.thread, NULL, watch_calls, NULL);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (result != 0) return -result;
-  pthread_detach(thread);
-  started = true;
-  return 0;
+  watchdog.started = true;
+  return 1;
 }
