@@ -169,11 +169,29 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     return readStatistics(await this.request('stats'));
   }
 
-  /** All IKE SAs with their children, or those of one connection. */
+  /**
+   * All IKE SAs with their children, or those of one connection. **Those that the daemon is busy with are left out**: it
+   * would keep this, and every other command, waiting.
+   */
   async ikeSas(connection?: string): Promise<IkeSa[]> {
-    // Without `noblock` the daemon would wait for SAs that are busy.
     const message = { noblock: true, ike: connection };
     return (await this.stream('list-sas', 'list-sa', message)).flatMap(readIkeSas);
+  }
+
+  /**
+   * The IKE SAs of one connection, also those that the daemon is busy with: it answers when it is done with them. Has a
+   * connection of its own.
+   *
+   * @throws ViciError `timeout` where that takes longer
+   */
+  async settledIkeSas(connection: string, timeoutMs: number): Promise<IkeSa[]> {
+    const session = await ViciSession.open(this.#socketPath);
+    try {
+      const message = { noblock: false, ike: connection };
+      return (await session.stream('list-sas', 'list-sa', message, { timeoutMs })).flatMap(readIkeSas);
+    } finally {
+      session.close();
+    }
   }
 
   async connections(): Promise<Connection[]> {

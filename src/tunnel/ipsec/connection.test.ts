@@ -9,6 +9,7 @@ import { NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import { eventually } from '../../../test/support/patience.ts';
 import { makeCertificate } from '../../../test/support/tls-files.ts';
 import { ViciClient } from '../../vici/client.ts';
+import type { ViciInput } from '../../vici/message.ts';
 import {
   connectionMessage,
   connectionName,
@@ -81,6 +82,16 @@ describe('messages for charon', skip === undefined ? {} : { skip }, () => {
       assert.deepEqual(loaded!.children[0]!.localTrafficSelectors, ['0.0.0.0/0', '::/0']);
       assert.equal(loaded!.rekeySeconds, 14_400);
     }
+  });
+
+  it('agree on MOBIKE but where a daemon without the kernel would rely on it', () => {
+    const mobike = (of: Partial<IpsecTunnel>): unknown => {
+      const message = connectionMessage({ ...TUNNEL, ...of }, PSK)[connectionName(TUNNEL.name)];
+      return (message as ViciInput).mobike;
+    };
+    assert.equal(mobike({ remote: null }), true);
+    assert.equal(mobike({ remote: null, kernel: null }), false);
+    assert.equal(mobike({ remote: '192.0.2.2', kernel: null }), true);
   });
 
   it('that protect GRE are taken', async () => {

@@ -95,7 +95,7 @@ export function connectionMessage(tunnel: IpsecTunnel, credentials: IpsecCredent
       over_time: seconds(tunnel.ikeRekeyMs * (LIFE_FACTOR - 1)),
       // For ever.
       keyingtries: 0,
-      mobike: true,
+      mobike: !followsByMessages(tunnel),
       fragmentation: true,
       local: {
         auth: isPsk ? 'psk' : 'pubkey',
@@ -129,6 +129,15 @@ export function connectionMessage(tunnel: IpsecTunnel, credentials: IpsecCredent
       },
     },
   };
+}
+
+/**
+ * A peer whose address changes behind a translator does not know. With kernel ESP the kernel tells the daemon that packets
+ * come from elsewhere; without, the daemon learns it from IKE messages alone, and only where no MOBIKE (RFC 4555) was agreed
+ * on: else it waits for the peer to say so, for ever if that has not looked before.
+ */
+function followsByMessages({ remote, kernel }: IpsecTunnel): boolean {
+  return remote === null && kernel === null;
 }
 
 /** The command and its message that hand over what authenticates us. */

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import { eventually } from '../../../test/support/patience.ts';
 import { CONFIRM, event, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
-import type { ViciInput } from '../../vici/message.ts';
+import * as field from '../../vici/fields.ts';
+import { decodeMessage, type ViciInput, type ViciSection } from '../../vici/message.ts';
 import type { IpsecTunnel } from './connection.ts';
 import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
 import { Reconciler, type WantedTunnel } from './reconciler.ts';
@@ -44,16 +45,21 @@ describe('the reconciler', () => {
   const commands: string[] = [];
   const listeners = new Set<Socket>();
   let sas: ViciInput = {};
+  /** SAs are left out where the daemon is not to wait for them. */
+  let isBusy = false;
   let keys = 0;
   let server: ViciServer;
   let reconciler: Reconciler;
   const states: string[] = [];
   let sockets = 0;
 
-  function answer(name: string): Buffer {
+  function answer(name: string, message: ViciSection): Buffer {
     commands.push(name);
     if (name === 'get-algorithms') return response(ALGORITHMS);
-    if (name === 'list-sas') return Buffer.concat([event('list-sa', sas), response({})]);
+    if (name === 'list-sas') {
+      const waits = field.text(message, 'noblock') === 'no';
+      return Buffer.concat([event('list-sa', isBusy && !waits ? {} : sas), response({})]);
+    }
     if (name === 'load-key') return response({ success: 'yes', id: `key${++keys}` });
     if (name === 'terminate') sas = {};
     return response({ success: 'yes' });
@@ -78,11 +84,11 @@ describe('the reconciler', () => {
 
   beforeEach(async () => {
     const path = join(directory, `${sockets++}.vici`);
-    server = new ViciServer((socket, type, name) => {
+    server = new ViciServer((socket, type, name, message) => {
       if (type !== 0) {
         if (name === 'log') listeners.add(socket);
         socket.write(packet(CONFIRM));
-      } else socket.write(answer(name));
+      } else socket.write(answer(name, decodeMessage(message)));
     });
     await server.listen(path);
     reconciler = new Reconciler({
@@ -98,6 +104,7 @@ describe('the reconciler', () => {
     for (const list of [commands, states]) list.length = 0;
     listeners.clear();
     sas = {};
+    isBusy = false;
   });
 
   it('lets no stranger drive states, logs or looks at secrets', async () => {
@@ -116,6 +123,22 @@ describe('the reconciler', () => {
       'down: the peer comes with other identities; compare local_id and remote_id at both ends',
     ]);
     assert.ok(count('list-sas') - loads < 10, commands.join(' '));
+  });
+
+  it('takes no SA for gone that the daemon is busy with', async () => {
+    sas = isUp();
+    reconciler.want([wanted('secret')]);
+    reconciler.start();
+    await eventually('it is up', () => status().state === 'up');
+    isBusy = true;
+    const looks = count('list-sas');
+    for (const socket of listeners) socket.write(event('child-rekey', { 'homeward-paris-ipsec': {} }));
+    await eventually('it has looked twice', () => count('list-sas') === looks + 2);
+    sas = {};
+    for (const socket of listeners) socket.write(event('ike-updown', {}));
+    await eventually('it is down', () => status().state === 'down');
+    assert.deepEqual(states, ['up: null', 'down: the peer does not answer']);
+    assert.equal(reconciler.details(TUNNEL.name)!.rekeyings.child, 1);
   });
 
   it('ends SAs that another secret has authenticated', async () => {

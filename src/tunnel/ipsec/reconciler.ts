@@ -10,7 +10,7 @@
  * SAs are known by the names of connection and child: unique ids change with every rekeying. Connections that do not
  * begin with our prefix are never touched: the daemon may be another's.
  *
- * Neighbours: `connection.ts` (the messages), `tunnel-state.ts`, `failure-reasons.ts`.
+ * Neighbours: `daemon-copy.ts` (what the daemon has), `tunnel-state.ts`, `failure-reasons.ts`.
  */
 import { ViciClient } from '../../vici/client.ts';
 import { ViciError } from '../../vici/errors.ts';
@@ -19,18 +19,16 @@ import type { ViciSection } from '../../vici/message.ts';
 import type { IkeSa } from '../../vici/views.ts';
 import {
   CHILD_NAME,
-  connectionMessage,
   connectionName,
   type IpsecCredentials,
   type IpsecTunnel,
-  secretRequest,
   tunnelOfConnection,
 } from './connection.ts';
+import { DaemonCopy, terminate, unload, unloadKey } from './daemon-copy.ts';
 import { failureReason } from './failure-reasons.ts';
 import { Gate } from './gate.ts';
 import type { IpsecLog } from './host-tools.ts';
 import { type PeerCertificate, peerCertificate } from './peer-certificate.ts';
-import { missingAlgorithms } from './proposals.ts';
 import { type IpsecTraffic, type Rekeyings, SaTraffic } from './sa-traffic.ts';
 import { type IpsecTunnelStatus, TunnelState } from './tunnel-state.ts';
 
@@ -39,7 +37,8 @@ const MAX_RETRY_MS = 15_000;
 const REFRESH_MS = 5_000;
 /** More than the daemon's own retransmissions take. */
 const INITIATE_TIMEOUT_MS = 8_000;
-const TERMINATE_TIMEOUT_MS = 2_000;
+/** Far more than the daemon is busy with one SA. */
+const SETTLE_TIMEOUT_MS = 2_000;
 /** Between two reasons that the log tells of a tunnel that is down. */
 const TELL_MS = 10_000;
 /** From a failure that the peer began until secrets are looked at: once for all that come meanwhile. */
@@ -84,11 +83,7 @@ export interface ReconcilerOptions {
 interface Entry {
   wanted: WantedTunnel;
   readonly state: TunnelState;
-  /** What the daemon has of it, as JSON; undefined if nothing. */
-  loadedConnection: string | undefined;
-  loadedSecret: string | undefined;
-  /** Of the private key that the daemon has. */
-  keyId: string | undefined;
+  readonly copy: DaemonCopy;
   /** Why the last attempt failed, from the daemon's log. */
   reason: string | undefined;
   /** When the log last changed what is told of it, `performance.now()`. */
@@ -135,9 +130,7 @@ export class Reconciler {
     this.#client.on('state', (state) => {
       if (state !== 'down') return;
       for (const entry of this.#entries.values()) {
-        entry.loadedConnection = undefined;
-        entry.loadedSecret = undefined;
-        entry.keyId = undefined;
+        entry.copy.forget();
         entry.sas = [];
         clearTimeout(entry.retry);
         entry.retry = undefined;
@@ -162,7 +155,7 @@ export class Reconciler {
       if (names.has(name)) continue;
       forgetTimers(entry);
       this.#entries.delete(name);
-      this.#inTurn(() => this.#unload(name, entry.keyId));
+      this.#inTurn(() => this.#unload(name, entry.copy.keyId));
     }
     const changed: Entry[] = [];
     for (const one of wanted) {
@@ -179,9 +172,7 @@ export class Reconciler {
       const added: Entry = {
         wanted: one,
         state: new TunnelState((status, former) => this.#options.onState(name, status, former)),
-        loadedConnection: undefined,
-        loadedSecret: undefined,
-        keyId: undefined,
+        copy: new DaemonCopy(this.#client),
         reason: undefined,
         toldAtMs: Number.NEGATIVE_INFINITY,
         retry: undefined,
@@ -238,9 +229,7 @@ export class Reconciler {
       if (tunnel !== undefined && !this.#entries.has(tunnel)) await this.#unload(tunnel, undefined);
     }
     for (const entry of this.#entries.values()) {
-      entry.loadedConnection = undefined;
-      entry.loadedSecret = undefined;
-      entry.keyId = undefined;
+      entry.copy.forget();
       entry.retryMs = FIRST_RETRY_MS;
       await this.#load(entry);
     }
@@ -260,21 +249,11 @@ export class Reconciler {
   async #load(entry: Entry): Promise<boolean> {
     const { tunnel, credentials } = entry.wanted;
     try {
-      const missing = [...tunnel.ikeProposals, ...tunnel.espProposals]
-        .map((proposal) => missingAlgorithms(proposal, this.#algorithms))
-        .find((problem) => problem !== undefined);
-      if (missing !== undefined) throw new Error(missing);
-      const secrets = credentials();
-      const secretIsNew = await this.#loadSecret(entry, secretRequest(tunnel, secrets));
-      const connection = connectionMessage(tunnel, secrets);
-      const connectionText = JSON.stringify(connection, bytesAsText);
-      const connectionIsNew = entry.loadedConnection !== connectionText;
-      const isChange = entry.loadedConnection !== undefined && (secretIsNew || connectionIsNew);
-      if (connectionIsNew) await this.#client.request('load-conn', connection);
-      if (entry.loadedConnection === undefined) await this.#options.onLoaded?.(tunnel.name);
-      entry.loadedConnection = connectionText;
+      const onFirst = async (): Promise<void> => this.#options.onLoaded?.(tunnel.name);
+      const { outcome, formerKey } = await entry.copy.load(tunnel, credentials(), this.#algorithms, onFirst);
+      await this.#unloadKey(formerKey);
       // SAs go on as they were made: one that is to be otherwise, or was authenticated otherwise, is made anew.
-      if (isChange) await this.#makeAnew(entry);
+      if (outcome === 'changed') await this.#makeAnew(entry);
       return true;
     } catch (error) {
       // The connection to the daemon was lost: all of it is done again with the next one.
@@ -286,43 +265,23 @@ export class Reconciler {
     }
   }
 
-  /** @returns whether it is another one than before. */
-  async #loadSecret(entry: Entry, [command, secret]: ReturnType<typeof secretRequest>): Promise<boolean> {
-    const text = JSON.stringify([command, secret], bytesAsText);
-    if (entry.loadedSecret === text) return false;
-    const answer = await this.#client.request(command, secret);
-    entry.loadedSecret = text;
-    const former = entry.keyId;
-    entry.keyId = field.text(answer, 'id');
-    if (former !== entry.keyId) await this.#unloadKey(former);
-    return true;
-  }
-
   /** A private key that no tunnel uses any more is not left in the daemon. */
   async #unloadKey(id: string | undefined): Promise<void> {
-    if (id === undefined || [...this.#entries.values()].some(({ keyId }) => keyId === id)) return;
-    await this.#client.request('unload-key', { id }).catch(passOver);
+    if (id === undefined || [...this.#entries.values()].some(({ copy }) => copy.keyId === id)) return;
+    await unloadKey(this.#client, id);
   }
 
   /** Ends its SAs; the next attempt is not waited for. */
   async #makeAnew(entry: Entry): Promise<void> {
     entry.reason = 'it is configured otherwise now, and connects anew';
     entry.retryMs = 0;
-    await this.#terminate(entry.wanted.tunnel.name);
+    await terminate(this.#client, entry.wanted.tunnel.name);
   }
 
   async #unload(tunnel: string, keyId: string | undefined): Promise<void> {
     if (!this.#isConnected) return;
-    const name = connectionName(tunnel);
-    await this.#client.request('unload-conn', { name }).catch(passOver);
-    await this.#client.request('unload-shared', { id: name }).catch(passOver);
+    await unload(this.#client, tunnel);
     await this.#unloadKey(keyId);
-    await this.#terminate(tunnel);
-  }
-
-  async #terminate(tunnel: string): Promise<void> {
-    const message = { ike: connectionName(tunnel), force: true };
-    await this.#client.block('terminate', message, { timeoutMs: TERMINATE_TIMEOUT_MS }).catch(passOver);
   }
 
   #refreshSoon(): void {
@@ -337,17 +296,29 @@ export class Reconciler {
   async #refresh(): Promise<void> {
     const sas = await this.#client.ikeSas();
     for (const [name, entry] of this.#entries) {
-      entry.sas = sas.filter((sa) => sa.name === connectionName(name));
+      const seen = sas.filter((sa) => sa.name === connectionName(name));
+      entry.sas = seen.some(isUp) || !entry.sas.some(isUp) ? seen : await this.#settledSas(name);
       entry.traffic.look(entry.sas);
       this.#judge(entry);
     }
     await this.#readPeerCertificates();
   }
 
+  /** One that was up and is not seen may be gone, or the daemon be at it: most of all while it is rekeyed. */
+  async #settledSas(tunnel: string): Promise<readonly IkeSa[]> {
+    try {
+      return await this.#client.settledIkeSas(connectionName(tunnel), SETTLE_TIMEOUT_MS);
+    } catch (error) {
+      // Still at it: nothing is known until the next look.
+      if (error instanceof ViciError && error.code === 'timeout') return this.#entries.get(tunnel)?.sas ?? [];
+      throw error;
+    }
+  }
+
   /** Once for every SA: the daemon has what it was shown. */
   async #readPeerCertificates(): Promise<void> {
     const unread = [...this.#entries.values()].filter(
-      ({ keyId, sas, certified }) => keyId !== undefined && sas.some(isUp) && certified !== idOf(sas),
+      ({ copy, sas, certified }) => copy.keyId !== undefined && sas.some(isUp) && certified !== idOf(sas),
     );
     if (unread.length === 0) return;
     const certificates = await this.#client.certificates();
@@ -475,8 +446,8 @@ function idOf(sas: readonly IkeSa[]): string | undefined {
 }
 
 /** Whether nothing is left to do for us until the peer calls. */
-function isPeersTurn({ wanted, loadedConnection }: Entry): boolean {
-  return wanted.tunnel.start === 'respond' && loadedConnection !== undefined;
+function isPeersTurn({ wanted, copy }: Entry): boolean {
+  return wanted.tunnel.start === 'respond' && copy.isLoaded;
 }
 
 function isBeingMade(sa: IkeSa): boolean {
@@ -491,14 +462,4 @@ function whyDown({ wanted, reason }: Entry): string {
 function forgetTimers(entry: Entry): void {
   clearTimeout(entry.retry);
   clearTimeout(entry.reload);
-}
-
-function bytesAsText(_: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value;
-}
-
-/** What is not there any more need not be taken away. */
-function passOver(error: unknown): void {
-  if (!(error instanceof ViciError) || error.code === 'refused' || error.code === 'timeout') return;
-  throw error;
 }

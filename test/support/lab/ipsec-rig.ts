@@ -73,14 +73,18 @@ export class IpsecRig {
       throw new Error(`${error.message} (${seen}):\n${network.gateway.output}`);
     });
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    t.diagnostic(`${site} ${state} after ${seconds} s; log: ${this.#logged(site, state)}`);
+    t.diagnostic(`${site} ${state} after ${seconds} s; log: ${await this.#logged(site, state, reason)}`);
   }
 
-  /** The last line of the gateway's log that tells this state. */
-  #logged(site: string, state: string): string {
+  /** The last line of the gateway's log that tells this state for this reason. */
+  async #logged(site: string, state: string, reason: RegExp): Promise<string> {
     const text = `${this.#test.network.tunnelName(site)} is ${state}`;
-    const line = this.#test.network.gateway.output.split('\n').findLast((one) => one.includes(text));
-    return line === undefined ? '-' : ((JSON.parse(line) as { msg: string }).msg ?? line);
+    const line = await eventually('the log says so', () =>
+      this.#test.network.gateway.output
+        .split('\n')
+        .findLast((one) => one.includes(text) && one.endsWith('}') && new RegExp(reason.source).test(one)),
+    );
+    return (JSON.parse(line) as { msg: string }).msg;
   }
 
   names(site: string): UserSpaceNames {
