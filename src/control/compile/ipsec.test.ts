@@ -96,6 +96,22 @@ describe('an ipsec tunnel', () => {
     assert.equal(down.ipsec.length, 1);
   });
 
+  it('does not take what somebody else has made by its name, nor guard it', () => {
+    const foreign = compile(text(), facts());
+    assert.deepEqual(
+      foreign.problems.map(({ path, text: problem }) => `${path}: ${problem}`),
+      [
+        "sites.paris.tunnels.ips.name: the interface of this tunnel would be ips, which exists and is somebody else's; remove it, or write another name",
+      ],
+    );
+    assert.deepEqual([foreign.ipsec, foreign.host.devices.filter(({ name }) => name === 'ips')], [[], []]);
+    const wireguard = { ifindex: 77, kind: 'layer3', mtu: 1420, up: true, addresses: [] } as const;
+    const up = facts(running(UP));
+    assert.ok(!isUp(compile(text(), { ...up, links: { ...up.links, ips: wireguard } })));
+    // A check beside a gateway cannot know whose it is.
+    assert.deepEqual(compile(text(), facts({ running: undefined })).problems, []);
+  });
+
   it('that is disabled does not run', () => {
     assert.deepEqual(compile(text('paris', ', enabled: false'), facts()).ipsec, []);
   });
@@ -122,13 +138,13 @@ describe('an ipsec tunnel', () => {
       (error) => error instanceof ConfigError && /is the other end of ips as well/.test(error.message),
     );
     // Beside one that is disabled it may stand, in either order.
-    const alone = compile(text('paris', ', enabled: false', other), facts());
+    const alone = compile(text('paris', ', enabled: false', other), facts({}, false));
     assert.deepEqual(
       alone.ipsec.map(({ tunnel }) => tunnel.name),
       ['other'],
     );
     const disabled = other.replace(/ }\n$/, ', enabled: false }\n');
-    assert.equal(compile(text('paris', '', disabled), facts()).ipsec.length, 1);
+    assert.equal(compile(text('paris', '', disabled), facts({}, false)).ipsec.length, 1);
   });
 
   it('has the IKE ports of its address for itself', () => {

@@ -53,11 +53,13 @@ export class IpsecCompiler {
     const driver = this.#driver(tunnel);
     const way = this.#way(tunnel, driver.name, path);
     const key = `${site} ${fingerprint}`;
-    const fits = this.#fits(tunnel, driver.name, path);
+    const isFree = this.#isFree(tunnel, driver.name, path);
+    const fits = this.#fits(tunnel, driver.name, path) && isFree;
     const link = fits ? linkByName(this.#facts, name) : undefined;
     const isUp = fits && this.#isUp(tunnel, key, typeof way !== 'string', path);
     const device = link !== undefined && isUp ? name : null;
-    if (!this.#devices.has(name)) this.#devices.addLayer3(name, name, device === null ? undefined : link);
+    // What has its name and is not its own is guarded for nobody: its packets are the host's.
+    if (isFree) this.#devices.addLayer3(name, name, device === null ? undefined : link);
     const most = link?.mtu ?? DEFAULT_MTU;
     const mtu =
       tunnel.mtu === null
@@ -86,23 +88,36 @@ export class IpsecCompiler {
     if (!available) this.#findings.lack([...path, 'driver'], why);
     const problem = this.#facts.ipsec?.credentials[name];
     if (problem !== undefined) this.#findings.lack([...path, 'ike'], problem);
-    return this.#isFree(name, path) && this.#isToldApart(tunnel, driver, path) && available;
+    return this.#isToldApart(tunnel, driver, path) && available;
   }
 
-  /** Whether its device can have its name. */
-  #isFree(name: string, path: ConfigPath): boolean {
+  /** Whether its device can have its name, or has it. */
+  #isFree({ name }: IpsecTunnelConfig, driver: IpsecDriverName, path: ConfigPath): boolean {
     const there = linkByName(this.#facts, name);
     const other = this.#devices.has(name)
       ? 'another one uses'
       : there !== undefined && there.kind !== 'tun' && there.kind !== 'layer3'
         ? 'exists and is of another kind'
         : undefined;
-    if (other === undefined) return true;
+    if (other === undefined) return !this.#isForeign(name, driver, path);
     this.#findings.mistake(
       [...path, 'name'],
       `the interface of this tunnel would be ${name}, which ${other}; write another name`,
     );
     return false;
+  }
+
+  /** A device of driver libipsec is a TUN device, and is there only while the driver runs the tunnel. */
+  #isForeign(name: string, driver: IpsecDriverName, path: ConfigPath): boolean {
+    const there = linkByName(this.#facts, name);
+    if (there === undefined || driver !== 'libipsec') return false;
+    const running = this.#facts.ipsec?.running;
+    if (there.kind === 'tun' && (running === undefined || Object.hasOwn(running, name))) return false;
+    this.#findings.lack(
+      [...path, 'name'],
+      `the interface of this tunnel would be ${name}, which exists and is somebody else's; remove it, or write another name`,
+    );
+    return true;
   }
 
   #isToldApart(
@@ -168,7 +183,7 @@ export class IpsecCompiler {
 
   /** @param told whether it is to be reported if not; what else was found may explain it */
   #isUp({ name }: IpsecTunnelConfig, key: string, told: boolean, path: ConfigPath): boolean {
-    const running = this.#facts.ipsec?.running[name];
+    const running = this.#facts.ipsec?.running?.[name];
     const status = running?.key === key ? running.status : undefined;
     if (status?.state === 'up') return true;
     if (status === undefined || status.reason === null || !told) return false;

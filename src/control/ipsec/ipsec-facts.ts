@@ -27,8 +27,8 @@ export interface IpsecFacts {
   readonly drivers: Readonly<Record<IpsecDriverName, IpsecDriverFacts>>;
   /** By tunnel: what is wrong with its secrets; those that are right are left out. */
   readonly credentials: Readonly<Record<string, string>>;
-  /** By tunnel; one that does not run is left out. */
-  readonly running: Readonly<Record<string, RunningIpsecTunnel>>;
+  /** By tunnel; one that does not run is left out. undefined: who runs them was not asked. */
+  readonly running: Readonly<Record<string, RunningIpsecTunnel>> | undefined;
 }
 
 /** Bit of the capability (linux/capability.h). */
@@ -42,11 +42,8 @@ const PLUGIN_DIRECTORIES = [
   '/usr/libexec/ipsec/plugins',
 ];
 
-/** Facts without tunnels that run: for checks beside a gateway. */
-export function collectIpsecFacts(
-  config: Config,
-  running: IpsecFacts['running'] = {},
-): IpsecFacts | undefined {
+/** @param running left out in checks beside a gateway, which is not asked */
+export function collectIpsecFacts(config: Config, running?: IpsecFacts['running']): IpsecFacts | undefined {
   const tunnels = config.sites
     .flatMap((site) => site.tunnels)
     .filter((tunnel): tunnel is IpsecTunnelConfig => tunnel.type === 'ipsec' && tunnel.enabled);
