@@ -58,17 +58,17 @@ badConfigurations([
     ['39:3: flow_table: timeouts are not built yet; leave it out'],
   ],
   [
-    'plugin firewall',
+    'plugin gateway',
     '- name: return-routing',
-    '- name: firewall\n    options: { default: allow }\n  - name: return-routing',
-    ['43:11: plugins.firewall.name: plugin firewall is not built yet; leave it out'],
+    '- name: gateway\n    options: { default: allow }\n  - name: return-routing',
+    ['43:11: plugins.gateway.name: plugin gateway is not built yet; leave it out'],
   ],
   [
     'unknown plugin',
     '- name: return-routing',
     '- name: nat64',
     [
-      "43:11: plugins.nat64.name: nat64 is no plugin of homeward's own; write return-routing, or say with from where it is",
+      "43:11: plugins.nat64.name: nat64 is no plugin of homeward's own; write one of firewall, return-routing, or say with from where it is",
     ],
   ],
   [

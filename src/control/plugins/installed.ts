@@ -16,7 +16,7 @@ import { dirname, join, resolve } from 'node:path';
 /** Decides how replies find their way; without it no flow comes about, so it always runs. */
 export const RETURN_ROUTING = 'return-routing';
 /** Planned: their names are known, and nobody else's. */
-const UNBUILT: readonly string[] = ['firewall', 'gateway', 'dlp'];
+const UNBUILT: readonly string[] = ['gateway', 'dlp'];
 
 /**
  * `plugins/` beside `src/`. The build puts the compiled modules into `dist/plugins` and may leave the manifests

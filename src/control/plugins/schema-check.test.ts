@@ -21,6 +21,7 @@ const SCHEMA = {
         type: 'object',
         additionalProperties: false,
         required: ['action'],
+        description: 'A rule is tried after those before it.',
         properties: {
           action: { enum: ['allow', 'deny'] },
           port: {
@@ -76,6 +77,7 @@ const CASES: readonly (readonly [what: string, value: unknown, lines: readonly s
     { rules: RULES, name: 'A' },
     ['name: A is not a word of small letters; write a word of small letters'],
   ],
+  ['a sentence is no name for a value', { rules: ['allow'] }, ['rules.0: allow is not a map; write a map']],
   ['too few', { rules: [] }, ['rules: has 0 entries; write at least 1']],
   [
     'too many, and twice the same',

@@ -2,8 +2,8 @@
  * Values checked by the JSON Schemas of plugins (draft 2020-12), in the words of a configuration: what is wrong with a
  * value, and after a semicolon what would be right.
  *
- * The author of a plugin chooses those words: a schema's `description` says what its values are. Where a value of a
- * `pattern` or of alternatives is wrong, that is what the user reads.
+ * The author of a plugin chooses those words: a `description` that begins with a small letter says what the values are
+ * (`a port, or a list of ports`). Where a value is wrong, that is what the user reads.
  *
  * Neighbours: `manifest.ts` (the schemas), `options.ts` and `views.ts` (the values).
  */
@@ -106,7 +106,7 @@ function describe(error: ErrorObject, root: unknown): SchemaFinding {
   const path = pathOf(error.instancePath, root);
   const { keyword, params, data, parentSchema } = error;
   const at = (text: string): SchemaFinding => ({ path, atKey: false, text });
-  const words = typeof parentSchema?.description === 'string' ? parentSchema.description : undefined;
+  const words = wordsOf(parentSchema);
   switch (keyword) {
     case 'required': {
       const key = String(params.missingProperty);
@@ -169,10 +169,17 @@ function unknownOption(key: string, known: readonly string[]): string {
   return `${show(key)} is not a known option; ${near === undefined ? `the options here are ${known.join(', ')}` : `did you mean ${near}?`}`;
 }
 
+/** A description that says what values are: `a port, or a list of ports`. One that is a sentence says something else. */
+function wordsOf(schema: unknown): string | undefined {
+  const { description } = (schema ?? {}) as Record<string, unknown>;
+  return typeof description === 'string' && /^[^A-Z]/.test(description) ? description : undefined;
+}
+
 /** What a schema's values are, as the end of "is not ...". */
 function kindOf(schema: unknown): string {
-  const { type, description, enum: values } = (schema ?? {}) as Record<string, unknown>;
-  if (typeof description === 'string') return description;
+  const { type, enum: values } = (schema ?? {}) as Record<string, unknown>;
+  const words = wordsOf(schema);
+  if (words !== undefined) return words;
   if (Array.isArray(values)) return oneOfText(values);
   const kinds = (Array.isArray(type) ? type : [type]).map((kind) => KINDS[String(kind)] ?? 'a value');
   return [...new Set(kinds)].join(' or ');

@@ -1,0 +1,390 @@
+/**
+ * Plugins in a real gateway, with two sites that have the same addresses: somebody else's from folders, for one site and
+ * not for the other, changed while traffic passes; control halves that fail; commands that manifests declare.
+ *
+ * The full run of the reloads: TEST_RELOAD_SECONDS=60.
+ */
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { stringify } from 'yaml';
+import { applyConfig } from '../../src/api/client/config.ts';
+import { askPluginView, reloadPlugin, showPlugin, switchPlugin } from '../../src/api/client/plugins.ts';
+import { ApiClient } from '../../src/api/client.ts';
+import { createPlugin } from '../../src/control/plugins/create.ts';
+import type { Configuration } from '../support/lab/homeward-process.ts';
+import { labOptions, startNetwork } from '../support/lab/lab-test.ts';
+import { ECHO_PORT, type Network } from '../support/lab/network.ts';
+import { DATA_CENTER_ADDRESSES, gatewayConfiguration, SITE_ADDRESSES } from '../support/lab/sites.ts';
+import { Tokens } from '../support/lab/tokens.ts';
+import { identicalFlows, Run, runFlows } from '../support/lab/traffic.ts';
+import { Lab } from '../support/lab.ts';
+import { eventually, PATIENCE } from '../support/patience.ts';
+import { writePlugin } from '../support/plugin-folder.ts';
+
+const LIMITER = resolve(import.meta.dirname, '../../plugins/examples/rate-limiter');
+const NEW_FLOWS = resolve(import.meta.dirname, '../support/lab/new_flows.py');
+const SPEC = {
+  sites: [
+    { name: 'paris', attachment: 'on-link' },
+    { name: 'lyon', attachment: 'on-link' },
+  ],
+} as const;
+const SITES = SPEC.sites.map(({ name }) => name);
+/** New flows a second, of both sites together. */
+const RATE = 1000;
+const SECONDS = Number(process.env.TEST_RELOAD_SECONDS ?? 12);
+const RELOADS = 20;
+
+describe('plugins in a gateway that runs', labOptions(), () => {
+  const tokens = new Tokens();
+  let lab: Lab;
+  let network: Network;
+  let client: ApiClient;
+  let firstPort = 20_000;
+
+  before(async () => {
+    lab = new Lab();
+    network = await startNetwork(lab, SPEC);
+    client = new ApiClient(join(network.gateway.runtimeDirectory, 'api.sock'), 30_000 * PATIENCE);
+    await eventually('everybody is known', async () => (await answered()).join() === SITES.join());
+  });
+  after(() => lab?.remove());
+
+  /** Runs the lab's configuration with these plugins. */
+  async function run(...plugins: readonly object[]): Promise<void> {
+    await applyConfig(client, { text: configuration(plugins) });
+  }
+
+  function configuration(plugins: readonly object[]): string {
+    const rates = { create_rate: { per_tunnel: '20000/s', per_source: '20000/s' } };
+    const base: Configuration = gatewayConfiguration(SPEC);
+    return stringify({ ...base, flow_table: rates, plugins });
+  }
+
+  /** Sends the same new flow from both sites; the sites that were answered. */
+  async function answered(): Promise<string[]> {
+    const flows = identicalFlows(network, tokens, {
+      from: SITES,
+      to: ['datacenter'],
+      kinds: ['udp'],
+      families: [4],
+      count: 3,
+      graceMs: 700,
+      firstPort: firstPort++,
+    });
+    const outcomes = await runFlows(network, flows);
+    for (const { wrong, flow } of outcomes) assert.equal(wrong, 0, flow.from);
+    return outcomes.filter(({ received }) => received > 0).map(({ flow }) => flow.from);
+  }
+
+  it('runs a plugin that was created from the template, for one site of two with the same addresses', async () => {
+    const folder = join(lab.directory, 'no-echo');
+    createPlugin('no-echo', folder);
+    const plugin = { name: 'no-echo', from: folder, options: { refused_ports: [ECHO_PORT] } };
+    await run({ ...plugin, sites: ['paris'] });
+    assert.deepEqual(await answered(), ['lyon']);
+    // Each of the datagrams was judged anew, as there is no flow.
+    const { state, counters, position } = await showPlugin(client, 'no-echo');
+    assert.deepEqual(
+      { state, counters, position },
+      { state: 'running', counters: { refused: 3 }, position: 1 },
+    );
+
+    // The command that its manifest declares, by the real command line.
+    const declared = await network.gateway.command('no-echo', 'ports');
+    assert.deepEqual([declared.status, declared.stdout], [0, `${ECHO_PORT}: 3 times\n`], declared.stderr);
+
+    const lyon = { ...plugin, tunnels: ['lyon-ic'] };
+    await run(lyon);
+    assert.deepEqual(await answered(), ['paris']);
+
+    await switchPlugin(client, 'no-echo', 'disable', {}, false);
+    assert.deepEqual(await answered(), SITES);
+    assert.equal((await showPlugin(client, 'no-echo')).state, 'disabled');
+    await switchPlugin(client, 'no-echo', 'enable', {}, false);
+    assert.deepEqual(await answered(), ['paris']);
+  });
+
+  const anew = { todo: 'the data plane judges none yet' };
+  it('leaves live flows alone when plugins change, or judges them anew', anew, async (t) => {
+    const folder = join(lab.directory, 'no-echo');
+    const plugin = {
+      name: 'no-echo',
+      from: folder,
+      sites: ['paris'],
+      options: { refused_ports: [ECHO_PORT] },
+    };
+    await run();
+    const flows = identicalFlows(network, tokens, {
+      from: SITES,
+      to: ['datacenter'],
+      kinds: ['udp'],
+      families: [4],
+      count: 10_000,
+      intervalMs: 50,
+      firstPort: firstPort++,
+    });
+    const live = await Run.start(network, flows);
+    await live.answered(3);
+    await run(plugin);
+    await live.progressed(await live.outcomes(), 3);
+    const { reevaluated } = await applyConfig(client, { text: configuration([plugin]), reevaluate: true });
+    t.diagnostic(`judged anew: ${JSON.stringify(reevaluated)}`);
+    assert.ok(reevaluated !== null && reevaluated.flows >= 2 && reevaluated.ended >= 1);
+    const before = await live.outcomes();
+    const [paris, lyon] = [before[0]!, before[1]!];
+    await eventually('lyon goes on', async () => (await live.outcomes())[1]!.received > lyon.received + 5);
+    const now = (await live.outcomes())[0]!.received;
+    // One that was under way may still have arrived.
+    assert.ok(now <= paris.received + 2, `paris: ${paris.received}, then ${now}`);
+    await live.stop();
+  });
+
+  it('limits the new flows of each source, and of one site only', async () => {
+    await run({ name: 'rate-limiter', from: LIMITER, sites: ['paris'], options: { rate: 0.01, burst: 5 } });
+    const flows = Array.from({ length: 12 }, () =>
+      identicalFlows(network, tokens, {
+        from: SITES,
+        to: ['datacenter'],
+        kinds: ['udp'],
+        families: [4],
+        count: 1,
+        graceMs: 1500,
+        firstPort: firstPort++,
+      }),
+    ).flat();
+    const outcomes = await runFlows(network, flows);
+    const passed = (site: string): number =>
+      outcomes.filter(({ flow, received }) => flow.from === site && received > 0).length;
+    assert.deepEqual([passed('paris'), passed('lyon')], [5, 12]);
+    const { stdout, stderr } = await network.gateway.command('rate-limiter', 'sources', '--limit', '1');
+    assert.match(stdout, /^10\.0\.1\.10 in space \d+: 0 left\n$/, stderr);
+  });
+
+  it('refuses wrong manifests and options by line and path, and runs on as it was', async () => {
+    const folder = join(lab.directory, 'wrong');
+    writePlugin(folder, {
+      manifest: { name: 'wrong', phase: 'early' },
+      files: { 'data.ts': 'export const nothing: number = 0;\n' },
+    });
+    const path = join(lab.directory, 'wrong.yaml');
+    writeFileSync(
+      path,
+      `version: 1\nplugins:\n  - name: wrong\n    from: ${folder}\n    options: { rate: 3 }\n`,
+    );
+    const manifest = await network.gateway.command('config', 'check', path);
+    assert.equal(manifest.status, 2);
+    assert.equal(
+      manifest.stderr,
+      `${folder}/manifest.json:6:12: phase: early is not known here; write one of policy, routing\n`,
+    );
+    writePlugin(folder, { manifest: { name: 'wrong' } });
+    const options = await network.gateway.command('config', 'check', path);
+    assert.equal(options.status, 2);
+    assert.equal(
+      options.stderr,
+      `${path}:5:16: plugins.wrong.options: rate is not a known option; leave it out, there are none here\n`,
+    );
+    // What only the data plane finds out: the module exports no data half.
+    await run();
+    await assert.rejects(
+      run({ name: 'wrong', from: folder }),
+      /plugin wrong: its data half exports no createDataHalf/,
+    );
+    assert.deepEqual(await answered(), SITES);
+  });
+
+  it('goes on when a control half throws, whenever it does', async (t) => {
+    const folder = join(lab.directory, 'nervous');
+    writePlugin(folder, {
+      manifest: {
+        name: 'nervous',
+        control: './control.ts',
+        views: { told: { summary: 'What it was told.', half: 'control' } },
+      },
+      files: {
+        'data.ts': `import { type DataHalfFactory, VERDICT_CONTINUE } from 'homeward/plugin';
+export const createDataHalf: DataHalfFactory = ({ send }) => ({
+  configure: () => () => {},
+  flowSetup: () => {
+    send('a flow');
+    return VERDICT_CONTINUE;
+  },
+});
+`,
+        'control.ts': `import type { ControlHalfFactory } from 'homeward/plugin';
+export const createControlHalf: ControlHalfFactory = () => {
+  let told = 0;
+  return {
+    configure() { throw new Error('at configure'); },
+    message() {
+      told++;
+      setTimeout(() => { throw new Error('from a timer'); }, 1);
+      throw new Error('at a message');
+    },
+    views: { told: async () => ({ told }) },
+  };
+};
+`,
+      },
+    });
+    const { controlPid } = network.gateway;
+    await run({ name: 'nervous', from: folder });
+    assert.deepEqual(await answered(), SITES);
+    await eventually('both flows were told', async () => {
+      const { told } = (await askPluginView(client, 'nervous', 'told', {})) as { told: number };
+      return told >= 2;
+    });
+    const { controlHalf, state } = await eventually('all has failed', async () => {
+      const details = await showPlugin(client, 'nervous');
+      return (details.controlHalf?.failures ?? 0) >= 5 ? details : undefined;
+    });
+    t.diagnostic(JSON.stringify(controlHalf));
+    assert.equal(state, 'running');
+    assert.equal(network.gateway.controlPid, controlPid);
+    const status = await network.gateway.status();
+    assert.equal(status?.pid, controlPid);
+    assert.equal(status?.dataPlane.restarts, 0);
+  });
+
+  it('reads a plugin anew under new flows: none is judged by half of it, none loses its pin', async (t) => {
+    const folder = join(lab.directory, 'torn');
+    const rules = join(lab.directory, 'rules.json');
+    writeTorn(folder, rules, 0);
+    const plugin = { name: 'torn', from: folder, options: { rules } };
+    await run(plugin);
+    const streams = await Run.start(
+      network,
+      identicalFlows(network, tokens, {
+        from: SITES,
+        to: ['datacenter', 'internet'],
+        kinds: ['tcp'],
+        families: [4],
+        count: 100_000,
+        intervalMs: 20,
+        firstPort: 19_000,
+      }),
+    );
+    await streams.answered(3);
+    const senders = SITES.map((site) =>
+      lab.spawn(site, 'python3', [
+        ...[NEW_FLOWS, site, SITE_ADDRESSES[0], DATA_CENTER_ADDRESSES[0], String(ECHO_PORT)],
+        ...['30000', String(RATE / 2), String(SECONDS)],
+      ]),
+    );
+    const outcomes = senders.map(outcomeOf);
+    const took: number[] = [];
+    for (let number = 1; number <= RELOADS; number++) {
+      // Code and rules change together; every second time only the rules do.
+      writeTorn(folder, rules, number);
+      const began = performance.now();
+      await reloadPlugin(client, 'torn', false, false);
+      took.push(performance.now() - began);
+      await sleep(Math.max(0, (SECONDS * 1000) / RELOADS - (performance.now() - began)));
+    }
+    const [paris, lyon] = await Promise.all(outcomes);
+    const before = await streams.outcomes();
+    await streams.progressed(before, 3);
+    const lasting = await streams.stop();
+    const { counters, failures } = await showPlugin(client, 'torn');
+    const inOrder = [...took].sort((one, other) => one - other);
+    t.diagnostic(
+      `${RELOADS} reloads, median ${Math.round(inOrder[RELOADS / 2]!)} ms: ${JSON.stringify(counters)}`,
+    );
+    t.diagnostic(`new flows: ${JSON.stringify({ paris, lyon })}`);
+    t.diagnostic(
+      `connections: ${JSON.stringify(lasting.map(({ received, longestGapMs }) => ({ received, longestGapMs })))}`,
+    );
+
+    assert.equal(failures, 0);
+    assert.equal(counters.torn, 0, 'judged by rules of two generations, or by code of two');
+    assert.ok(counters.generations! >= RELOADS - 2, 'nearly every one of them has judged');
+    assert.ok(counters.judged! >= 2 * RATE, `${counters.judged} flows were judged`);
+    for (const { begun, answered: got, again, answeredAgain, foreign } of [paris!, lyon!]) {
+      assert.equal(foreign, 0);
+      assert.ok(begun > 0 && again > 0);
+      // Datagrams may be lost on a machine that is busy otherwise.
+      assert.ok(got >= 0.9 * begun && answeredAgain >= 0.9 * again, JSON.stringify({ paris, lyon }));
+    }
+    for (const { flow, error, wrong } of lasting) assert.deepEqual([error, wrong], [null, 0], flow.from);
+    assert.equal((await network.gateway.status())?.dataPlane.restarts, 0);
+  });
+
+  it('stops a plugin that a wrong reload would have broken from being broken', async () => {
+    const folder = join(lab.directory, 'torn');
+    writeFileSync(join(folder, 'data.ts'), 'export const = ;\n');
+    await assert.rejects(reloadPlugin(client, 'torn', false, false), /plugin torn: /);
+    assert.deepEqual(await answered(), SITES);
+    const { state, failures } = await showPlugin(client, 'torn');
+    assert.deepEqual({ state, failures }, { state: 'running', failures: 0 });
+  });
+});
+
+/**
+ * Writes a plugin whose code is in two modules and whose rules are two numbers in a file, all of one generation. What it
+ * judges by more than one of them is torn.
+ */
+function writeTorn(folder: string, rules: string, generation: number): void {
+  const code = generation - (generation % 2);
+  const part = `export const CODE: number = ${code};\n`;
+  const data = `import { type DataHalfFactory, VERDICT_CONTINUE } from 'homeward/plugin';
+import { readFileSync } from 'node:fs';
+import { CODE } from './part.ts';
+
+export const createDataHalf: DataHalfFactory = ({ counter }) => {
+  const [judged, torn, generations] = [counter('judged'), counter('torn'), counter('generations')];
+  let former = -1;
+  const rules = { first: -1, second: -1 };
+  return {
+    configure({ options }) {
+      const next = JSON.parse(readFileSync((options as { rules: string }).rules, 'utf8'));
+      return () => {
+        rules.first = next.first;
+        rules.second = next.second;
+      };
+    },
+    flowSetup() {
+      judged();
+      if (rules.first !== rules.second || CODE !== ${code} || CODE > rules.first) torn();
+      if (rules.first !== former) generations();
+      former = rules.first;
+      return VERDICT_CONTINUE;
+    },
+    exportState: () => former,
+    importState: (state) => {
+      former = state as number;
+    },
+  };
+};
+`;
+  writeFileSync(`${rules}.new`, JSON.stringify({ first: generation, second: generation }));
+  renameSync(`${rules}.new`, rules);
+  mkdirSync(folder, { recursive: true });
+  writePlugin(folder, {
+    manifest: {
+      name: 'torn',
+      options: { type: 'object', properties: { rules: { type: 'string' } }, additionalProperties: false },
+    },
+    files: { 'part.ts': part, 'data.ts': data },
+  });
+}
+
+interface NewFlows {
+  readonly begun: number;
+  readonly answered: number;
+  readonly again: number;
+  readonly answeredAgain: number;
+  readonly foreign: number;
+}
+
+async function outcomeOf(child: ChildProcess): Promise<NewFlows> {
+  const [output, errors] = await Promise.all([text(child.stdout!), text(child.stderr!)]);
+  const line = output.trim().split('\n').at(-1)!;
+  if (!line.startsWith('{')) throw new Error(`new_flows.py: ${errors}`);
+  return JSON.parse(line);
+}
