@@ -3,16 +3,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { SentFrame } from '../../src/device/memory-io.ts';
 import type { PlanGreLink } from '../../src/pipeline/plan.ts';
-import { buildPacket, type PacketSpec } from '../../src/wire/build.ts';
-import { pseudoHeaderSum } from '../../src/wire/checksum.ts';
-import { decode } from '../../src/wire/decode.ts';
-import { FRAME_PREFIX_BYTES, FRAME_SEGMENT_GRE, FrameMemory } from '../../src/wire/frame.ts';
-import { GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, PacketView, TCP_ACK, TCP_SYN } from '../../src/wire/packet.ts';
-import { writeVirtioNetHeader } from '../../src/wire/virtio-net.ts';
+import { FRAME_PREFIX_BYTES, FRAME_SEGMENT_GRE } from '../../src/wire/frame.ts';
+import { GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, TCP_ACK, TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
 import { tcp, udp } from '../support/packets.ts';
 import { problemsOf } from '../support/plain-packets.ts';
 import { ReassemblyRig } from '../support/reassembly-rig.ts';
+import { superFrame } from '../support/super-frame.ts';
 
 const LINK: PlanGreLink = {
   kind: 'gre',
@@ -38,24 +35,6 @@ const lab: MemoryGatewayOptions = {
     },
   ],
 };
-
-/** A frame as a TUN device gives it: one large packet, its checksum partial. */
-function superFrame(spec: PacketSpec, gsoType: number, gsoSize: number): Uint8Array {
-  const packet = buildPacket(spec);
-  const memory = new FrameMemory(new ArrayBuffer((FRAME_PREFIX_BYTES + packet.length + 3) & ~3));
-  memory.bytes.set(packet, FRAME_PREFIX_BYTES);
-  const view = new PacketView(memory);
-  assert.equal(decode(view, FRAME_PREFIX_BYTES, packet.length), 0);
-  view.gsoType = gsoType;
-  view.gsoSize = gsoSize;
-  view.checksumStart = view.l4Offset;
-  view.checksumOffset = gsoType === GSO_UDP_L4 ? 6 : 16;
-  const sum = pseudoHeaderSum(view, view.offset + view.length - view.l4Offset);
-  memory.bytes[view.checksumStart + view.checksumOffset] = sum & 0xff;
-  memory.bytes[view.checksumStart + view.checksumOffset + 1] = sum >>> 8;
-  writeVirtioNetHeader(memory, 0, view, FRAME_PREFIX_BYTES);
-  return memory.bytes.slice(0, FRAME_PREFIX_BYTES + packet.length);
-}
 
 const packetOf = (sent: SentFrame): Uint8Array => sent.frame.slice(FRAME_PREFIX_BYTES);
 const gsoSizeOf = (sent: SentFrame): number => sent.frame[4]! | (sent.frame[5]! << 8);

@@ -17,6 +17,7 @@ import {
   FLAGS,
   GAP_SINCE,
   JUDGED,
+  LOW,
   NEXT,
   OPEN,
   PAGES,
@@ -114,8 +115,10 @@ export class StreamSweep {
   private dropEarly(slot: number, at: number): void {
     const { table, owner } = this;
     const next = table.words[at + NEXT];
+    const space = table.spaceOf(slot);
     table.held.dropFrom(at, next, (port) => owner.dropHeld(port, DROP.stream_gap));
-    table.pages.forgetFrom(at, table.spaceOf(slot), next);
+    if (table.words[at + LOW] === next) table.pages.clear(at, space);
+    else table.pages.forgetFrom(at, space, next);
   }
 
   private isShort(): boolean {

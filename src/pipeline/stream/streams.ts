@@ -186,7 +186,10 @@ export class Streams {
     if (((low - words[at + LOW]) | 0) <= 0) return;
     words[at + LOW] = low;
     words[at + PROGRESS] = nowMs;
-    pages.forget(at, this.table.spaceOf(slot), low);
+    const space = this.table.spaceOf(slot);
+    // Else the page in which the stream stands would stay, however long nothing comes.
+    if (low === words[at + NEXT] && words[at + FIRST_HELD] < 0) pages.clear(at, space);
+    else pages.forget(at, space, low);
   }
 
   /** A SYN or a reset. Neither carries on data: it comes again when the connection is open, or is of no use. */
