@@ -20,7 +20,7 @@ import { Edges, type Groups } from './segments.ts';
 import { compare6, SetMembership, type ValueSets, writeSortable6 } from './value-sets.ts';
 
 /** Memory for the rows of one family of one index, unless a test wants to see less. */
-export const ROWS_BYTES = 4 * 1024 * 1024;
+export const ROWS_BYTES = 1024 * 1024;
 /** But so many rows at least. */
 const LEAST_ROWS = 256;
 const LEAST_SLACK = 8;

@@ -14,7 +14,7 @@ export interface Bar {
 }
 
 export interface Figure {
-  /** `tun`, `ethernet`, `gre` or `pipeline`. */
+  /** `tun`, `ethernet`, `gre`, `pipeline` or `firewall`. */
   readonly group: string;
   readonly name: string;
   /** `ratio`: homeward / reference; `difference`: homeward - reference; `value`: homeward alone. */
@@ -62,8 +62,8 @@ export function compare(
   };
 }
 
-/** A figure of the pipeline alone. */
-export function alone({ name, value, unit, bar }: PipelineFigure): Figure {
+/** A figure of the pipeline alone, or of something in it. */
+export function alone({ name, value, unit, bar }: PipelineFigure, group = 'pipeline'): Figure {
   const interval = { median: value, low: value, high: value };
   const given: Bar | null =
     bar.most !== undefined
@@ -72,7 +72,7 @@ export function alone({ name, value, unit, bar }: PipelineFigure): Figure {
         ? { medianLeast: bar.least }
         : null;
   return {
-    group: 'pipeline',
+    group,
     name,
     kind: 'value',
     unit,

@@ -1,7 +1,7 @@
 /**
  * The benchmarks: homeward against a C loop and against the kernel, in turn, in one run. `scripts/bench` starts this.
  *
- *   --only NAME   one of pipeline, tun, ethernet, gre
+ *   --only NAME   one of pipeline, firewall, tun, ethernet, gre
  *   --rounds N    rounds of the measurements over devices; default 20
  *   --quick       3 short rounds: to see that everything runs
  *   --json        prints everything as JSON instead of a table
@@ -15,12 +15,13 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { allocatedPerPacket } from './allocation.ts';
 import { alone, type Bar, compare, type Figure, formatFigures, type Samples } from './figures.ts';
+import { measureFirewall } from './firewall-measures.ts';
 import { Lab, type Path, type Programs } from './lab.ts';
 import { measurePackets, measurePing, measureTcp, serve } from './load.ts';
 import { compileProgram } from './native-programs.ts';
 import { measurePipeline } from './pipeline-measures.ts';
 
-const GROUPS = ['pipeline', 'tun', 'ethernet', 'gre'] as const;
+const GROUPS = ['pipeline', 'firewall', 'tun', 'ethernet', 'gre'] as const;
 
 interface Durations {
   readonly rounds: number;
@@ -100,7 +101,11 @@ try {
   const loadBefore = loadavg()[0];
   const figures: Figure[] = [];
   if (groups.includes('pipeline')) figures.push(...(await benchPipeline()));
-  const overDevices = groups.filter((group) => group !== 'pipeline');
+  if (groups.includes('firewall')) {
+    say('firewall: in memory');
+    figures.push(...measureFirewall(quick).map((figure) => alone(figure, 'firewall')));
+  }
+  const overDevices = groups.filter((group) => group !== 'pipeline' && group !== 'firewall');
   if (overDevices.length > 0) {
     const programs: Programs = {
       'tun-loop': compileProgram(directory, 'tun-loop'),
@@ -120,7 +125,7 @@ try {
 
 async function benchPipeline(): Promise<Figure[]> {
   say('pipeline: in memory');
-  const figures = measurePipeline(quick).map(alone);
+  const figures = measurePipeline(quick).map((figure) => alone(figure));
   for (const protocol of ['tcp', 'udp'] as const) {
     const bytes = await allocatedPerPacket(protocol);
     // Less than one byte a packet is the counting's own: nothing that is allocated for each packet is that small.

@@ -32,7 +32,7 @@ const KEY_WORDS = 4;
 export interface PipelineFigure {
   readonly name: string;
   readonly value: number;
-  readonly unit: 'ns' | 'flows/s' | 'bytes';
+  readonly unit: 'ns' | 'flows/s' | 'bytes' | 'ms' | 'MB' | 'times';
   /** What the value must not exceed, or must reach. */
   readonly bar: { readonly most?: number; readonly least?: number };
 }

@@ -15,6 +15,7 @@ import { heldTupleWords } from '../../src/flow/held-tuples.ts';
 import { CHUNKS_PER_ADDRESS, translationWords } from '../../src/flow/translation-layout.ts';
 import { Assembly } from '../../src/pipeline/assembly.ts';
 import type { Plan, PlanPort } from '../../src/pipeline/plan.ts';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import { parseAddress } from '../../src/wire/address.ts';
 import { FRAME_PREFIX_BYTES, FrameList, FrameMemory } from '../../src/wire/frame.ts';
 import { PROTOCOL_TCP, PROTOCOL_UDP, TCP_ACK, TCP_SYN } from '../../src/wire/packet.ts';
@@ -34,11 +35,19 @@ const EXTERNAL_PORTS_PER_ADDRESS = 64512;
 /** Flows of one source address. */
 const FLOWS_PER_SOURCE = 128;
 const SERVER_PORT = wirePort(443);
+const SPREAD_PORTS = [443, 443, 80, 22, 25, 8080, 5432, 9100];
 const CLIENT_SEQUENCE = 1000;
 const SERVER_SEQUENCE = 5000;
 const IPV4_WORD = 0x45;
 const DONT_FRAGMENT = 0x40;
 const TTL = 64;
+
+export interface RigOptions {
+  /** Plugins in front of return routing. */
+  readonly policyPlugins?: readonly LoadedPlugin[];
+  /** First packets come from anywhere in 10.0.0.0/8 and go anywhere, to some ports; flows cannot be answered then. */
+  readonly isSpread?: boolean;
+}
 
 export class PipelineRig {
   readonly assembly: Assembly;
@@ -50,11 +59,17 @@ export class PipelineRig {
   /** External address and port of each flow, wire order; known once it has begun. */
   private readonly externalAddress: Int32Array;
   private readonly externalPort: Int32Array;
+  private readonly isSpread: boolean;
   private readonly serverAddress = addressWord('203.0.113.10');
 
   /** A gateway with room for `flows` flows, and none begun. */
-  constructor(flows: number, protocol: RigProtocol) {
+  constructor(
+    flows: number,
+    protocol: RigProtocol,
+    { policyPlugins = [], isSpread = false }: RigOptions = {},
+  ) {
     this.flows = flows;
+    this.isSpread = isSpread;
     this.protocol = protocol;
     this.externalAddress = new Int32Array(flows);
     this.externalPort = new Int32Array(flows);
@@ -76,6 +91,7 @@ export class PipelineRig {
       flowMemory,
       plan: rigPlan(capacity, addresses),
       plugins: [
+        ...policyPlugins,
         {
           name: 'return-routing',
           phase: 'routing',
@@ -95,7 +111,8 @@ export class PipelineRig {
 
   /** Writes the first packet of a flow to a place of the burst. */
   writeFirst(place: number, flow: number): void {
-    this.writeOriginator(place, flow, TCP_SYN, CLIENT_SEQUENCE, 0);
+    if (this.isSpread) this.writeSpread(place, flow);
+    else this.writeOriginator(place, flow, TCP_SYN, CLIENT_SEQUENCE, 0);
   }
 
   /** Writes a packet of an established flow: `direction` 0 from the site, 1 from the internet. */
@@ -159,6 +176,14 @@ export class PipelineRig {
     this.write(place, swap(source), this.serverAddress, ports, flags, sequence, acknowledgment);
   }
 
+  private writeSpread(place: number, flow: number): void {
+    const random = Math.imul(flow + 1, 0x9e3779b1);
+    const source = 0x0a000000 | ((random ^ (random >>> 9)) & 0xffffff);
+    const destination = 0x10000000 | (Math.imul(random, 0x85ebca6b) >>> 6);
+    const ports = wirePort(2000 + (flow % 60_000)) | (wirePort(SPREAD_PORTS[flow & 7]!) << 16);
+    this.write(place, swap(source), swap(destination), ports, TCP_SYN, CLIENT_SEQUENCE, 0);
+  }
+
   private writeReply(
     place: number,
     flow: number,
@@ -208,7 +233,7 @@ export class PipelineRig {
   }
 }
 
-function rigPlan(maxFlows: number, addresses: number): Plan {
+export function rigPlan(maxFlows: number, addresses: number): Plan {
   const common = (index: number, name: string, space: number) => ({
     index,
     generation: 1,
