@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { allocatedPerPacket } from './allocation.ts';
+import { allocatedPerPacket, allocatedPerSegment } from './allocation.ts';
 
 /** The smallest heap object there is: one for each packet would be far above the limit. */
 const SMALLEST_OBJECT_BYTES = 16;
@@ -13,4 +13,9 @@ describe('the established path', () => {
       assert.ok(Math.abs(bytes) < LIMIT_BYTES, `${bytes} bytes for each packet`);
     });
   }
+
+  it('allocates nothing for a segment of a stream that a plugin reads', async () => {
+    const bytes = await allocatedPerSegment();
+    assert.ok(Math.abs(bytes) < LIMIT_BYTES, `${bytes} bytes for each segment`);
+  });
 });
