@@ -260,6 +260,7 @@ export class DataPlane {
         this.control.send({ type: 'reevaluated', flows: 0, ended: 0 });
         break;
       case 'plugin-decide':
+        this.plugins.decide(message, this.assembly);
         break;
     }
   }
@@ -391,7 +392,7 @@ export class DataPlane {
         rxErrors: this.io.rxErrors[device.index],
       })),
       ports: this.plan?.ports.map((port) => this.portStatus(port)) ?? [],
-      plugins: counters === undefined ? [] : this.plugins.status(counters),
+      plugins: this.assembly === undefined ? [] : this.plugins.status(this.assembly),
     };
   }
 

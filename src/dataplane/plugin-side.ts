@@ -14,12 +14,12 @@
  * Neighbours: `data-plane.ts` (the loop), `plugin-instances.ts`, `plugin-desk.ts`, `device/native/watchdog.c`.
  */
 import { startWatchdog } from '../device/native.ts';
-import type { Counters } from '../flow/counters.ts';
 import type { FlowMemory } from '../flow/flow-memory.ts';
 import type { Assembly } from '../pipeline/assembly.ts';
 import type { Plan } from '../pipeline/plan.ts';
 import { markUnseen } from '../pipeline/plugin-bits.ts';
 import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
+import { VERDICT_NAMES } from '../plugin/contract.ts';
 import { CAUSE_EXCEPTION, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
 import {
   HOOK_CONFIGURE,
@@ -36,7 +36,12 @@ import { PluginCalls } from './plugin-calls.ts';
 import { type ControlPeer, PluginDesk, type PluginLog } from './plugin-desk.ts';
 import { parsePluginFaults } from './plugin-faults.ts';
 import { PluginInstances, type PreparedPlugins } from './plugin-instances.ts';
-import type { PluginMessage, PluginQueryRequest, PluginStatus } from './plugin-messages.ts';
+import type {
+  PluginDecideMessage,
+  PluginMessage,
+  PluginQueryRequest,
+  PluginStatus,
+} from './plugin-messages.ts';
 import { leavePluginStates, takePluginStates } from './plugin-state-file.ts';
 import { topologyOf } from './plugin-topology.ts';
 
@@ -134,6 +139,15 @@ export class PluginSide {
     this.desk.answer(request, this.instances, assembly?.chain);
   }
 
+  /** A control half has decided on a flow that its data half holds. */
+  decide({ plugin, holdToken, verdict, reason }: PluginDecideMessage, assembly: Assembly | undefined): void {
+    const place = this.instances.all.findIndex(({ name }) => name === plugin);
+    if (assembly === undefined || place < 0) return;
+    this.instances.all[place]!.reason = reason;
+    const number = VERDICT_NAMES.indexOf(verdict);
+    assembly.pipeline.held.decide(place, holdToken, number, assembly.ports, this.surroundings.nowMs());
+  }
+
   /** The data plane is about to end in order: what plugins leave is written down. */
   leaveStates(): void {
     const { runtimeDirectory, log } = this.surroundings;
@@ -146,8 +160,10 @@ export class PluginSide {
     }
   }
 
-  status(counters: Counters): PluginStatus[] {
-    return this.instances.all.map((instance, place) => this.desk.statusOf(instance, place, counters, 0));
+  status({ counters, pipeline }: Assembly): PluginStatus[] {
+    return this.instances.all.map((instance, place) =>
+      this.desk.statusOf(instance, place, counters, pipeline.held.countOf(place)),
+    );
   }
 
   /**

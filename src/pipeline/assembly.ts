@@ -52,6 +52,7 @@ import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowSetupStage } from './flow-setup.ts';
 import { Fragmenter } from './fragmentation.ts';
 import { GatewayAddresses } from './gateway-addresses.ts';
+import { HeldFlows } from './held-flows.ts';
 import { IcmpErrors } from './icmp-errors.ts';
 import { Identifications } from './identification.ts';
 import { KeyedHash } from './keyed-hash.ts';
@@ -65,6 +66,7 @@ import { remapPlugins } from './plugin-bits.ts';
 import { PluginChain } from './plugin-chain.ts';
 import type { LoadedPlugin, OnPluginFailure } from './plugin-link.ts';
 import { PluginMeter } from './plugin-meter.ts';
+import { areSamePlugins } from './plugin-recall.ts';
 import { PortForwards } from './port-forwards.ts';
 import { type Penalties, PortTable, portIndex } from './port-table.ts';
 import { Reassembler } from './reassembly.ts';
@@ -194,7 +196,7 @@ export class Assembly {
         link: this.link,
         reassembler: this.reassembler,
         state: this.state,
-        setup: new FlowSetupStage(this.state, this.policy),
+        setup: new FlowSetupStage(this.state, this.policy, new HeldFlows(random())),
         end: this.end,
         departure: this.departure,
         errors,
@@ -260,6 +262,8 @@ export class Assembly {
     this.state.held.configure(siteSpaces(plan));
     this.unplacedPorts = change.unplacedPorts;
     const before = this.policy.ports;
+    // What waits knows plugins by their places.
+    if (!areSamePlugins(policy.chain, this.policy.chain)) this.pipeline.held.dropAll(nowMs);
     this.plan = plan;
     this.policy = policy;
     this.pipeline.setPolicy(policy);

@@ -7,6 +7,7 @@
  *   admit        room in the table, budgets                     nothing
  *   (charge)                                                    budgets
  *   judge        plugins, return routing last                   what plugins keep plugin-chain.ts
+ *   (hold)       a plugin wants to be asked later               the flow waits    held-flows.ts
  *   translate    how the responder sees the originator          an external port  reply-tuple.ts
  *   (write)                                                     the record, its state word last
  * ```
@@ -40,11 +41,15 @@ import { startTcp } from '../flow/tcp.ts';
 import { startTimeoutClass } from '../flow/timeouts.ts';
 import { RETURN_ROUTED } from '../plugin/contract.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
+import { CAUSE_MEMORY, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
 import { type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowProposal } from './flow-proposal.ts';
 import { FlowRouter } from './flow-route.ts';
+import type { HeldFlow, HeldFlows } from './held-flows.ts';
+import { decidedVerdict, HELD } from './plugin-chain.ts';
 import { LiveFlow } from './plugin-link.ts';
+import { judgedSoFar, recall } from './plugin-recall.ts';
 import { ReplyTuple } from './reply-tuple.ts';
 import { writeDeltas } from './translate.ts';
 import { tupleHash } from './tuple-hash.ts';
@@ -55,6 +60,8 @@ const BUDGET_REASONS = [0, DROP.tunnel_share, DROP.tunnel_rate, DROP.source_rate
 export class FlowSetupStage {
   /** The flow that is being set up, or was last. */
   readonly proposal = new FlowProposal();
+  /** Flows that wait for a plugin's decision. */
+  readonly holds: HeldFlows;
   private readonly started = new LiveFlow();
   private readonly state: FlowState;
   private readonly router: FlowRouter;
@@ -67,7 +74,8 @@ export class FlowSetupStage {
   /** Whether a plugin wants the sender told of the refusal. */
   reject = false;
 
-  constructor(state: FlowState, policy: FlowPolicy) {
+  constructor(state: FlowState, policy: FlowPolicy, holds: HeldFlows) {
+    this.holds = holds;
     this.state = state;
     this.policy = policy;
     this.router = new FlowRouter(state, policy);
@@ -80,8 +88,15 @@ export class FlowSetupStage {
     this.replyTuple.setPolicy(policy);
   }
 
-  /** Makes the flow that `view`, which came in by `port`, starts. Returns its record, or -1 with `reason`. */
-  setUp(view: PacketView, port: number, nowMs: number): number {
+  /**
+   * Makes the flow that `view`, which came in by `port`, starts. Returns its record, or -1 with `reason`, which is
+   * {@link HELD} for one that waits now.
+   *
+   * @param fragmentLimit size of the largest fragment it came in, 0 if it came whole
+   */
+  setUp(view: PacketView, port: number, fragmentLimit: number, nowMs: number): number {
+    if (this.holds.count !== 0 && this.holds.has(view, this.policy.ports.spaceOf[port]))
+      return this.refuse(DROP.held);
     this.begin(view, port, nowMs);
     let refused = this.route(view, nowMs);
     if (refused === 0) refused = this.admit(view, nowMs);
@@ -90,7 +105,43 @@ export class FlowSetupStage {
     const { ingressPort, originatorSpace } = this.proposal.draft;
     this.state.budgets.charge(ingressPort, originatorSpace, view);
     refused = this.judge(view);
-    if (refused === 0) refused = this.translate(view, true, nowMs);
+    if (refused === HELD) refused = this.hold(view, fragmentLimit, nowMs);
+    return this.finish(view, refused, nowMs);
+  }
+
+  /**
+   * Goes on with a flow that has waited for `verdict`, or in vain (`isLate`). As {@link setUp}; budgets have been charged.
+   */
+  resume(view: PacketView, held: HeldFlow, verdict: number, isLate: boolean, nowMs: number): number {
+    this.begin(view, held.port, nowMs);
+    let refused = this.route(view, nowMs);
+    if (refused === 0) refused = this.admit(view, nowMs);
+    if (refused !== 0) return this.refuse(refused);
+    const { chain } = this.policy;
+    const { draft } = this.proposal;
+    recall(chain, held.judged, draft);
+    if (isLate) chain.countFailure(held.place, CAUSE_TIMEOUT, 'nobody has decided on a flow in time', false);
+    refused = this.judged(chain.goOn(view, draft, decidedVerdict(verdict)));
+    if (refused === HELD) refused = this.hold(view, held.fragmentLimit, nowMs);
+    return this.finish(view, refused, nowMs);
+  }
+
+  /** A plugin holds the flow: {@link HELD}, or what becomes of it without that. */
+  private hold(view: PacketView, fragmentLimit: number, nowMs: number): number {
+    const { chain, ports } = this.policy;
+    const { draft } = this.proposal;
+    let judged = HELD;
+    while (judged === HELD) {
+      const soFar = judgedSoFar(chain, view, draft);
+      const portWord = ports.wordOf[draft.ingressPort];
+      if (this.holds.take(view, draft, portWord, fragmentLimit, soFar, nowMs)) return HELD;
+      judged = this.judged(chain.goOnFailed(view, draft, CAUSE_MEMORY, 'too many flows wait for a decision'));
+    }
+    return judged;
+  }
+
+  private finish(view: PacketView, judged: number, nowMs: number): number {
+    const refused = judged === 0 ? this.translate(view, true, nowMs) : judged;
     return refused === 0 ? this.write(view, nowMs) : this.refuse(refused);
   }
 
@@ -98,6 +149,7 @@ export class FlowSetupStage {
   begin(view: PacketView, port: number, nowMs: number): void {
     this.reject = false;
     this.proposal.begin(view, port, this.policy.ports.spaceOf[port], nowMs);
+    this.proposal.draft.holdToken = this.holds.nextToken;
   }
 
   /** Whether a packet of its kind begins flows at all: the first thing that {@link route} looks at. */
@@ -121,9 +173,11 @@ export class FlowSetupStage {
 
   /** What the plugins say, and how replies will find their way. */
   judge(view: PacketView): number {
-    const { chain } = this.policy;
-    const judged = chain.setUpFlow(view, this.proposal.draft);
-    this.reject = judged !== 0 && chain.reject;
+    return this.judged(this.policy.chain.setUpFlow(view, this.proposal.draft));
+  }
+
+  private judged(judged: number): number {
+    this.reject = judged !== 0 && this.policy.chain.reject;
     return judged;
   }
 

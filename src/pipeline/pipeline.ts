@@ -52,14 +52,16 @@ import { otherEgress } from './flow-egress.ts';
 import type { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
+import { HeldStage } from './held-stage.ts';
 import type { LinkLayer } from './link/link-layer.ts';
 import type { Scratch } from './link/scratch.ts';
 import type { OwnErrors } from './own-errors.ts';
 import { isForQuotedSender, isLinkLocal } from './packet-addresses.ts';
-import { INSPECT_END, INSPECT_PASS, INSPECT_REJECT } from './plugin-chain.ts';
+import { HELD, INSPECT_END, INSPECT_PASS, INSPECT_REJECT } from './plugin-chain.ts';
 import { LiveFlow } from './plugin-link.ts';
 import type { PortTable } from './port-table.ts';
 import type { Reassembler } from './reassembly.ts';
+import { Refusals } from './refusals.ts';
 import { segmentsOf } from './segments.ts';
 import type { Strays } from './strays.ts';
 import { StreamStage } from './stream/stream-stage.ts';
@@ -91,7 +93,9 @@ export class Pipeline {
   private readonly view: PacketView;
   private readonly tap: PacketTap;
   private readonly probes: TunnelProbes;
-  private readonly strays: Strays;
+  private readonly refusals: Refusals;
+  /** Flows that wait for a plugin's decision. */
+  readonly held: HeldStage;
   private readonly link: LinkLayer;
   private readonly reassembler: Reassembler;
   private readonly state: FlowState;
@@ -118,7 +122,11 @@ export class Pipeline {
     this.view = parts.view;
     this.tap = parts.tap;
     this.probes = parts.probes;
-    this.strays = parts.strays;
+    this.refusals = new Refusals(parts.view, parts.counters, parts.errors, parts.strays);
+    this.held = new HeldStage(parts, (record, { port, fragmentLimit }, nowMs) => {
+      this.fragmentLimit = fragmentLimit;
+      return this.begin(record, port, nowMs);
+    });
     this.link = parts.link;
     this.reassembler = parts.reassembler;
     this.state = parts.state;
@@ -157,6 +165,7 @@ export class Pipeline {
   /** Where flows that begin, end or are refused are told; undefined: nowhere. */
   setEvents(events: FlowEventWriter | undefined): void {
     this.events = events;
+    this.refusals.events = events;
     this.end.setEvents(events);
   }
 
@@ -198,7 +207,7 @@ export class Pipeline {
       this.fragmentLimit = 0;
       reason = view.fragment !== 0 ? this.fragment(port, nowMs) : this.packet(port, nowMs);
     }
-    if (reason !== 0) this.counters.countDrop(port, reason);
+    if (reason > 0) this.counters.countDrop(port, reason);
     return reason;
   }
 
@@ -446,14 +455,15 @@ export class Pipeline {
       this.errors.timeExceeded(view, port, nowMs);
       return DROP.ttl_expired;
     }
-    const record = this.setup.setUp(view, port, nowMs);
+    return this.begin(this.setup.setUp(view, port, this.fragmentLimit, nowMs), port, nowMs);
+  }
+
+  /** What follows an attempt to set a flow up, by which it has this record or none. */
+  private begin(record: number, port: number, nowMs: number): number {
+    const view = this.view;
     if (record < 0) {
       const { reason, reject } = this.setup;
-      this.counters.countCreation(reason);
-      if (reason === DROP.no_flow) this.strays.note(view, port, ports, nowMs);
-      if (this.events !== undefined) this.tellRefusal(this.events, port, reason, nowMs);
-      if (reject) this.errors.refused(view, port, nowMs);
-      else if (ports.isEgress[port] === 0) this.errors.notSetUp(view, port, reason, nowMs);
+      if (reason !== HELD) this.refusals.note(this.policy, port, reason, reject, nowMs);
       return reason;
     }
     this.counters.add(COUNTER.flows_created, 1);
@@ -467,31 +477,15 @@ export class Pipeline {
     return this.leave(record, ORIGINATOR, port, egress, nowMs);
   }
 
-  private tellRefusal(events: FlowEventWriter, port: number, reason: number, nowMs: number): void {
-    const { chain, planGeneration } = this.policy;
-    const { spaceOf, wordOf } = this.ports;
-    const decider = isPluginReason(reason) ? chain.decider : 0;
-    events.refused(this.view, spaceOf[port], wordOf[port], reason, decider, planGeneration, nowMs);
-  }
-
   /** Housekeeping, to be called now and then: sweeps, neighbour timers, fragment timers. */
   tick(nowMs: number, bootSeconds: number): void {
     this.setup.bootSeconds = bootSeconds;
     this.policy.chain.nowMs = nowMs;
+    if (this.held.count !== 0) this.held.sweep(this.ports, nowMs);
     this.link.tick(nowMs);
     if (this.probes.waiting !== 0) this.probes.sweep(nowMs);
     this.reassembler.sweep(nowMs);
     this.end.sweep(nowMs);
     this.streams.sweep(nowMs);
   }
-}
-
-/** Whether a plugin has refused the flow, or failed at it. */
-function isPluginReason(reason: number): boolean {
-  return (
-    reason === DROP.policy ||
-    reason === DROP.policy_reject ||
-    reason === DROP.plugin_failed ||
-    reason === DROP.verdict_unsupported
-  );
 }

@@ -93,7 +93,7 @@ export class PluginChain {
   private readonly enabled: Int32Array;
   private readonly everyone: number;
   /** Links for which flows have anything beside their bits. */
-  private readonly keepers: readonly PluginLink[];
+  readonly keepers: readonly PluginLink[];
   /** After `setUpFlow`: bits of the plugins that want packets, and index + 1 of the one that decided. */
   wanted = 0;
   decider = 0;
@@ -169,10 +169,12 @@ export class PluginChain {
     this.nowMs = flow.nowMs;
     this.judgedRecord = record;
     flow.returnRouting = RETURN_UNSET;
-    return this.judgeFrom(0, view, flow);
+    const judged = this.judgeFrom(0, view, flow);
+    this.judgedRecord = -1;
+    return judged;
   }
 
-  /** Goes on where {@link HELD} left off, as if the plugin that holds the flow (`decider`) had answered `verdict`. */
+  /** Goes on where {@link HELD} left off, or from what `plugin-recall.ts` has brought back, as if the plugin that holds the flow (`decider`) had answered `verdict`. */
   goOn(view: PacketView, flow: FlowDraft, verdict: number): number {
     const holder = this.decider - 1;
     this.decider = 0;

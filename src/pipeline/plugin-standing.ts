@@ -79,10 +79,10 @@ export class PluginStanding {
   failed(cause: number, nowMs: number, message: string): boolean {
     if (this.isTripped || (cause !== CAUSE_EXCEPTION && cause !== CAUSE_TIMEOUT && cause !== CAUSE_MEMORY))
       return false;
-    const at = this.failures % TRIP_FAILURES;
-    const earliestMs = this.failedMs[at]!;
-    this.failedMs[at] = nowMs;
+    this.failedMs[this.failures % TRIP_FAILURES] = nowMs;
     this.failures++;
+    // The next one to be overwritten: of the last so many, the first.
+    const earliestMs = this.failedMs[this.failures % TRIP_FAILURES]!;
     if (this.failures < TRIP_FAILURES || ((nowMs - earliestMs) | 0) > TRIP_WINDOW_MS) return false;
     this.tripFor(
       cause,

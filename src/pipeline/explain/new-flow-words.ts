@@ -16,6 +16,7 @@ import { formatAddressWords } from '../../wire/address.ts';
 import { IPV4, type PacketView } from '../../wire/packet.ts';
 import { externalEgress } from '../flow-route.ts';
 import { FlowSetupStage } from '../flow-setup.ts';
+import { HeldFlows } from '../held-flows.ts';
 import type { PluginVerdict } from '../plugin-link.ts';
 import { tupleHash } from '../tuple-hash.ts';
 import type { ExplainerParts } from './explain.ts';
@@ -34,7 +35,7 @@ export class NewFlowWords {
     this.#parts = parts;
     this.#words = words;
     this.#steps = steps;
-    this.#setup = new FlowSetupStage(parts.state, parts.policy);
+    this.#setup = new FlowSetupStage(parts.state, parts.policy, new HeldFlows(0));
   }
 
   explain(view: PacketView, port: number, nowMs: number): Explanation {
