@@ -31,6 +31,7 @@ import type { IpsecView } from './ipsec/ipsec-view.ts';
 import type { PlanEffect, Reevaluation } from './live-change.ts';
 import { ControlHalves } from './plugins/control-halves.ts';
 import { PluginService } from './plugins/plugin-service.ts';
+import { PluginWatch, trippedPlugins } from './plugins/plugin-watch.ts';
 import { PortStates } from './port-states/port-states.ts';
 import { RunningPlan } from './running-plan.ts';
 import { findDataPlane, killProcess, lastOutput } from './runtime/data-plane-process.ts';
@@ -75,6 +76,7 @@ export class Gateway {
   readonly #ipsec: IpsecService;
   readonly #portStates: PortStates;
   readonly #halves: ControlHalves;
+  readonly #pluginWatch: PluginWatch;
   readonly #startedAt = performance.now();
 
   private constructor(
@@ -161,12 +163,19 @@ export class Gateway {
       health: (tunnel) => this.#health.status(tunnel),
       ipsec: (tunnel) => this.#ipsec.view(tunnel),
       condition: (port) => this.#portStates.of(port),
+      plugins: () =>
+        this.#pluginWatch.statuses.map((status) => ({
+          ...status,
+          controlHalf: this.#halves.status(status.name),
+        })),
     });
     this.#halves = new ControlHalves(supervisor, logger);
     supervisor.on('plugin-message', (message) => this.#halves.deliver(message.plugin, message.body));
+    const statuses = async () => (await supervisor.status().catch(() => undefined))?.plugins;
+    this.#pluginWatch = new PluginWatch(statuses);
     this.plugins = new PluginService({
       config,
-      statuses: async () => (await supervisor.status().catch(() => undefined))?.plugins,
+      statuses,
       controlHalf: (name) => this.#halves.status(name),
       controlView: (name, view, parameters) => this.#halves.view(name, view, parameters),
       dataView: (plugin, view, parameters) =>
@@ -236,7 +245,7 @@ export class Gateway {
           : { current: status.flows, max: status.maxFlows, created: status.flowsCreated },
       devices: status?.devices ?? [],
       plugins: status?.plugins ?? [],
-      problems: [...report.problems, ...this.telemetry.problems],
+      problems: [...report.problems, ...trippedPlugins(status?.plugins ?? []), ...this.telemetry.problems],
       notices: [...config.notices.map(formatProblem), ...report.notices],
     };
   }
@@ -270,6 +279,7 @@ export class Gateway {
   async suspend(): Promise<void> {
     await this.#running.end();
     this.#portStates.stop();
+    this.#pluginWatch.stop();
     // The change under way may have begun checks.
     this.#health.stop();
     await this.#halves.stop();
@@ -282,6 +292,7 @@ export class Gateway {
   async down(): Promise<void> {
     await this.#running.end();
     this.#portStates.stop();
+    this.#pluginWatch.stop();
     this.#health.stop();
     await this.#halves.stop();
     await this.#host.takeDown(async () => {
@@ -298,6 +309,7 @@ export class Gateway {
   async undo(): Promise<void> {
     await this.#running.end();
     this.#portStates.stop();
+    this.#pluginWatch.stop();
     this.#health.stop();
     await this.#halves.stop();
     await this.#ipsec.stop();

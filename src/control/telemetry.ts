@@ -18,7 +18,7 @@ import { FlowLog } from './flow-log/flow-log.ts';
 import { FlowLogNames } from './flow-log/names.ts';
 import { MappedFlowMemory } from './flows/mapped-flow-memory.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
-import { collectMetrics, type MetricSources } from './metrics/collect.ts';
+import { collectMetrics, type MetricSources, type PluginSample } from './metrics/collect.ts';
 import { MetricsServer } from './metrics/server.ts';
 import type { Logger } from './runtime/logger.ts';
 import type { RuntimeDirectory } from './runtime/runtime-directory.ts';
@@ -39,6 +39,8 @@ export interface TelemetryOptions {
   readonly ipsec: MetricSources['ipsec'];
   /** Of a tunnel or an egress. */
   readonly condition: (port: string) => PortCondition | undefined;
+  /** What was last heard of plugins. */
+  readonly plugins: () => readonly PluginSample[];
 }
 
 export class Telemetry {
@@ -94,7 +96,7 @@ export class Telemetry {
 
   /** The metrics as the text that Prometheus reads. */
   metrics(): string {
-    const { report, problems, health, ipsec, condition } = this.#options;
+    const { report, problems, health, ipsec, condition, plugins } = this.#options;
     return collectMetrics({
       version: this.#version,
       startedAtMs: this.#startedAtMs,
@@ -106,6 +108,7 @@ export class Telemetry {
       health,
       ipsec,
       condition,
+      plugins: plugins(),
       flowLog: this.#flowLog?.statistics,
     });
   }

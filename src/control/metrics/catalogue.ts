@@ -148,7 +148,11 @@ export const METRICS = {
 
   pluginCalls: counter('plugin_calls', 'Calls of hooks of a plugin.', 'plugin'),
   pluginSeconds: counter('plugin_seconds', 'Time in them, estimated from one call in 32.', 'plugin'),
-  pluginFailures: counter('plugin_failures', 'Calls that failed.', 'plugin'),
+  pluginFailures: counter('plugin_failures', 'Failures of a plugin, by cause.', 'plugin', 'cause'),
+  pluginTripped: gauge('plugin_tripped', '1 for a plugin that is called no more since it failed.', 'plugin'),
+  pluginHeld: gauge('plugin_held_flows', 'Flows that wait for a decision of a plugin.', 'plugin'),
+  pluginControlFailures: counter('plugin_control_failures', "Failures of a plugin's control half.", 'plugin'),
+  pluginCounter: counter('plugin_counter', "Counters of a plugin's own.", 'plugin', 'counter'),
 
   deviceSendErrors: counter('device_send_errors', 'Frames that a device did not take.', 'device'),
   deviceReceiveErrors: counter('device_receive_errors', 'Frames that could not be received.', 'device'),

@@ -50,6 +50,16 @@ function scrape(gateway: MemoryGateway, other: Partial<MetricSources> = {}): Map
     health: () => null,
     ipsec: () => null,
     condition: () => ({ state: 'up', reason: null, sinceMs: 1_700_000_001_500 }),
+    plugins: [
+      {
+        name: 'judge',
+        tripped: { cause: 'exception', message: 'no idea' },
+        held: 4,
+        counters: { refused: 5 },
+        controlHalf: { failures: 6, counters: { asked: 7 } },
+      },
+      { name: 'return-routing', tripped: null, held: 0, counters: {}, controlHalf: undefined },
+    ],
     flowLog: {
       events: 5,
       waiting: 4,
@@ -175,6 +185,13 @@ describe('metrics', () => {
     is('port_foreign_replies_total', { port: 'paris-2', site: 'paris' }, 0);
     is('plugin_calls_total', { plugin: 'judge' }, 2);
     is('plugin_calls_total', { plugin: 'return-routing' }, 1);
+    is('plugin_failures_total', { plugin: 'judge', cause: 'exception' }, 0);
+    is('plugin_tripped', { plugin: 'judge' }, 1);
+    is('plugin_tripped', { plugin: 'return-routing' }, 0);
+    is('plugin_held_flows', { plugin: 'judge' }, 4);
+    is('plugin_control_failures_total', { plugin: 'judge' }, 6);
+    is('plugin_counter_total', { plugin: 'judge', counter: 'refused' }, 5);
+    is('plugin_counter_total', { plugin: 'judge', counter: 'asked' }, 7);
     const pool = { egress: 'internet', address: '203.0.113.1', protocol: 'udp' };
     is('external_ports', { ...pool, state: 'live' }, 1);
     is('external_ports', { ...pool, state: 'held' }, 0);

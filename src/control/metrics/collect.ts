@@ -5,13 +5,14 @@
  * Neighbours: `catalogue.ts` (what there is), `exposition.ts` (the text), `telemetry.ts` (who calls).
  */
 import { readFileSync } from 'node:fs';
+import type { PluginStatus } from '../../dataplane/plugin-messages.ts';
 import {
   COUNTER,
   Counters,
   DEVICE_RECEIVE_ERRORS,
   DEVICE_SEND_ERRORS,
   PLUGIN_CALLS,
-  PLUGIN_FAILURES,
+  PLUGIN_FAILURES_BY_CAUSE,
   PLUGIN_TIME_MS,
   PORT_BYTES_IN,
   PORT_BYTES_OUT,
@@ -26,12 +27,14 @@ import {
 } from '../../flow/counters.ts';
 import type { FlowMemory } from '../../flow/flow-memory.ts';
 import type { Plan, PlanPort } from '../../pipeline/plan.ts';
+import { FAILURE_CAUSES } from '../../plugin/contract.ts';
 import { DROP_REASON_NAMES } from '../../plugin/drop-reasons.ts';
 import { PORT_STATES, type PortCondition } from '../../tunnel/port-state.ts';
 import type { FlowLogStatistics } from '../flow-log/flow-log.ts';
 import type { Health } from '../health/health-record.ts';
 import type { TunnelHealthStatus } from '../health/tunnel-health.ts';
 import type { IpsecView } from '../ipsec/ipsec-view.ts';
+import type { ControlHalfStatus } from '../plugins/control-half.ts';
 import type { DataPlaneReport } from '../runtime/supervisor.ts';
 import { METRICS } from './catalogue.ts';
 import { Exposition } from './exposition.ts';
@@ -42,6 +45,12 @@ const TICKS_PER_SECOND = 100;
 
 /** How an `ipsec` tunnel is. */
 export type IpsecSample = Pick<IpsecView, 'traffic' | 'rekeyings' | 'certificates'>;
+
+/** How a plugin is. */
+export interface PluginSample extends Pick<PluginStatus, 'name' | 'tripped' | 'held' | 'counters'> {
+  /** undefined: it has no control half. */
+  readonly controlHalf: Pick<ControlHalfStatus, 'failures' | 'counters'> | undefined;
+}
 
 /** What the metrics are made of. */
 export interface MetricSources {
@@ -60,6 +69,8 @@ export interface MetricSources {
   readonly ipsec: (tunnel: string) => IpsecSample | null;
   /** Of a tunnel or an egress; undefined: nobody has looked yet. */
   readonly condition: (port: string) => PortCondition | undefined;
+  /** What was last heard of plugins. */
+  readonly plugins: readonly PluginSample[];
   /** undefined: there is no flow log. */
   readonly flowLog: FlowLogStatistics | undefined;
 }
@@ -81,6 +92,7 @@ export function collectMetrics(sources: MetricSources): string {
     addOwnPackets(out, counters);
     addStreams(out, counters);
     addPlugins(out, memory, counters);
+    for (const plugin of sources.plugins) addPlugin(out, plugin);
     for (const { index, name } of plan.devices) {
       out.add(METRICS.deviceSendErrors, counters.device(index, DEVICE_SEND_ERRORS), name);
       out.add(METRICS.deviceReceiveErrors, counters.device(index, DEVICE_RECEIVE_ERRORS), name);
@@ -266,8 +278,19 @@ function addPlugins(out: Exposition, memory: FlowMemory, counters: Counters): vo
   memory.plugins?.forEach((name, place) => {
     out.add(METRICS.pluginCalls, counters.plugin(place, PLUGIN_CALLS), name);
     out.add(METRICS.pluginSeconds, counters.plugin(place, PLUGIN_TIME_MS) / 1000, name);
-    out.add(METRICS.pluginFailures, counters.plugin(place, PLUGIN_FAILURES), name);
+    FAILURE_CAUSES.forEach((cause, at) => {
+      out.add(METRICS.pluginFailures, counters.plugin(place, PLUGIN_FAILURES_BY_CAUSE + at), name, cause);
+    });
   });
+}
+
+function addPlugin(out: Exposition, { name, tripped, held, counters, controlHalf }: PluginSample): void {
+  out.add(METRICS.pluginTripped, tripped === null ? 0 : 1, name);
+  out.add(METRICS.pluginHeld, held, name);
+  if (controlHalf !== undefined) out.add(METRICS.pluginControlFailures, controlHalf.failures, name);
+  for (const [counter, count] of Object.entries({ ...counters, ...controlHalf?.counters })) {
+    out.add(METRICS.pluginCounter, count, name, counter);
+  }
 }
 
 function addExternalPorts(out: Exposition, plan: Plan, memory: FlowMemory): void {
