@@ -11,6 +11,7 @@
  * The API's server is given to {@link runDaemon}: it stands above this in the order of imports.
  */
 
+import { removeKernelLeftovers } from '../tunnel/ipsec/kernel.ts';
 import { removeLeftovers } from '../tunnel/ipsec/user-space-host.ts';
 import type { AuditReport } from './audit/audit.ts';
 import type { CaptureService } from './capture/capture-service.ts';
@@ -24,6 +25,7 @@ import { guardMark } from './host/guard.ts';
 import { HostSide } from './host/host-side.ts';
 import { readHostState } from './host/host-state.ts';
 import { leaveInstance, removeInstance } from './instance-end.ts';
+import { readDaemonSocket } from './ipsec/daemon-socket.ts';
 import { Overview } from './overview.ts';
 import type { PluginService } from './plugins/plugin-service.ts';
 import type { RouteService } from './routes/route-service.ts';
@@ -188,6 +190,9 @@ export async function takeDown(runtime: RuntimeDirectory = openRuntimeDirectory(
     const host = HostSide.open(runtime.hostStatePath);
     await host.takeDown(async () => {
       if (orphan !== undefined) await killProcess(orphan);
+      // Before the devices that their packets come out of.
+      const tools = { run: runCommand, log: () => {} };
+      await removeKernelLeftovers(tools, readDaemonSocket(runtime.directory));
     });
     await removeLeftovers(String(networkNamespaceInode()), runCommand);
     clearRuntimeDirectory(runtime);

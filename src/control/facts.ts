@@ -28,7 +28,7 @@ export interface HostFacts {
 }
 
 /** Tunnel interfaces of the kernel, by iproute2's names of their kinds; `ip6gre`: GRE whose outer packets are IPv6. */
-export type KernelLinkKind = 'gre' | 'ip6gre';
+export type KernelLinkKind = 'gre' | 'ip6gre' | 'xfrm';
 
 export interface KernelLinkFacts {
   readonly available: boolean;
@@ -51,7 +51,9 @@ export interface LinkFacts {
   /** False while it is up and nothing passes, because there is nobody at its other end; else left out. */
   readonly carrier?: false;
   /** It is up, and takes the packets of this kind of tunnel that no other interface takes; left out on others. */
-  readonly takesRest?: KernelLinkKind;
+  readonly takesRest?: 'gre' | 'ip6gre';
+  /** `if_id` of an XFRM interface; left out on others. */
+  readonly interfaceId?: number;
   /** What takes its packets before anybody else does; left out if nothing does. */
   readonly partOf?: LinkMasterFacts;
   /** In the kernel's order. */

@@ -238,6 +238,7 @@ export class RunningPlan {
     }
     this.#known = compilation.known;
     this.#drivers = compilation.drivers;
+    await ipsec.retire(compilation.ipsec, this.#config.ipsec);
     await host.finish(compilation.host, facts);
     this.#lookAgainIn(host.retryInMs);
     // Behind the guard, which knows their devices now.

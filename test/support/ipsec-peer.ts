@@ -1,6 +1,6 @@
 /**
- * A foreign peer: plain strongSwan with a `swanctl.conf` of its own, which homeward has not written. On kernels without
- * ESP it does ESP itself (`kernel-libipsec`).
+ * A foreign peer: plain strongSwan with a `swanctl.conf` of its own, which homeward has not written. It does ESP itself
+ * (`kernel-libipsec`), unless the kernel is to.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,6 +10,18 @@ import { eventually } from './patience.ts';
 const CHARON = '/usr/sbin/charon-systemd';
 const PLUGINS =
   'random nonce aesni aes sha1 sha2 hmac gcm kdf openssl pem pkcs1 pkcs8 x509 pubkey constraints revocation';
+
+const USER_SPACE = `    kernel-libipsec {
+      allow_peer_ts = yes
+    }
+    # Its own packets must not take the route to 0.0.0.0/0 by the TUN device.
+    kernel-netlink {
+      fwmark = !0x42
+    }
+    socket-default {
+      fwmark = 0x42
+    }
+`;
 
 /** Why there can be no peer here, if so. */
 export function ipsecObstacle(): string | undefined {
@@ -41,6 +53,10 @@ export interface IpsecPeerOptions {
   readonly authentication: PeerAuthentication;
   /** Its own networks: what it narrows the gateway's selectors to. */
   readonly networks: readonly string[];
+  /** Whether its kernel does ESP. */
+  readonly kernel?: boolean;
+  /** What it protects, as its configuration has it; default: its networks, towards everything. */
+  readonly selectors?: string;
   /** Lines within the connection. */
   readonly connection?: string;
   /** Lines within the child. */
@@ -117,26 +133,16 @@ export class IpsecPeer {
   #strongswanConfiguration(): string {
     return `charon-systemd {
   load_modular = no
-  load = ${PLUGINS} kernel-libipsec kernel-netlink socket-default vici
+  load = ${PLUGINS} ${this.#options.kernel === true ? '' : 'kernel-libipsec '}kernel-netlink socket-default vici
   install_virtual_ip = no
   retransmit_timeout = 1.0
   retransmit_base = 1.0
   retransmit_tries = 3
-  plugins {
+${this.#options.kernel === true ? '  install_routes = no\n' : ''}  plugins {
     vici {
       socket = unix://${this.#path('vici')}
     }
-    kernel-libipsec {
-      allow_peer_ts = yes
-    }
-    # Its own packets must not take the route to 0.0.0.0/0 by the TUN device.
-    kernel-netlink {
-      fwmark = !0x42
-    }
-    socket-default {
-      fwmark = 0x42
-    }
-  }
+${this.#options.kernel === true ? '' : USER_SPACE}  }
   journal {
     default = -1
   }
@@ -163,6 +169,8 @@ export class IpsecPeer {
     const { local, remote, localId, remoteId, networks, connection = '', child = '' } = this.#options;
     const certified = 'certificate' in authentication;
     const auth = certified ? 'pubkey' : 'psk';
+    const selectors =
+      this.#options.selectors ?? `local_ts = ${networks.join(', ')}\n        remote_ts = 0.0.0.0/0, ::/0`;
     return `connections {
   gateway {
     version = 2
@@ -183,8 +191,7 @@ export class IpsecPeer {
     }
     children {
       net {
-        local_ts = ${networks.join(', ')}
-        remote_ts = 0.0.0.0/0, ::/0
+        ${selectors}
         esp_proposals = aes256gcm16
         ${child}
       }

@@ -24,7 +24,7 @@ import { type DraftedEgress, draftEgresses } from './egress.ts';
 import { planFlowEvents } from './flow-events.ts';
 import { HostFindings, type Tolerance } from './host-findings.ts';
 import type { HostDevice, HostSetup } from './host-setup.ts';
-import type { IpsecWish } from './ipsec.ts';
+import type { IpsecWish } from './ipsec-wish.ts';
 import { planPlugins } from './plugins.ts';
 import { draftTunnels, type TunnelDriver, type Underlay } from './tunnels.ts';
 

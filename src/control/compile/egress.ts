@@ -15,7 +15,16 @@
 
 import type { PlanPool } from '../../pipeline/plan.ts';
 import { formatPrefix, prefixContains, prefixOf } from '../../wire/address.ts';
-import type { Config, ConfigPath, EgressConfig, FamilyAddresses, PortRange } from '../config/config.ts';
+import type {
+  Config,
+  ConfigPath,
+  EgressConfig,
+  FamilyAddresses,
+  GreTunnelConfig,
+  IpsecTunnelConfig,
+  PortRange,
+  TunnelConfig,
+} from '../config/config.ts';
 import { familyKey, familyOf, isLinkLocal, knownAddress } from '../config/ip.ts';
 import type { HostFacts, LinkAddressFacts, LinkFacts } from '../facts.ts';
 import { type DeviceDrafts, type EgressShare, isEthernet } from './devices.ts';
@@ -334,8 +343,7 @@ class EgressCompiler {
 
   #ipsecTunnelAt(address: string): string | undefined {
     const tunnels = this.#config.sites.flatMap((site) => site.tunnels);
-    return tunnels.find((tunnel) => tunnel.type === 'ipsec' && tunnel.enabled && tunnel.local === address)
-      ?.name;
+    return tunnels.find((tunnel) => speaksIke(tunnel) && tunnel.enabled && tunnel.local === address)?.name;
   }
 
   #pool(address: string, ports: PortRange): PlanPool {
@@ -413,4 +421,8 @@ class EgressCompiler {
 
 function networkText(address: string, prefixLength: number): string {
   return formatPrefix(prefixOf(knownAddress(address), prefixLength));
+}
+
+function speaksIke(tunnel: TunnelConfig): tunnel is IpsecTunnelConfig | GreTunnelConfig {
+  return tunnel.type === 'ipsec' || (tunnel.type === 'gre' && tunnel.ipsec !== null);
 }

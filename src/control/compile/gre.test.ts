@@ -21,6 +21,7 @@ const NAME = kernelLinkName('paris-gre', 'gre 192.0.2.1 198.51.100.10 7');
 const AVAILABLE: HostFacts['kernelLinks'] = {
   gre: { available: true, why: 'the kernel has GRE' },
   ip6gre: { available: true, why: 'the kernel has GRE over IPv6' },
+  xfrm: { available: false, why: 'this kernel has no XFRM interfaces' },
 };
 
 /** The example's host with a kernel that has GRE. */
@@ -140,7 +141,7 @@ test('the kernel’s interface carries the tunnel, and the uplink’s outer pack
         mtu: 1472,
         tunnel: 'paris-gre',
         present: true,
-        made: { link, underlay: 'eth0', isUp },
+        made: { link, underlay: 'eth0', needsEsp: false, isUp },
       },
     );
     const uplink = host.devices.find(({ name }) => name === 'eth0')!;

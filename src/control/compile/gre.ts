@@ -9,16 +9,23 @@
  * `auto` takes the kernel's where that has it, loses nothing by it, and the host's firewall lets its packets pass. A tunnel
  * is the same whichever driver it has.
  *
- * Neighbours: `tunnels.ts` (all types), `devices.ts`, `../host/kernel-links.ts` (what the kernel is told).
+ * Within IPsec it is the kernel's always: a packet socket sends past what encrypts. Neither way is there one in clear text
+ * (`../host/guard-kernel-tunnels.ts`).
+ *
+ * Neighbours: `tunnels.ts` (all types), `ipsec.ts` (what protects one), `devices.ts`, `../host/kernel-links.ts` (what the kernel is told).
  */
+import { largestProtected } from '../../tunnel/ipsec/esp-size.ts';
+import { knownProposal } from '../../tunnel/ipsec/proposals.ts';
 import type { ConfigPath, GreTunnelConfig, TunnelConfig } from '../config/config.ts';
 import { familyOf } from '../config/ip.ts';
 import type { HostFacts, LinkFacts, RouteFacts } from '../facts.ts';
 import type { DeviceDrafts } from './devices.ts';
 import { isEthernet, linkByName } from './devices.ts';
+import type { LinkDraft } from './drafts.ts';
 import type { HostFindings } from './host-findings.ts';
 import { dropperOf } from './host-rules.ts';
 import type { GreLink, HostGreEndpoints } from './host-setup.ts';
+import type { IpsecCompiler } from './ipsec.ts';
 import { kernelLinkName } from './kernel-link-name.ts';
 import { checkOwnAddress } from './own-addresses.ts';
 import type { LinkedTunnel, TunnelDriver, Underlay } from './tunnels.ts';
@@ -28,6 +35,8 @@ import { limitMtu, neighbourSources } from './tunnels.ts';
 const DEFAULT_GRE_MTU = 1476;
 const GRE = { number: 47, name: 'gre' } as const;
 const GRE_HEADER_BYTES = 4;
+const IPV4_BYTES = 20;
+const IPV6_BYTES = 40;
 /** What every IPv4 host takes whole (RFC 791). */
 const MIN_MTU = 576;
 /** Key, sequence, and checksum with its reserved half (RFC 2784, RFC 2890). */
@@ -45,35 +54,63 @@ export class GreCompiler {
   readonly #facts: HostFacts;
   readonly #devices: DeviceDrafts;
   readonly #findings: HostFindings;
+  readonly #ipsec: IpsecCompiler;
   readonly #former: (tunnel: TunnelConfig) => Underlay | undefined;
 
-  /** @param former the underlay that a tunnel of this name had when it was last not down */
+  /**
+   * @param ipsec makes what protects tunnels
+   * @param former the underlay that a tunnel of this name had when it was last not down
+   */
   constructor(
     facts: HostFacts,
     devices: DeviceDrafts,
     findings: HostFindings,
+    ipsec: IpsecCompiler,
     former: (tunnel: TunnelConfig) => Underlay | undefined,
   ) {
     this.#facts = facts;
     this.#devices = devices;
     this.#findings = findings;
+    this.#ipsec = ipsec;
     this.#former = former;
   }
 
   /** Without a device if something was wrong; it has been reported then. */
-  draft(tunnel: GreTunnelConfig, path: ConfigPath): LinkedTunnel {
+  draft(tunnel: GreTunnelConfig, site: string, path: ConfigPath): LinkedTunnel {
     const way = this.#way(tunnel, path);
     const driver = this.#driver(tunnel, way);
     const fingerprint = `${tunnel.local} ${tunnel.remote} ${tunnel.key ?? 'none'}`;
     const common = { mtu: this.#mtu(tunnel, way, path), fingerprint, driver };
-    return driver.name === 'kernel'
-      ? { ...common, ...this.#kernel(tunnel, way, common.mtu, path) }
-      : { ...common, ...this.#userspace(tunnel, way) };
+    if (driver.name !== 'kernel') return { ...common, ...this.#userspace(tunnel, way) };
+    const linked = this.#kernel(tunnel, way, common.mtu, path);
+    return { ...common, ...linked, ...this.#protection(tunnel, site, way, linked.link, path) };
+  }
+
+  /** Within IPsec it is up while there is an SA. */
+  #protection(
+    { name, local, remote, ipsec }: GreTunnelConfig,
+    site: string,
+    way: Way | undefined,
+    link: LinkDraft,
+    path: ConfigPath,
+  ): Pick<LinkedTunnel, 'link' | 'ipsec'> {
+    if (ipsec === null) return { link };
+    const nextHop = way?.route.nextHop ?? remote;
+    const outer =
+      way === undefined
+        ? `${remote} cannot be reached from ${local}`
+        : { device: way.route.device, mtu: way.link.mtu, local, remote, nextHop };
+    const { isUp, wish } = this.#ipsec.protect({ name, local, remote, ...ipsec }, site, outer, path);
+    return {
+      link: isUp ? link : { ...link, device: null },
+      ...(wish === undefined ? {} : { ipsec: wish }),
+    };
   }
 
   #driver(tunnel: GreTunnelConfig, way: Way | undefined): TunnelDriver {
     const { driver } = tunnel;
     if (driver !== 'auto') return { name: driver, why: 'the configuration says so' };
+    if (tunnel.ipsec !== null) return { name: 'kernel', why: 'it is the kernel that encrypts it' };
     const dropper = this.#dropper(tunnel, way);
     const obstacle =
       this.#obstacle(tunnel) ??
@@ -161,7 +198,7 @@ export class GreCompiler {
     if (!this.#devices.has(name)) {
       const link: GreLink = { kind: kindOf(tunnel), local, remote, key, checksum, sequence, ttl };
       const underlay = usable ? (way?.route.device ?? null) : null;
-      this.#devices.addMade(name, tunnel.name, mtu, { link, underlay });
+      this.#devices.addMade(name, tunnel.name, mtu, { link, underlay, needsEsp: tunnel.ipsec !== null });
     }
     return { link: { kind: 'ip', device: usable && way !== undefined ? name : null } };
   }
@@ -170,7 +207,8 @@ export class GreCompiler {
     const driverPath = [...path, 'driver'];
     const { available, why } = this.#facts.kernelLinks[kindOf(tunnel)];
     if (!available) {
-      this.#findings.mistake(driverPath, `${why}; write userspace or auto`);
+      const remedy = tunnel.ipsec === null ? 'write userspace or auto' : 'GRE within IPsec needs it';
+      this.#findings.mistake(driverPath, `${why}; ${remedy}`);
       return false;
     }
     const rest = this.#takerOfRest(tunnel);
@@ -228,9 +266,8 @@ export class GreCompiler {
     }
     const link = this.#devices.underlay(route.device, remote, remotePath);
     if (!link) return undefined;
-    const headers = (familyOf(local) === 4 ? 20 : 40) + GRE_HEADER_BYTES;
     const options = [key !== null, checksum, sequence].filter(Boolean).length * GRE_OPTION_BYTES;
-    const most = link.mtu - headers - options;
+    const most = roomBehindIp(tunnel, link.mtu) - GRE_HEADER_BYTES - options;
     if (most >= MIN_MTU) return { route, link, most };
     this.#findings.lack(
       remotePath,
@@ -238,6 +275,14 @@ export class GreCompiler {
     );
     return undefined;
   }
+}
+
+/** For GRE, in an outer packet of `mtu` bytes. */
+function roomBehindIp({ local, ipsec }: GreTunnelConfig, mtu: number): number {
+  const family = familyOf(local);
+  if (ipsec === null) return mtu - (family === 4 ? IPV4_BYTES : IPV6_BYTES);
+  const proposals = ipsec.child.proposals.map((text) => knownProposal('esp', text));
+  return largestProtected(mtu, family, proposals);
 }
 
 function kindOf({ local }: GreTunnelConfig): GreLink['kind'] {

@@ -40,14 +40,26 @@ export interface ExclusiveDevice extends HostDeviceCommon {
 /** A tunnel interface of the kernel, and whose outer packets it may get. */
 export interface KernelTunnel {
   readonly link: KernelLink;
-  /** The interface that outer packets may come in by; null: none, so that none is let through to the kernel. */
+  /**
+   * The interface that GRE packets may come in by; null: none, so that none is let through to the kernel. ESP is the
+   * host's from wherever it comes: who sent it is proven by its key.
+   */
   readonly underlay: string | null;
   /** Whether the interface takes them already. */
   readonly isUp: boolean;
+  /** Whether its GRE packets pass within ESP only: in clear text none leaves, and none is taken. */
+  readonly needsEsp: boolean;
 }
 
 /** What a tunnel interface is made of; `host/kernel-links.ts` says it to the kernel. */
-export type KernelLink = GreLink;
+export type KernelLink = GreLink | XfrmLink;
+
+/** What is sent into it goes by the SAs of its id, or nowhere; what comes by them comes out of it. */
+export interface XfrmLink {
+  readonly kind: 'xfrm';
+  /** `if_id`, uint32, not 0. */
+  readonly interfaceId: number;
+}
 
 export interface GreLink {
   /** `gre`: outer packets are IPv4; `ip6gre`: IPv6. */

@@ -11,7 +11,7 @@ import type { IpsecFacts } from '../ipsec/ipsec-facts.ts';
 import type { Compilation } from './compile.ts';
 
 const REMOTE = '198.51.100.10';
-const KEY = `paris 192.0.2.1 ${REMOTE} gw.example paris.example`;
+const KEY = `libipsec paris 192.0.2.1 ${REMOTE} gw.example paris.example`;
 const UP: IpsecTunnelStatus = { state: 'up', reason: null, sinceMs: 0 };
 
 function text(site = 'paris', keys = '', more = ''): string {

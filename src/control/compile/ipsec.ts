@@ -1,12 +1,17 @@
 /**
  * IPsec tunnels: which driver does it, the way of its packets, and whether it is up.
  *
- * The device is named as the tunnel. It comes and goes with the driver's work, so a tunnel that is not up has no device
- * in the plan, and nothing is known of its peer but what the driver says (`IpsecFacts.running`).
+ * ```
+ *  xfrm       an interface of the kernel, made for the tunnel; SAs only when it is up      as GRE by the kernel
+ *  libipsec   a device that comes and goes with the driver's work, named as the tunnel
+ * ```
  *
- * Neighbours: `tunnels.ts` (all types), `../ipsec/ipsec-service.ts` (runs what is wished for here).
+ * A tunnel that is not up has no device in the plan, and nothing is known of its peer but what the driver says
+ * (`IpsecFacts.running`).
+ *
+ * Neighbours: `tunnels.ts` (all types), `gre.ts` (which asks for protection), `ipsec-wish.ts`, `kernel-ids.ts`.
  */
-import type { IpsecTunnel } from '../../tunnel/ipsec/connection.ts';
+import { largestProtected } from '../../tunnel/ipsec/esp-size.ts';
 import { knownProposal } from '../../tunnel/ipsec/proposals.ts';
 import type { UplinkPath } from '../../tunnel/ipsec/user-space-host.ts';
 import type { ConfigPath, IpsecTunnelConfig } from '../config/config.ts';
@@ -15,6 +20,9 @@ import type { HostFacts } from '../facts.ts';
 import type { IpsecDriverName } from '../ipsec/ipsec-facts.ts';
 import { type DeviceDrafts, isEthernet, linkByName } from './devices.ts';
 import type { HostFindings } from './host-findings.ts';
+import { type IpsecEnds, type IpsecWish, ipsecFingerprint, ipsecTunnel } from './ipsec-wish.ts';
+import { KernelIdDrafts } from './kernel-ids.ts';
+import { kernelLinkName } from './kernel-link-name.ts';
 import { checkOwnAddress } from './own-addresses.ts';
 import type { LinkedTunnel, TunnelDriver } from './tunnels.ts';
 import { limitMtu } from './tunnels.ts';
@@ -22,16 +30,24 @@ import { limitMtu } from './tunnels.ts';
 /** What charon gives its TUN device: 1500 bytes less what ESP in UDP takes, on the safe side. */
 const DEFAULT_MTU = 1400;
 
-/** A tunnel that is to run. */
-export interface IpsecWish {
-  readonly driver: IpsecDriverName;
-  /** What makes it another tunnel: site, ends, identities. What runs under another key is not this one. */
-  readonly key: string;
-  readonly tunnel: IpsecTunnel;
-  readonly config: IpsecTunnelConfig;
-  /** Where its packets leave; a sentence if they cannot now. */
-  readonly path: UplinkPath | string;
+/** A connection that protects a GRE tunnel. */
+export interface Protection {
+  /** Whether an SA is there. */
+  readonly isUp: boolean;
+  /** Absent if it cannot run here, which has been reported. */
+  readonly wish?: IpsecWish;
 }
+
+/** What is known of a tunnel before its driver is asked. */
+interface Run {
+  /** `IpsecWish.key` */
+  readonly key: string;
+  readonly way: UplinkPath | string;
+  readonly path: ConfigPath;
+}
+
+type Drafted = Pick<LinkedTunnel, 'mtu' | 'link' | 'ipsec'>;
+type DrivenBy = TunnelDriver & { readonly name: IpsecDriverName };
 
 export class IpsecCompiler {
   readonly #facts: HostFacts;
@@ -39,22 +55,99 @@ export class IpsecCompiler {
   readonly #findings: HostFindings;
   /** Ends of tunnels in user space, which nothing else tells apart: `local remote`, by tunnel. */
   readonly #ends = new Map<string, string>();
+  readonly #ids: KernelIdDrafts;
 
   constructor(facts: HostFacts, devices: DeviceDrafts, findings: HostFindings) {
     this.#facts = facts;
     this.#devices = devices;
     this.#findings = findings;
+    this.#ids = new KernelIdDrafts(facts);
   }
 
   /** Without a device if something was wrong, which has been reported then, or if it is not up. */
   draft(tunnel: IpsecTunnelConfig, site: string, path: ConfigPath): LinkedTunnel {
-    const { name, local, remote, ike } = tunnel;
-    const fingerprint = `${local} ${remote ?? 'any'} ${ike.localId} ${ike.remoteId}`;
-    const driver = this.#driver(tunnel);
+    const fingerprint = ipsecFingerprint(tunnel);
+    const linkName = kernelLinkName(tunnel.name, `xfrm ${site} ${fingerprint}`);
+    const driver = this.#driver(tunnel, linkName);
     const way = this.#way(tunnel, driver.name, path);
-    const key = `${site} ${fingerprint}`;
-    const isFree = this.#isFree(tunnel, driver.name, path);
-    const fits = this.#fits(tunnel, driver.name, path) && isFree;
+    const run = { key: `${driver.name} ${site} ${fingerprint}`, way, path };
+    const drafted =
+      driver.name === 'xfrm' ? this.#kernel(tunnel, linkName, run) : this.#userSpace(tunnel, run);
+    return { fingerprint, driver, ...drafted };
+  }
+
+  /** The connection that protects a GRE tunnel, whose packets leave by `way`. */
+  protect(tunnel: IpsecEnds, site: string, way: UplinkPath | string, path: ConfigPath): Protection {
+    const key = `gre ${site} ${ipsecFingerprint(tunnel)}`;
+    this.#reportCredentials(tunnel, [...path, 'ipsec', 'ike']);
+    if (!this.#isAvailable('xfrm', [...path, 'ipsec'])) return { isUp: false };
+    const ids = { requestId: this.#ids.take(key), interfaceId: null };
+    return {
+      isUp: this.#isUp(tunnel, key, typeof way !== 'string', path),
+      wish: { driver: 'xfrm', key, tunnel: ipsecTunnel(tunnel, 'gre', ids), ike: tunnel.ike, path: way },
+    };
+  }
+
+  /** ESP by the kernel: an interface is made for the tunnel, and a connection only when it is up. */
+  #kernel(tunnel: IpsecTunnelConfig, linkName: string, { key, way, path }: Run): Drafted {
+    const { name } = tunnel;
+    const interfaceId = this.#ids.take(key, linkName);
+    const mtu = this.#kernelMtu(tunnel, way, path);
+    const isAvailable = this.#isAvailable('xfrm', [...path, 'driver']);
+    this.#reportCredentials(tunnel, [...path, 'ike']);
+    const mayBeMade = this.#mayBeMade(linkName, path);
+    if (!this.#devices.has(linkName)) {
+      if (isAvailable) {
+        const link = { kind: 'xfrm', interfaceId } as const;
+        this.#devices.addMade(linkName, name, mtu, { link, underlay: null, needsEsp: false });
+      } else this.#devices.addLayer3(linkName, name, undefined);
+    }
+    const isSetUp = linkByName(this.#facts, linkName)?.up === true;
+    const isUp = this.#isUp(tunnel, key, typeof way !== 'string', path);
+    const device = isAvailable && mayBeMade && isSetUp && isUp ? linkName : null;
+    const linked = { mtu, link: { kind: 'ip', device } } as const;
+    if (!isAvailable || !mayBeMade || !isSetUp) return linked;
+    const ids = { requestId: interfaceId, interfaceId };
+    const wished = ipsecTunnel(tunnel, 'everything', ids);
+    return { ...linked, ipsec: { driver: 'xfrm', key, tunnel: wished, ike: tunnel.ike, path: way } };
+  }
+
+  #kernelMtu({ local, mtu, child }: IpsecTunnelConfig, way: UplinkPath | string, path: ConfigPath): number {
+    if (typeof way === 'string') return mtu ?? DEFAULT_MTU;
+    const proposals = child.proposals.map((text) => knownProposal('esp', text));
+    const most = largestProtected(way.mtu, familyOf(local), proposals);
+    if (mtu === null) return most;
+    const below = `${way.device} (mtu ${way.mtu}) carries at most ${most} inside this tunnel`;
+    return limitMtu(mtu, most, below, [...path, 'mtu'], this.#findings);
+  }
+
+  #mayBeMade(linkName: string, path: ConfigPath): boolean {
+    const other = this.#devices.has(linkName)
+      ? 'another one uses'
+      : (linkByName(this.#facts, linkName)?.kind ?? 'layer3') === 'layer3'
+        ? undefined
+        : 'exists and is no XFRM interface';
+    if (other !== undefined) {
+      this.#findings.mistake(
+        [...path, 'name'],
+        `the interface of this tunnel would be ${linkName}, which ${other}; write another name`,
+      );
+      return false;
+    }
+    const refused = this.#facts.refusedLinks[linkName];
+    if (refused === undefined) return true;
+    this.#findings.lack(
+      [...path, 'driver'],
+      `the kernel does not make ${linkName}: ${refused}; write libipsec or auto`,
+    );
+    return false;
+  }
+
+  /** ESP by the daemon, which brings the tunnel's device. */
+  #userSpace(tunnel: IpsecTunnelConfig, { key, way, path }: Run): Drafted {
+    const { name } = tunnel;
+    const isFree = this.#isFree(name, path);
+    const fits = this.#fits(tunnel, path) && isFree;
     const link = fits ? linkByName(this.#facts, name) : undefined;
     const isUp = fits && this.#isUp(tunnel, key, typeof way !== 'string', path);
     const device = link !== undefined && isUp ? name : null;
@@ -65,15 +158,19 @@ export class IpsecCompiler {
       tunnel.mtu === null
         ? most
         : limitMtu(tunnel.mtu, most, `${name} carries at most ${most}`, [...path, 'mtu'], this.#findings);
-    const wish = fits ? { ipsec: this.#wish(tunnel, driver.name, key, way) } : {};
-    return { mtu, fingerprint, driver, link: { kind: 'ip', device }, ...wish };
+    const linked = { mtu, link: { kind: 'ip', device } } as const;
+    if (!fits) return linked;
+    const wished = ipsecTunnel(tunnel, 'everything', null);
+    return { ...linked, ipsec: { driver: 'libipsec', key, tunnel: wished, ike: tunnel.ike, path: way } };
   }
 
-  #driver({ driver }: IpsecTunnelConfig): TunnelDriver & { readonly name: IpsecDriverName } {
+  #driver({ driver }: IpsecTunnelConfig, linkName: string): DrivenBy {
     if (driver !== 'auto') return { name: driver, why: 'the configuration says so' };
     const { xfrm, libipsec } = this.#drivers;
-    if (xfrm.available) return { name: 'xfrm', why: xfrm.why };
-    return { name: 'libipsec', why: `${xfrm.why}; ${libipsec.why}` };
+    const refused = this.#facts.refusedLinks[linkName];
+    if (xfrm.available && refused === undefined) return { name: 'xfrm', why: xfrm.why };
+    const why = xfrm.available ? `the kernel does not make ${linkName}: ${refused}` : xfrm.why;
+    return { name: 'libipsec', why: `${why}; ${libipsec.why}` };
   }
 
   get #drivers(): NonNullable<HostFacts['ipsec']>['drivers'] {
@@ -81,25 +178,34 @@ export class IpsecCompiler {
     return this.#facts.ipsec?.drivers ?? { xfrm: unknown, libipsec: unknown };
   }
 
-  /** Whether it can run here at all; what is against it is reported. */
-  #fits(tunnel: IpsecTunnelConfig, driver: IpsecDriverName, path: ConfigPath): boolean {
-    const { name } = tunnel;
+  /** Whether libipsec can do it here at all; what is against it is reported. */
+  #fits(tunnel: IpsecTunnelConfig, path: ConfigPath): boolean {
+    const isAvailable = this.#isAvailable('libipsec', [...path, 'driver']);
+    this.#reportCredentials(tunnel, [...path, 'ike']);
+    return this.#isToldApart(tunnel, path) && isAvailable;
+  }
+
+  #isAvailable(driver: IpsecDriverName, path: ConfigPath): boolean {
     const { available, why } = this.#drivers[driver];
-    if (!available) this.#findings.lack([...path, 'driver'], why);
+    if (!available) this.#findings.lack(path, why);
+    return available;
+  }
+
+  /** Reports what is wrong with its secrets. It runs all the same: they are read anew with every attempt. */
+  #reportCredentials({ name }: IpsecEnds, path: ConfigPath): void {
     const problem = this.#facts.ipsec?.credentials[name];
-    if (problem !== undefined) this.#findings.lack([...path, 'ike'], problem);
-    return this.#isToldApart(tunnel, driver, path) && available;
+    if (problem !== undefined) this.#findings.lack(path, problem);
   }
 
   /** Whether its device can have its name, or has it. */
-  #isFree({ name }: IpsecTunnelConfig, driver: IpsecDriverName, path: ConfigPath): boolean {
+  #isFree(name: string, path: ConfigPath): boolean {
     const there = linkByName(this.#facts, name);
     const other = this.#devices.has(name)
       ? 'another one uses'
       : there !== undefined && there.kind !== 'tun' && there.kind !== 'layer3'
         ? 'exists and is of another kind'
         : undefined;
-    if (other === undefined) return !this.#isForeign(name, driver, path);
+    if (other === undefined) return !this.#isForeign(name, path);
     this.#findings.mistake(
       [...path, 'name'],
       `the interface of this tunnel would be ${name}, which ${other}; write another name`,
@@ -108,9 +214,9 @@ export class IpsecCompiler {
   }
 
   /** A device of driver libipsec is a TUN device, and is there only while the driver runs the tunnel. */
-  #isForeign(name: string, driver: IpsecDriverName, path: ConfigPath): boolean {
+  #isForeign(name: string, path: ConfigPath): boolean {
     const there = linkByName(this.#facts, name);
-    if (there === undefined || driver !== 'libipsec') return false;
+    if (there === undefined) return false;
     const running = this.#facts.ipsec?.running;
     if (there.kind === 'tun' && (running === undefined || Object.hasOwn(running, name))) return false;
     this.#findings.lack(
@@ -120,13 +226,9 @@ export class IpsecCompiler {
     return true;
   }
 
-  #isToldApart(
-    { name, local, remote, enabled }: IpsecTunnelConfig,
-    driver: IpsecDriverName,
-    path: ConfigPath,
-  ): boolean {
+  #isToldApart({ name, local, remote, enabled }: IpsecTunnelConfig, path: ConfigPath): boolean {
     // One that is disabled gets no packets, and may stand beside what takes its place.
-    if (driver !== 'libipsec' || !enabled) return true;
+    if (!enabled) return true;
     const ends = `${local} ${remote ?? 'any'}`;
     const other = this.#ends.get(ends);
     if (other === undefined) {
@@ -182,7 +284,7 @@ export class IpsecCompiler {
   }
 
   /** @param told whether it is to be reported if not; what else was found may explain it */
-  #isUp({ name }: IpsecTunnelConfig, key: string, told: boolean, path: ConfigPath): boolean {
+  #isUp({ name }: Pick<IpsecEnds, 'name'>, key: string, told: boolean, path: ConfigPath): boolean {
     const running = this.#facts.ipsec?.running?.[name];
     const status = running?.key === key ? running.status : undefined;
     if (status?.state === 'up') return true;
@@ -190,31 +292,5 @@ export class IpsecCompiler {
     if (this.#facts.ipsec?.credentials[name] !== undefined) return false;
     this.#findings.notReady(path, `is ${status.state}: ${status.reason}`);
     return false;
-  }
-
-  #wish(
-    config: IpsecTunnelConfig,
-    driver: IpsecDriverName,
-    key: string,
-    path: UplinkPath | string,
-  ): IpsecWish {
-    const { name, local, remote, ike, child } = config;
-    const tunnel: IpsecTunnel = {
-      name,
-      local,
-      remote,
-      localId: ike.localId,
-      remoteId: ike.remoteId,
-      ikeProposals: ike.proposals.map((text) => knownProposal('ike', text)),
-      espProposals: child.proposals.map((text) => knownProposal('esp', text)),
-      ikeRekeyMs: ike.rekeyMs,
-      childRekeyMs: child.rekeyMs,
-      dpdMs: ike.dpdMs,
-      replayProtection: child.replayProtection,
-      start: ike.start,
-      protects: 'everything',
-      kernel: null,
-    };
-    return { driver, key, tunnel, config, path };
   }
 }

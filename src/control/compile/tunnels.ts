@@ -17,7 +17,8 @@ import type { LinkDraft, TunnelDraft } from './drafts.ts';
 import { GreCompiler } from './gre.ts';
 import type { HostFindings } from './host-findings.ts';
 import type { HostGreEndpoints } from './host-setup.ts';
-import { IpsecCompiler, type IpsecWish } from './ipsec.ts';
+import { IpsecCompiler } from './ipsec.ts';
+import type { IpsecWish } from './ipsec-wish.ts';
 
 /** Of a port that is down for want of its device. */
 export const UNKNOWN_MTU = 1500;
@@ -42,7 +43,7 @@ export interface LinkedTunnel {
   readonly fingerprint: string;
   /** GRE in user space that is not down. */
   readonly underlay?: Underlay;
-  /** IPsec that can run here. */
+  /** IPsec that can run here: the tunnel itself, or what protects it. */
   readonly ipsec?: IpsecWish;
   /** Where there is more than one that could do it. */
   readonly driver?: TunnelDriver;
@@ -119,15 +120,15 @@ class TunnelCompiler {
   ) {
     this.#devices = devices;
     this.#findings = findings;
-    this.#gre = new GreCompiler(facts, devices, findings, former);
     this.#ipsec = new IpsecCompiler(facts, devices, findings);
+    this.#gre = new GreCompiler(facts, devices, findings, this.#ipsec, former);
   }
 
   /** Without a device if something was wrong; it has been reported then. */
   draft(tunnel: TunnelConfig, site: string, path: ConfigPath): LinkedTunnel {
     switch (tunnel.type) {
       case 'gre':
-        return this.#gre.draft(tunnel, path);
+        return this.#gre.draft(tunnel, site, path);
       case 'ipsec':
         return this.#ipsec.draft(tunnel, site, path);
       case 'interconnect':

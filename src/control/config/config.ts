@@ -10,7 +10,7 @@
 import type { FailurePolicy } from '../../plugin/contract.ts';
 import type { Manifest } from '../plugins/manifest-schema.ts';
 import type { Problem } from './errors.ts';
-import type { ChildConfig, IkeConfig } from './ipsec-config.ts';
+import type { ChildConfig, IkeConfig, IpsecConfig } from './ipsec-config.ts';
 
 /** A place in the file: a list of keys and list positions from the root, in the file's own spelling. */
 export type ConfigPath = readonly (string | number)[];
@@ -33,6 +33,7 @@ export interface Config {
   readonly sites: readonly SiteConfig[];
   readonly egress: readonly EgressConfig[];
   readonly routes: readonly RouteConfig[];
+  readonly ipsec: IpsecConfig;
   readonly flowTable: FlowTableConfig;
   /** In the order they run, those that are not enabled among them; `return-routing` is always there. */
   readonly plugins: readonly PluginConfig[];
@@ -158,6 +159,8 @@ export interface GreTunnelConfig extends TunnelCommon {
   readonly sequence: boolean;
   readonly driver: 'auto' | 'kernel' | 'userspace';
   readonly ttl: number;
+  /** What its packets are within; null: they pass in clear text. */
+  readonly ipsec: { readonly ike: IkeConfig; readonly child: ChildConfig } | null;
 }
 
 export interface IpsecTunnelConfig extends TunnelCommon {
@@ -167,7 +170,7 @@ export interface IpsecTunnelConfig extends TunnelCommon {
   readonly remote: string | null;
   readonly ike: IkeConfig;
   readonly child: ChildConfig;
-  readonly driver: 'auto' | 'libipsec';
+  readonly driver: 'auto' | 'xfrm' | 'libipsec';
 }
 
 export interface InterconnectTunnelConfig extends TunnelCommon {

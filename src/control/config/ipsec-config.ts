@@ -1,4 +1,4 @@
-/** How the ends of an `ipsec` tunnel authenticate, and what they agree on: a part of `config.ts`. */
+/** IPsec: how the ends of a tunnel authenticate, and what they agree on. A part of `config.ts`. */
 
 /** Where a secret is; never the secret itself. */
 export type SecretPlace = { readonly file: string } | { readonly env: string };
@@ -27,4 +27,10 @@ export interface ChildConfig {
   readonly proposals: readonly string[];
   readonly replayProtection: boolean;
   readonly rekeyMs: number;
+}
+
+/** What all tunnels have in common. */
+export interface IpsecConfig {
+  /** VICI socket of the host's IKE daemon, for what the kernel encrypts; null: one of our own. */
+  readonly daemonSocket: string | null;
 }

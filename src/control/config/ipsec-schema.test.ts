@@ -65,9 +65,9 @@ describe('ipsec tunnels', () => {
       'sites.paris.tunnels.t0.ike.psk: names no place or two; write either file or env',
     ],
     [
-      'a driver that is not built',
-      [`remote: 198.51.100.1, ike: { ${IKE} }, driver: xfrm`],
-      'sites.paris.tunnels.t0.driver: driver xfrm is not built yet; write libipsec or auto',
+      'a driver of another type',
+      [`remote: 198.51.100.1, ike: { ${IKE} }, driver: kernel`],
+      'sites.paris.tunnels.t0.driver: kernel is not known here; write one of auto, xfrm, libipsec',
     ],
     [
       'a name as remote',
@@ -97,6 +97,44 @@ describe('ipsec tunnels', () => {
   ];
   for (const [what, tunnels, problem] of wrong) {
     it(`refuse ${what}`, () => assert.deepEqual(problems(...tunnels), [problem]));
+  }
+
+  const greWrong: readonly (readonly [what: string, tunnels: readonly string[], problem: string])[] = [
+    [
+      'within IPsec in user space',
+      [`remote: 198.51.100.1, driver: userspace, ipsec: { ike: { ${IKE} } }`],
+      'sites.paris.tunnels.g0.driver: userspace sends GRE past the kernel, which is to encrypt it; write kernel or auto',
+    ],
+    [
+      'beside one within IPsec',
+      [`remote: 198.51.100.1, key: 1, ipsec: { ike: { ${IKE} } }`, 'remote: 198.51.100.1, key: 2'],
+      'sites.paris.tunnels.g1.remote: tunnel g0 has the same local and remote, and IPsec does not tell GRE tunnels by their keys; write another local or remote for one of them',
+    ],
+    [
+      'that does not say how its ends authenticate',
+      ['remote: 198.51.100.1, ipsec: { ike: { local_id: a, remote_id: b } }'],
+      'sites.paris.tunnels.g0.ipsec.ike: does not say how the ends authenticate, or says it twice; write either psk or certificate',
+    ],
+    [
+      'whose ends have one identity',
+      ['remote: 198.51.100.1, ipsec: { ike: { local_id: a, remote_id: a, psk: { env: PSK } } }'],
+      "sites.paris.tunnels.g0.ipsec.ike.remote_id: a is local_id as well; write the other end's identity",
+    ],
+  ];
+  for (const [what, tunnels, problem] of greWrong) {
+    it(`refuse a GRE tunnel ${what}`, () => {
+      const gre = tunnels.map((keys, at) => `      - { name: g${at}, type: gre, local: 192.0.2.1, ${keys} }`);
+      const text = `version: 1\nsites:\n  - name: paris\n    tunnels:\n${gre.join('\n')}\n`;
+      assert.throws(
+        () => parseConfig(text, 'test.yaml'),
+        (error) => {
+          assert.ok(error instanceof ConfigError);
+          const told = error.problems.map(({ path, text: words }) => `${path}: ${words}`);
+          assert.deepEqual(told, [problem]);
+          return true;
+        },
+      );
+    });
   }
 
   it('never repeat a secret that somebody writes here', () => {

@@ -1,5 +1,6 @@
 /**
- * The part of the configuration file that says how an `ipsec` tunnel's ends authenticate and what they agree on.
+ * The part of the configuration file that says how the ends of an `ipsec` tunnel, or of a `gre` tunnel within IPsec,
+ * authenticate and what they agree on.
  * `schema.ts` puts it into the tunnel; docs/configuration.md describes it.
  *
  * Secrets stand in files or in the environment, never here. Where somebody writes one here all the same, no message
@@ -9,7 +10,7 @@ import * as z from 'zod';
 import { DEFAULT_PROPOSALS, type ProposalKind, parseProposal } from '../../tunnel/ipsec/proposals.ts';
 import { formatAddress, parseAddress } from '../../wire/address.ts';
 import { isLinkLocal, isUnicast } from './ip.ts';
-import { boolean, found, map, mismatch, oneOf, oneOrMore, type Reading, show, text } from './leaves.ts';
+import { boolean, found, map, oneOf, oneOrMore, type Reading, show, text } from './leaves.ts';
 import { nearest } from './suggest.ts';
 import { readDuration } from './units.ts';
 
@@ -131,12 +132,17 @@ export const ipsecKeys = {
   remote,
   ike,
   child,
-  driver: z
-    .enum(['auto', 'libipsec'], {
-      error: ({ input }) =>
-        input === 'xfrm'
-          ? 'driver xfrm is not built yet; write libipsec or auto'
-          : mismatch(input, { what: 'known here', write: 'one of auto, libipsec' }),
-    })
-    .default('auto'),
+  driver: oneOf(['auto', 'xfrm', 'libipsec']).default('auto'),
 };
+
+/** What protects a `gre` tunnel. */
+export const greIpsec = map('IPsec settings', { ike, child });
+
+/** What all IPsec tunnels have in common. */
+export const ipsecSettings = map('IPsec settings', {
+  daemon: map('an IKE daemon', {
+    socket: text({ what: 'an absolute path of a socket', write: 'one such as /run/charon.vici' }, (value) =>
+      found(/^\/.{0,106}[^/]$/.test(value) && !value.includes('\0') ? value : undefined),
+    ).optional(),
+  }).prefault({}),
+});

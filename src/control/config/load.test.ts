@@ -54,6 +54,7 @@ test('the example is right, and says which addresses are ambiguous', () => {
         sequence: false,
         driver: 'auto',
         ttl: 64,
+        ipsec: null,
       },
     ],
   });
@@ -73,6 +74,7 @@ test('an empty gateway gets every default', () => {
     sites: [],
     egress: [],
     routes: [],
+    ipsec: { daemonSocket: null },
     flowTable: {
       maxFlows: 262144,
       perTunnel: 0.25,

@@ -40,6 +40,7 @@ export function toConfig(
     })),
     egress: document.egress.map(toEgress),
     routes: document.routes,
+    ipsec: { daemonSocket: document.ipsec.daemon.socket ?? null },
     flowTable: {
       maxFlows: document.flow_table.max_flows,
       perTunnel: document.flow_table.per_tunnel,
@@ -70,12 +71,14 @@ function toTunnel(tunnel: TunnelDocument): TunnelConfig {
   switch (tunnel.type) {
     case 'gre': {
       const { type, local, remote, checksum, sequence, driver, ttl } = tunnel;
-      return { ...common, type, local, remote, key: tunnel.key ?? null, checksum, sequence, driver, ttl };
+      const ipsec = tunnel.ipsec === undefined ? null : toIpsec(tunnel.ipsec, remote);
+      const key = tunnel.key ?? null;
+      return { ...common, type, local, remote, key, checksum, sequence, driver, ttl, ipsec };
     }
     case 'ipsec': {
       const { type, local, driver } = tunnel;
       const remote = tunnel.remote === 'any' ? null : tunnel.remote;
-      return { ...common, type, local, remote, ...toIpsec(tunnel), driver };
+      return { ...common, type, local, remote, ...toIpsec(tunnel, tunnel.remote), driver };
     }
     case 'interconnect':
       return { ...common, type: tunnel.type, device: tunnel.device, nextHop: byFamily(tunnel.next_hop) };
@@ -88,10 +91,10 @@ function toHealth({ target, rate }: TunnelDocument['health']): HealthConfig | nu
   return rate === 'none' ? null : { target: target ?? null, rate };
 }
 
-function toIpsec({ remote, ike, child }: Extract<TunnelDocument, { type: 'ipsec' }>): {
-  ike: IkeConfig;
-  child: ChildConfig;
-} {
+function toIpsec(
+  { ike, child }: Pick<Extract<TunnelDocument, { type: 'ipsec' }>, 'ike' | 'child'>,
+  remote: string,
+): { ike: IkeConfig; child: ChildConfig } {
   const { psk, certificate } = ike;
   return {
     ike: {

@@ -16,7 +16,7 @@ badConfigurations([
     'api: {',
     'banana: 1\napi: {',
     [
-      '44:1: banana is not a known key; the keys here are version, gateway, sites, egress, routes, flow_table, plugins, api, metrics, flow_log, log',
+      '44:1: banana is not a known key; the keys here are version, gateway, sites, egress, routes, ipsec, flow_table, plugins, api, metrics, flow_log, log',
     ],
   ],
   [

@@ -23,7 +23,7 @@ import {
   isUnicast,
   knownPrefix,
 } from './ip.ts';
-import { ipsecKeys } from './ipsec-schema.ts';
+import { greIpsec, ipsecKeys, ipsecSettings } from './ipsec-schema.ts';
 import {
   AUTO_OR,
   boolean,
@@ -185,6 +185,7 @@ const greTunnel = map('a GRE tunnel', {
   sequence: boolean().default(false),
   driver: oneOf(['auto', 'kernel', 'userspace']).default('auto'),
   ttl: integer(1, 255).default(64),
+  ipsec: greIpsec.optional(),
   interface_address: oneOrMore(interfaceAddress, 'an address with its prefix length').default([]),
 });
 
@@ -366,6 +367,7 @@ export const configSchema = map(
     sites: listOf(site, 'a list of sites').default([]),
     egress: listOf(egress, 'a list of egresses').default([]),
     routes: listOf(route, 'a list of routes').default([]),
+    ipsec: ipsecSettings.prefault({}),
     flow_table: flowTable.prefault({}),
     plugins,
     api: api.prefault({}),

@@ -40,7 +40,7 @@ badConfigurations([
     'routes:',
     '7: x\nroutes:',
     [
-      '34:1: 7 is not a known key; the keys here are version, gateway, sites, egress, routes, flow_table, plugins, api, metrics, flow_log, log',
+      '34:1: 7 is not a known key; the keys here are version, gateway, sites, egress, routes, ipsec, flow_table, plugins, api, metrics, flow_log, log',
     ],
   ],
   [

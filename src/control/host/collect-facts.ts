@@ -22,7 +22,13 @@ const linkSchema = z.object({
     .object({
       info_kind: z.string().optional(),
       info_slave_kind: z.string().optional(),
-      info_data: z.looseObject({ type: z.string().optional(), remote: z.string().optional() }).optional(),
+      info_data: z
+        .looseObject({
+          type: z.string().optional(),
+          remote: z.string().optional(),
+          if_id: z.string().optional(),
+        })
+        .optional(),
     })
     .optional(),
   addr_info: z
@@ -101,6 +107,7 @@ function parseLinks(json: unknown): Record<string, LinkFacts> {
           up: link.flags.includes('UP'),
           ...(link.flags.includes('NO-CARRIER') ? { carrier: false as const } : {}),
           ...restOf(link),
+          ...interfaceIdOf(link),
           ...masterOf(link),
           addresses: (link.addr_info ?? []).flatMap((address) =>
             address.local === undefined
@@ -135,6 +142,11 @@ function restOf({ flags, linkinfo }: z.infer<typeof linkSchema>): Pick<LinkFacts
   if ((kind !== 'gre' && kind !== 'ip6gre') || !flags.includes('UP')) return {};
   const remote = linkinfo?.info_data?.remote ?? 'any';
   return ['any', '0.0.0.0', '::'].includes(remote) ? { takesRest: kind } : {};
+}
+
+function interfaceIdOf({ linkinfo }: z.infer<typeof linkSchema>): Pick<LinkFacts, 'interfaceId'> {
+  const text = linkinfo?.info_kind === 'xfrm' ? linkinfo.info_data?.if_id : undefined;
+  return text === undefined ? {} : { interfaceId: Number(text) };
 }
 
 /** A VRF leaves packets their way through prerouting; others take them before that. */

@@ -74,6 +74,7 @@ function device(version: 4 | 6, underlay: string | null, isUp: boolean): Exclusi
     link: { kind, local, remote, key: null, checksum: false, sequence: false, ttl: 64 },
     underlay,
     isUp,
+    needsEsp: false,
   };
   const common = { role: 'exclusive', kind: 'ip', index: 0, name: 'paris-gre', mtu: 1476 } as const;
   return { ...common, ifindex: 9, tunnel: 'paris-gre', present: true, made };
@@ -118,4 +119,33 @@ test('with GRE over IPv6 the host says of no packet that it is too big', () => {
     guardRules({ devices: [device(version, 'up0', true)] }, new Set(), 'test');
   assert.match(rulesOf(6), /^ {4}icmpv6 type packet-too-big drop$/m);
   assert.doesNotMatch(rulesOf(4), /packet-too-big/);
+});
+
+test('GRE that passes within ESP only is dropped in clear text, in either direction', () => {
+  const one = device(4, 'up0', true);
+  const rulesOf = (needsEsp: boolean) =>
+    guardRules({ devices: [{ ...one, made: { ...one.made!, needsEsp } }] }, new Set(), 'test');
+  const protectedRules = rulesOf(true);
+  assert.match(
+    protectedRules,
+    /^ {4}ip saddr 192\.0\.2\.9 ip daddr 192\.0\.2\.1 meta l4proto gre meta secpath missing drop /m,
+  );
+  assert.match(
+    protectedRules,
+    /^ {4}ip saddr 192\.0\.2\.1 ip daddr 192\.0\.2\.9 meta l4proto gre rt ipsec missing drop /m,
+  );
+  assert.doesNotMatch(rulesOf(false), /secpath|rt ipsec/);
+});
+
+test('with an XFRM interface the host says nothing of what could not be sent by it', () => {
+  const made: KernelTunnel = {
+    link: { kind: 'xfrm', interfaceId: 7 },
+    underlay: null,
+    isUp: true,
+    needsEsp: false,
+  };
+  const rules = guardRules({ devices: [{ ...device(4, null, true), made }] }, new Set(), 'test');
+  assert.match(rules, /oifname != "lo" icmp type destination-unreachable icmp code host-unreachable drop/);
+  assert.match(rules, /^ {4}icmpv6 type packet-too-big drop$/m);
+  assert.doesNotMatch(rules, /meta l4proto gre/);
 });

@@ -24,10 +24,10 @@
  *
  * No rule has a state of its own (`counter`, `limit`, named sets): `guard.ts` takes rules that change for damage.
  */
-import { GUARDED_NAME } from '../compile/devices.ts';
 import type { ExclusiveDevice, HostSetup, SharedDevice } from '../compile/host-setup.ts';
 import type { PortRange } from '../config/config.ts';
 import { type Classification, classify } from './classifier.ts';
+import { kernelTunnelInput, kernelTunnelOutput, passesInnerPackets, quoted } from './guard-kernel-tunnels.ts';
 import { formatPortRanges, mergeRanges } from './reserved-ports.ts';
 import type { BitsCondition, Condition, Rule } from './rules.ts';
 
@@ -105,7 +105,7 @@ export function guardRules(
     ...exclusiveDevices(setup).flatMap(({ ifindex, index }) =>
       ifindex === 0 ? [] : [`    iif ${ifindex} goto device_${index}`],
     ),
-    ...kernelTunnelRules(setup),
+    ...kernelTunnelInput(exclusiveDevices(setup)),
     '  }',
     ...hostChains(setup),
     '}',
@@ -126,30 +126,6 @@ function removeTables(table: string): string {
     `add table ${family} ${table}`,
     `delete table ${family} ${table}`,
   ]).join('\n');
-}
-
-/**
- * Outer packets of the kernel's tunnels. The kernel takes them from any interface, and when a tunnel's own interface
- * is not there or not up, another one may take them that has no remote end: the host's.
- */
-function kernelTunnelRules(setup: HostSetup): string[] {
-  const rules = new Map<string, string[]>();
-  for (const { made } of exclusiveDevices(setup)) {
-    if (made === undefined) continue;
-    const { link, underlay, isUp } = made;
-    const from = isUp && underlay !== null ? `iifname != ${quoted(underlay)} ` : '';
-    const header = link.kind === 'gre' ? 'ip' : 'ip6';
-    const rule = `${from}${header} daddr ${link.local} meta l4proto gre ${header} saddr`;
-    rules.set(rule, [...(rules.get(rule) ?? []), link.remote]);
-  }
-  return [...rules].map(
-    ([rule, remotes]) =>
-      `    ${rule} { ${[...new Set(remotes)].join(', ')} } drop comment "GRE of the kernel's"`,
-  );
-}
-
-function exclusiveDevices(setup: HostSetup): ExclusiveDevice[] {
-  return setup.devices.flatMap((device) => (device.role === 'exclusive' ? [device] : []));
 }
 
 function ingressChain(classification: Classification, index: number): string[] {
@@ -249,15 +225,12 @@ function hostChains(setup: HostSetup): string[] {
     `    type filter hook output priority ${INGRESS_PRIORITY}; policy accept;`,
     ...any(exclusive, (set) => [`    oifname ${set} drop`]),
     ...any(numbers, (set) => [`    oif ${set} drop`]),
-    // About an IPv6 packet that does not fit, GRE over IPv6 itself tells the sender, whom the host's routes find.
-    ...(exclusiveDevices(setup).some(({ made }) => made?.link.kind === 'ip6gre')
-      ? ['    icmpv6 type packet-too-big drop']
-      : []),
+    ...kernelTunnelOutput(exclusiveDevices(setup)),
     ...shared.flatMap((device) => fromOwnPorts(device, 'reject')),
     '  }',
     '  chain postrouting {',
     `    type filter hook postrouting priority ${POSTROUTING_PRIORITY}; policy accept;`,
-    ...shared.flatMap((device) => fromOwnPorts(device, 'drop')),
+    ...shared.flatMap((device) => fromOwnPorts(device, 'drop', passesInnerPackets(exclusiveDevices(setup)))),
     '  }',
     ...any(tuns, (set) => [
       '  chain untracked_in {',
@@ -289,11 +262,15 @@ function arpChains(setup: HostSetup): string[] {
   });
 }
 
-/** The host's packets from ports and identifiers that are ours: their answers would never reach the host. */
-function fromOwnPorts(device: SharedDevice, verdict: 'reject' | 'drop'): string[] {
+/**
+ * The host's packets from ports and identifiers that are ours: their answers would never reach the host.
+ *
+ * @param inClearText whether what is on its way into an SA passes, too, and is let through: it may be ours
+ */
+function fromOwnPorts(device: SharedDevice, verdict: 'reject' | 'drop', inClearText = false): string[] {
   return device.sharedAddresses.flatMap(({ address, ports }) => {
     const header = address.includes(':') ? 'ip6' : 'ip';
-    const from = `    oifname != "lo" ${header} saddr ${address}`;
+    const from = `    oifname != "lo" ${inClearText ? 'rt ipsec missing ' : ''}${header} saddr ${address}`;
     const of = (protocol: 'tcp' | 'udp'): string => {
       const forwarded = device.portForwards
         .filter((forward) => forward.protocol === protocol && forward.address === address)
@@ -311,8 +288,6 @@ function fromOwnPorts(device: SharedDevice, verdict: 'reject' | 'drop'): string[
   });
 }
 
-/** An interface name in quotes. */
-function quoted(name: string): string {
-  if (!GUARDED_NAME.test(name)) throw new Error(`the guard cannot name the interface ${name}`);
-  return `"${name}"`;
+function exclusiveDevices(setup: HostSetup): ExclusiveDevice[] {
+  return setup.devices.flatMap((device) => (device.role === 'exclusive' ? [device] : []));
 }

@@ -13,6 +13,8 @@
  * | DSCP, ECN | the inner packet's; combined on the way in (RFC 6040) |
  * | don't fragment (IPv4) | never set: a path that is too narrow gets fragments; the kernel could not tell the sender |
  * | encapsulation limit (IPv6) | none: no destination options in front of GRE |
+ *
+ * XFRM (linux/if_link.h): an interface names no uplink, whose end would be its own; the SAs know their ends.
  */
 import type { GreLink, KernelLink } from '../compile/host-setup.ts';
 
@@ -23,11 +25,14 @@ export function linkArguments(link: KernelLink): string {
       return `${greArguments(link)} ttl ${link.ttl} tos inherit nopmtudisc ignore-df`;
     case 'ip6gre':
       return `${greArguments(link)} hoplimit ${link.ttl} tclass inherit encaplimit none`;
+    case 'xfrm':
+      return `type xfrm if_id ${link.interfaceId}`;
   }
 }
 
 /** What no two links of a namespace have in common: the kernel tells packets by it. */
 export function linkEnds(link: KernelLink): string {
+  if (link.kind === 'xfrm') return `xfrm ${link.interfaceId}`;
   const { kind, local, remote, key } = link;
   return `${kind} ${local} ${remote} ${key ?? 'none'}`;
 }

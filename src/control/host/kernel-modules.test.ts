@@ -68,3 +68,17 @@ test('a module that is installed can be loaded, unless no module can', () => {
     );
   });
 });
+
+test('IPsec needs all of its modules', () => {
+  withPaths((paths) => {
+    const xfrm = () => kernelLinkFacts(paths).xfrm;
+    assert.equal(xfrm().why, 'this kernel has no XFRM interfaces (module xfrm_interface)');
+    for (const module of ['xfrm_interface', 'xfrm_user', 'esp4']) mkdirSync(join(paths.loaded, module));
+    assert.deepEqual(xfrm(), { available: false, why: 'this kernel has no ESP over IPv6 (module esp6)' });
+    mkdirSync(join(paths.loaded, 'esp6'));
+    assert.deepEqual(xfrm(), {
+      available: true,
+      why: 'the kernel has XFRM interfaces (module xfrm_interface)',
+    });
+  });
+});

@@ -28,7 +28,19 @@ export function kernelLinkFacts(paths: ModulePaths = PATHS): HostFacts['kernelLi
   return {
     gre: moduleFacts('ip_gre', 'GRE interfaces', paths),
     ip6gre: moduleFacts('ip6_gre', 'GRE interfaces over IPv6', paths),
+    xfrm: xfrmFacts(paths),
   };
+}
+
+/** ESP for both families, its control, and interfaces for it. */
+function xfrmFacts(paths: ModulePaths): KernelLinkFacts {
+  const [links, ...others] = [
+    moduleFacts('xfrm_interface', 'XFRM interfaces', paths),
+    moduleFacts('xfrm_user', 'control of IPsec', paths),
+    moduleFacts('esp4', 'ESP', paths),
+    moduleFacts('esp6', 'ESP over IPv6', paths),
+  ];
+  return others.find(({ available }) => links!.available && !available) ?? links!;
 }
 
 function moduleFacts(module: string, what: string, paths: ModulePaths): KernelLinkFacts {

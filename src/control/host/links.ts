@@ -37,7 +37,7 @@ import {
   writeIpv4Settings,
 } from './interface-settings.ts';
 import { ipBatch, type ShownLink, showLinks } from './ip-batch.ts';
-import { MadeLinks } from './made-links.ts';
+import { isXfrm, MadeLinks } from './made-links.ts';
 import {
   mergeRanges,
   readReservedPorts,
@@ -46,6 +46,7 @@ import {
   writeReservedPorts,
 } from './reserved-ports.ts';
 import { deleteTuns, makeTuns } from './tun-devices.ts';
+import { addXfrmRoutes } from './xfrm-routes.ts';
 
 /** Interfaces and reserved ports of one network namespace. */
 export class Links {
@@ -91,11 +92,15 @@ export class Links {
     return made || tunnelsMade || taken;
   }
 
-  /** `down`, first part: nothing moves any more on what we set up. */
+  /**
+   * `down`, first part: nothing moves any more on what we set up. But for XFRM interfaces: while there are SAs for one that
+   * is down, their packets come out of the uplink.
+   */
   async setDown(): Promise<void> {
+    const madeLinks = this.state.madeLinks.filter((link) => !isXfrm(link));
     const commands = [
       ...this.state.links.filter(({ up }) => !up).map(({ name }) => `link set dev ${name} down`),
-      ...[...this.state.tuns, ...this.state.madeLinks.map(({ name }) => name)].map(
+      ...[...this.state.tuns, ...madeLinks.map(({ name }) => name)].map(
         (name) => `link set dev ${name} down`,
       ),
     ];
@@ -138,6 +143,8 @@ export class Links {
     await ipBatch(
       changed.map((device) => `link set dev ${device.name} ${isEthernet(device) ? 'arp off ' : ''}up`),
     );
+    const xfrm = this.state.madeLinks.filter((link) => isXfrm(link) && present.has(link.name));
+    await addXfrmRoutes(xfrm.map(({ name }) => name));
     return changed.length > 0;
   }
 

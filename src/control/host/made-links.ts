@@ -19,6 +19,7 @@ import type { HostRecord } from './host-record.ts';
 import type { MadeLink } from './host-state.ts';
 import { attemptBatch, ipBatch, type ShownLink } from './ip-batch.ts';
 import { linkArguments, linkEnds } from './kernel-links.ts';
+import { removeXfrmRules } from './xfrm-routes.ts';
 
 /** Until the kernel is asked again for what it has refused; twice as long after every refusal. */
 const FIRST_PAUSE_MS = 5000;
@@ -92,6 +93,11 @@ export class MadeLinks {
       ],
     });
     const changed = await this.#add(missing);
+    // Without addresses of its own, which it would look for neighbours by. It is refused with the interface, if it is.
+    await ipBatch(
+      missing.filter(isXfrm).map(({ name }) => `link set dev ${name} addrgenmode none`),
+      { mayFail: true },
+    );
     await ipBatch(
       wanted
         .filter(({ name, mtu }) => !isMissing.has(name) && present.get(name)?.mtu !== mtu)
@@ -147,9 +153,15 @@ export class MadeLinks {
       links.map(({ name }) => `link del dev ${name}`),
       { mayFail: true },
     );
+    await removeXfrmRules(links.filter(isXfrm).map(({ name }) => name));
     const names = new Set(links.map(({ name }) => name));
     this.#record.change({
       madeLinks: this.#record.state.madeLinks.filter(({ name }) => !names.has(name)),
     });
   }
+}
+
+/** Whether a link is an XFRM interface, which SAs may lead into. */
+export function isXfrm({ arguments: text }: MadeLink): boolean {
+  return text.startsWith('type xfrm ');
 }

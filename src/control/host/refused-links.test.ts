@@ -26,6 +26,7 @@ const REFUSED: ExclusiveDevice = {
     link: { kind: 'gre', ...ENDS, checksum: false, sequence: false, ttl: 64 },
     underlay: null,
     isUp: false,
+    needsEsp: false,
   },
 };
 

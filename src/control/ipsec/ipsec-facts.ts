@@ -5,7 +5,9 @@
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { CHARON_PATH } from '../../tunnel/ipsec/charon.ts';
 import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
-import type { Config, IpsecTunnelConfig } from '../config/config.ts';
+import type { Config, TunnelConfig } from '../config/config.ts';
+import type { IkeConfig } from '../config/ipsec-config.ts';
+import { kernelLinkFacts } from '../host/kernel-modules.ts';
 import { readIkeCredentials } from './ike-credentials.ts';
 
 export type IpsecDriverName = 'xfrm' | 'libipsec';
@@ -44,12 +46,10 @@ const PLUGIN_DIRECTORIES = [
 
 /** @param running left out in checks beside a gateway, which is not asked */
 export function collectIpsecFacts(config: Config, running?: IpsecFacts['running']): IpsecFacts | undefined {
-  const tunnels = config.sites
-    .flatMap((site) => site.tunnels)
-    .filter((tunnel): tunnel is IpsecTunnelConfig => tunnel.type === 'ipsec' && tunnel.enabled);
+  const tunnels = config.sites.flatMap((site) => site.tunnels).flatMap(connectionOf);
   if (tunnels.length === 0) return undefined;
   return {
-    drivers: { xfrm: xfrmFacts(), libipsec: libipsecFacts() },
+    drivers: { xfrm: xfrmFacts(config.ipsec.daemonSocket), libipsec: libipsecFacts() },
     credentials: Object.fromEntries(
       tunnels.flatMap(({ name, ike }) => {
         const problem = credentialsProblem(ike);
@@ -60,7 +60,15 @@ export function collectIpsecFacts(config: Config, running?: IpsecFacts['running'
   };
 }
 
-function credentialsProblem(ike: IpsecTunnelConfig['ike']): string | undefined {
+/** Of a tunnel that has one, be it the tunnel itself or what protects it. */
+function connectionOf(tunnel: TunnelConfig): { name: string; ike: IkeConfig }[] {
+  const { name, enabled } = tunnel;
+  if (!enabled) return [];
+  if (tunnel.type === 'ipsec') return [{ name, ike: tunnel.ike }];
+  return tunnel.type === 'gre' && tunnel.ipsec !== null ? [{ name, ike: tunnel.ipsec.ike }] : [];
+}
+
+function credentialsProblem(ike: IkeConfig): string | undefined {
   try {
     readIkeCredentials(ike);
     return undefined;
@@ -69,8 +77,10 @@ function credentialsProblem(ike: IpsecTunnelConfig['ike']): string | undefined {
   }
 }
 
-function xfrmFacts(): IpsecDriverFacts {
-  return { available: false, why: 'driver xfrm is not built yet' };
+function xfrmFacts(daemonSocket: string | null): IpsecDriverFacts {
+  const kernel = kernelLinkFacts().xfrm;
+  if (!kernel.available || daemonSocket !== null || existsSync(CHARON_PATH)) return kernel;
+  return { available: false, why: `${CHARON_PATH} is missing (Debian: charon-systemd)` };
 }
 
 function libipsecFacts(): IpsecDriverFacts {

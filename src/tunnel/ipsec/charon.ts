@@ -214,7 +214,7 @@ export function charonConfiguration(socketPath: string, userSpace: boolean): str
   retransmit_tries = 3
   # Attempts of peers that never end must not keep others out for long.
   half_open_timeout = 10
-  plugins {
+${userSpace ? '' : '  # Each tunnel that is being called keeps one waiting.\n  threads = 40\n'}  plugins {
     vici {
       socket = unix://${socketPath}
     }
@@ -228,7 +228,11 @@ ${
       fwmark = 0xdead
     }
 `
-    : ''
+    : `    kernel-netlink {
+      # As the kernel has it.
+      xfrm_acq_expires = 30
+    }
+`
 }  }
   journal {
     default = -1

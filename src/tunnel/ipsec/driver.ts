@@ -3,7 +3,7 @@
  *
  * | driver | ESP by | daemons | device |
  * | --- | --- | --- | --- |
- * | `xfrm` (not built yet) | the kernel | one for all | an XFRM interface for each tunnel |
+ * | `xfrm` (`kernel.ts`) | the kernel | one for all | an XFRM interface for each tunnel, not made here |
  * | `libipsec` (`user-space.ts`) | the daemon | one for each tunnel, in a namespace of its own | the daemon's TUN device |
  *
  * A driver keeps trying for ever and never throws; what is wrong is in the tunnel's status.

@@ -43,6 +43,7 @@ const SETTLE_TIMEOUT_MS = 2_000;
 const TELL_MS = 10_000;
 /** From a failure that the peer began until secrets are looked at: once for all that come meanwhile. */
 const RELOAD_MS = 1_000;
+const CONNECTED_LOOK_MS = 50;
 const IKE_UP = ['ESTABLISHED', 'REKEYING', 'REKEYED'];
 const CHILD_UP = ['INSTALLED', 'REKEYING', 'REKEYED', 'UPDATING'];
 const EVENTS = ['ike-updown', 'child-updown', 'ike-update'];
@@ -72,6 +73,8 @@ export interface ReconcilerOptions {
   readonly log: IpsecLog;
   /** How many tunnels are initiated at a time: each holds up a thread of the daemon. */
   readonly attemptsAtATime: number;
+  /** What to say while nobody answers at the socket; absent where whoever starts the daemon says why. */
+  readonly absence?: string;
   readonly onState: (tunnel: string, status: IpsecTunnelStatus, former: IpsecTunnelStatus) => void;
   /**
    * The daemon knows the tunnel now, and did not before. Until then peers must not reach it: it would refuse them, and
@@ -138,7 +141,10 @@ export class Reconciler {
       }
     });
     this.#client.start();
-    this.#refreshTimer = setInterval(() => this.#refreshSoon(), REFRESH_MS);
+    this.#refreshTimer = setInterval(() => {
+      this.#tellAbsence();
+      this.#refreshSoon();
+    }, REFRESH_MS);
   }
 
   stop(): void {
@@ -193,6 +199,19 @@ export class Reconciler {
   /** Resolves when what {@link want} has asked for is done, or cannot be done now: no daemon listens. */
   settled(): Promise<void> {
     return this.#work;
+  }
+
+  /** Resolves when the daemon has been brought to what is wanted for the first time, or when that takes too long. */
+  async connected(timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    while (this.#client.state !== 'up' && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, CONNECTED_LOOK_MS));
+    }
+  }
+
+  #tellAbsence(): void {
+    const { absence } = this.#options;
+    if (absence !== undefined && this.#client.state === 'down') this.down(absence);
   }
 
   /** The daemon listens: not to be waited for any longer. */

@@ -16,6 +16,8 @@ import { ipsecEnds, UPLINK_ADDRESSES, wireguardPort } from './sites.ts';
 import { Tokens } from './tokens.ts';
 import { identicalFlows, isComplete, runFlows } from './traffic.ts';
 
+const PROTOCOL_ESP = 50;
+
 export interface ExperimentReport {
   readonly leaks: readonly Leak[];
   /** By host. */
@@ -114,12 +116,13 @@ export class Experiment {
     const at = this.network.spec.sites.findIndex((site) => site.name === name);
     const key = this.network.greKeyOf(name);
     if (key !== undefined) return frame.tunnel?.key === key;
-    // IKE, and ESP in UDP (RFC 3948); or WireGuard. Nothing else from the gateway, and nothing in clear text.
+    // IKE, ESP and ESP in UDP (RFC 3948); or WireGuard. Nothing else from the gateway, and nothing in clear text.
     const site = this.network.spec.sites[at]!;
     const isIpsec = this.network.ipsecPeers.has(name);
     const gateway = isIpsec ? ipsecEnds(site, at).local : UPLINK_ADDRESSES[0];
     const ports = isIpsec ? [500, 4500] : [wireguardPort(at)];
     const { quoted } = frame;
+    if (isIpsec && frame.protocol === PROTOCOL_ESP) return frame.source === gateway;
     if (quoted === undefined) return isUdpFrom(gateway, ports, frame);
     // Where nobody takes what came by the tunnel, the gateway says so to its other end, and quotes it.
     const isBack = frame.source === gateway && frame.destination === quoted.source;

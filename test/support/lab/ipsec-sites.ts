@@ -26,6 +26,11 @@ import {
 const TRANSLATION =
   'table ip translation { chain out { type nat hook postrouting priority srcnat; oifname "wan" masquerade; }; }';
 
+/** Of the XFRM interface at a site's end. */
+const PEER_INTERFACE_ID = 1;
+const INTERFACE = `if_id_in = ${PEER_INTERFACE_ID}\nif_id_out = ${PEER_INTERFACE_ID}`;
+const GRE_SELECTORS = 'local_ts = dynamic[gre]\nremote_ts = dynamic[gre]\nmode = transport';
+
 export class IpsecSites {
   readonly peers = new Map<string, IpsecPeer>();
   readonly #lab: Lab;
@@ -65,18 +70,26 @@ export class IpsecSites {
     ]);
   }
 
-  /** The peer makes its TUN device and the routes to it; the host's addresses are on its loopback interface. */
+  /**
+   * In user space the peer makes its TUN device and the routes to it; the host's addresses are on its loopback interface.
+   * Otherwise they are on the kernel's device: an XFRM interface, made here, or GRE.
+   */
   async add(site: SiteSpec, at: number): Promise<void> {
     const lab = this.#lab;
-    const { name, ipsec = {} } = site;
+    const { name, attachment, ipsec = {} } = site;
     if (ipsec.translated) await lab.exec(`${name}-nat`, 'nft', [TRANSLATION]);
     writeFileSync(secretPath(lab.directory, name), `secret of ${name}\n`, { mode: 0o600 });
-    await lab.ip(
-      name,
-      SITE_ADDRESSES.map((address) =>
-        address.includes(':') ? `addr add ${address}/128 dev lo nodad` : `addr add ${address}/32 dev lo`,
-      ),
-    );
+    if (attachment === 'ipsec') {
+      await lab.ip(
+        name,
+        SITE_ADDRESSES.map((address) =>
+          address.includes(':') ? `addr add ${address}/128 dev lo nodad` : `addr add ${address}/32 dev lo`,
+        ),
+      );
+    }
+    if (attachment === 'ipsec-kernel') {
+      await lab.ip(name, [`link add eth0 mtu 1400 type xfrm dev wan if_id ${PEER_INTERFACE_ID}`]);
+    }
     const peer = new IpsecPeer({
       namespace: lab.name(name),
       directory: `${lab.directory}/peer-${name}`,
@@ -87,8 +100,10 @@ export class IpsecSites {
       remoteId: GATEWAY_ID,
       authentication: this.peerAuthentication(name),
       networks: ['10.0.1.0/24', 'fd00:1::/64'],
+      kernel: attachment !== 'ipsec',
+      ...(attachment === 'ipsec-gre' ? { selectors: GRE_SELECTORS } : {}),
       connection: `${ipsec.translated ? 'keyingtries = 0' : ''}\n${ipsec.peer?.connection ?? ''}`,
-      child: `${ipsec.translated ? 'start_action = start\ndpd_action = restart' : ''}\n${ipsec.peer?.child ?? ''}`,
+      child: `${ipsec.translated ? 'start_action = start\ndpd_action = restart' : ''}\n${attachment === 'ipsec-kernel' ? INTERFACE : ''}\n${ipsec.peer?.child ?? ''}`,
     });
     this.peers.set(name, peer);
     await peer.start();

@@ -9,7 +9,7 @@
  *  gre        host ── homeward ──┐               │                         203.0.113.10, 2001:db8:113::10
  *  gre peer   host with peer ────┤               │
  *  wireguard  host with wg ──────┤
- *  ipsec      host with charon ──┴─ net ── up0 ──┘   198.51.100.1
+ *  ipsec...   host with charon ──┴─ net ── up0 ──┘   198.51.100.1
  *
  *  host: 10.0.1.10/24 and fd00:1::10/64, gateway 10.0.1.1 and fd00:1::1, in every site
  * ```
@@ -29,10 +29,10 @@ import {
   type Attachment,
   DATA_CENTER_ADDRESSES,
   gatewayConfiguration,
-  greEnds,
   greKey,
   type NetworkSpec,
   outer,
+  outerEnds,
   outerIpv6,
   SERVER_ADDRESSES,
   SITE_ADDRESSES,
@@ -129,7 +129,9 @@ export class Network {
     const wait = eventually(
       'all IPsec tunnels are up',
       async () => {
-        const tunnels = (await this.gateway.status())?.tunnels.filter(({ type }) => type === 'ipsec') ?? [];
+        const names = [...this.ipsecPeers.keys()].map((site) => this.tunnelName(site));
+        const tunnels =
+          (await this.gateway.status())?.tunnels.filter(({ name }) => names.includes(name)) ?? [];
         states = tunnels.map(({ name, state }) => `${name}: ${state}`).join(', ');
         return tunnels.length > 0 && tunnels.every(({ state }) => state === 'up');
       },
@@ -303,6 +305,8 @@ export class Network {
         case 'gre-kernel':
         case 'wireguard':
         case 'ipsec':
+        case 'ipsec-kernel':
+        case 'ipsec-gre':
           if (site.ipsec?.translated) {
             labels.push(`${name}-nat`);
             routers.push(`${name}-nat`);
@@ -420,13 +424,20 @@ export class Network {
     } else if (attachment === 'ipsec') {
       await this.ipsec.add(site, at);
       return;
-    } else if (attachment === 'gre-kernel') {
+    } else if (attachment === 'ipsec-kernel') {
+      await this.ipsec.add(site, at);
+    } else if (attachment === 'gre-kernel' || attachment === 'ipsec-gre') {
+      if (attachment === 'ipsec-gre') await this.ipsec.add(site, at);
       const { checksum = false, sequence = false } = { ...spec.gre, ...site.gre };
       const options = `key ${greKey(at)} ${checksum ? 'csum' : ''} ${sequence ? 'seq' : ''}`;
-      const { local, remote } = greEnds(site, at);
+      const { local, remote } = outerEnds(site, at);
       const kind = site.outer === 6 ? 'ip6gre' : 'gre';
       const more = kind === 'gre' ? 'ttl 64' : 'hoplimit 64 encaplimit none';
-      await lab.ip(name, [`link add eth0 type ${kind} local ${remote} remote ${local} ${options} ${more}`]);
+      // What ESP leaves of it is known to the peer's kernel only with the first packet.
+      const mtu = attachment === 'ipsec-gre' ? 'mtu 1400' : '';
+      await lab.ip(name, [
+        `link add eth0 ${mtu} type ${kind} local ${remote} remote ${local} ${options} ${more}`,
+      ]);
     } else {
       if (spec.grePeer === undefined) throw new Error('gre-peer sites need a program');
       // As on a real wire, checksums are complete where the peer's raw socket reads: it cannot complete them.
@@ -460,12 +471,14 @@ export class Network {
 
 /** Whether the host's device is no Ethernet. */
 function isLayer3(attachment: Attachment): boolean {
-  return ['device', 'gre-peer', 'gre-kernel', 'wireguard', 'ipsec'].includes(attachment);
+  return (
+    ['device', 'gre-peer', 'gre-kernel', 'wireguard'].includes(attachment) || attachment.startsWith('ipsec')
+  );
 }
 
 /** Whether the site is behind the internet, by a device `wan` of its host or of its own gateway. */
 function hasWan(attachment: Attachment): boolean {
-  return attachment.startsWith('gre') || attachment === 'wireguard' || attachment === 'ipsec';
+  return attachment.startsWith('gre') || attachment === 'wireguard' || attachment.startsWith('ipsec');
 }
 
 function end(namespace: string, device: string): LinkEnd {

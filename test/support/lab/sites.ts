@@ -6,7 +6,7 @@ import type { Configuration } from './homeward-process.ts';
 
 /**
  * `gre-kernel`, `vlan` and `wireguard` need a kernel with these devices; `ipsec` needs strongSwan, which does ESP itself at
- * both ends.
+ * both ends; with `ipsec-kernel` and `ipsec-gre`, GRE within IPsec, the kernel does.
  */
 export type Attachment =
   | 'on-link'
@@ -17,13 +17,15 @@ export type Attachment =
   | 'device'
   | 'vlan'
   | 'wireguard'
-  | 'ipsec';
+  | 'ipsec'
+  | 'ipsec-kernel'
+  | 'ipsec-gre';
 
 export interface SiteSpec {
   /** Lower case letters and digits, at most 11. */
   readonly name: string;
   readonly attachment: Attachment;
-  /** Family of the outer packets, `gre-kernel` and `ipsec` only. Default 4. */
+  /** Family of the outer packets, where the kernel does the tunnel but for WireGuard. Default 4. */
   readonly outer?: 4 | 6;
   readonly ipsec?: IpsecSiteOptions;
   /** Options of this site's GRE tunnel, over those of all. */
@@ -81,7 +83,7 @@ const GRE_INNER_SITE = ['169.254.240.1/31', 'fd00:a::1/127'] as const;
 
 /** The gateway's own device of a site, if it has one. */
 export function siteDevice({ attachment }: SiteSpec, at: number): string | undefined {
-  if (attachment.startsWith('gre') || attachment === 'ipsec') return undefined;
+  if (attachment.startsWith('gre') || attachment.startsWith('ipsec')) return undefined;
   return attachment === 'device' || attachment === 'wireguard' ? `tn${at}` : `ic${at}`;
 }
 
@@ -95,8 +97,8 @@ export function outerIpv6(at: number, side: 1 | 2): string {
   return `2001:db8:18:${at}::${side}`;
 }
 
-/** Outer addresses of a GRE site's tunnel, as the gateway has them. */
-export function greEnds({ outer: family = 4 }: SiteSpec, at: number): { local: string; remote: string } {
+/** Outer addresses of a GRE or IPsec site's tunnel, as the gateway has them. */
+export function outerEnds({ outer: family = 4 }: SiteSpec, at: number): { local: string; remote: string } {
   return family === 4
     ? { local: UPLINK_ADDRESSES[0], remote: outer(at, 2) }
     : { local: UPLINK_ADDRESSES[1], remote: outerIpv6(at, 2) };
@@ -185,7 +187,7 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number, directory: stri
       return {
         ...common,
         type: 'gre',
-        ...greEnds(site, at),
+        ...outerEnds(site, at),
         key: greKey(at),
         ...spec.gre,
         ...site.gre,
@@ -194,30 +196,45 @@ function tunnelOf(spec: NetworkSpec, site: SiteSpec, at: number, directory: stri
         ...(site.attachment === 'gre' ? {} : { health: { rate: 'none' } }),
       };
     case 'ipsec':
+    case 'ipsec-kernel':
       return {
         ...common,
         type: 'ipsec',
         ...ipsecEnds(site, at),
-        ike: {
-          local_id: GATEWAY_ID,
-          remote_id: ipsecId(site.name),
-          ...(site.ipsec?.certificates
-            ? { certificate: gatewayCertificate(directory) }
-            : { psk: { file: secretPath(directory, site.name) } }),
-          ...(site.ipsec?.translated ? {} : { start: 'initiate' }),
-          ...site.ipsec?.ike,
-        },
+        ike: ikeOf(site, directory),
         child: { ...site.ipsec?.child },
-        driver: 'libipsec',
+        driver: site.attachment === 'ipsec' ? 'libipsec' : 'xfrm',
         interface_address: ['10.0.1.1/24', 'fd00:1::1/64'],
       };
+    case 'ipsec-gre':
+      return {
+        ...common,
+        type: 'gre',
+        ...ipsecEnds(site, at),
+        key: greKey(at),
+        ipsec: { ike: ikeOf(site, directory) },
+        interface_address: [...GRE_INNER],
+        health: { rate: 'none' },
+      };
   }
+}
+
+function ikeOf({ name, ipsec }: SiteSpec, directory: string): Configuration {
+  return {
+    local_id: GATEWAY_ID,
+    remote_id: ipsecId(name),
+    ...(ipsec?.certificates
+      ? { certificate: gatewayCertificate(directory) }
+      : { psk: { file: secretPath(directory, name) } }),
+    ...(ipsec?.translated ? {} : { start: 'initiate' }),
+    ...ipsec?.ike,
+  };
 }
 
 /** Name of a site's tunnel. */
 export function tunnelName(site: string, attachment: Attachment): string {
   if (attachment.startsWith('gre')) return `${site}-gre`;
-  if (attachment === 'ipsec') return `${site}-ips`;
+  if (attachment.startsWith('ipsec')) return `${site}-ips`;
   return attachment === 'device' || attachment === 'wireguard' ? `${site}-dev` : `${site}-ic`;
 }
 

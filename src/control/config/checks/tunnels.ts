@@ -4,7 +4,7 @@ import type { ConfigPath } from '../config.ts';
 import type { Findings } from '../findings.ts';
 import { familyOf, isLinkLocal, knownAddress, knownPrefix } from '../ip.ts';
 import type { ConfigDocument } from '../schema.ts';
-import { checkIpsec } from './ipsec.ts';
+import { checkIke, checkIpsec } from './ipsec.ts';
 
 type SiteDocument = ConfigDocument['sites'][number];
 type TunnelDocument = SiteDocument['tunnels'][number];
@@ -16,6 +16,7 @@ const MIN_IPV6_MTU = 1280;
 
 export function checkTunnels(document: ConfigDocument, findings: Findings): void {
   const greEndpoints = new Map<string, string>();
+  const greEnds = new Map<string, GreDocument>();
   const ipsecEnds = new Map<string, string>();
   document.sites.forEach((site, siteAt) => {
     checkSitePrefixes(site, ['sites', siteAt, 'prefixes'], findings);
@@ -24,7 +25,10 @@ export function checkTunnels(document: ConfigDocument, findings: Findings): void
       checkInterfaceAddresses(tunnel, path, findings);
       checkMtu(site, tunnel, path, findings);
       checkHealth(tunnel, path, findings);
-      if (tunnel.type === 'gre') checkGre(tunnel, path, greEndpoints, findings);
+      if (tunnel.type === 'gre') {
+        checkGre(tunnel, path, greEndpoints, findings);
+        checkGreWithinIpsec(tunnel, path, { ipsec: ipsecEnds, gre: greEnds }, findings);
+      }
       if (tunnel.type === 'ipsec') checkIpsec(tunnel, path, ipsecEnds, findings);
       if (tunnel.type === 'interconnect') checkNextHops(tunnel, path, findings);
     });
@@ -106,6 +110,33 @@ function checkGre(
     [...path, key === undefined ? 'remote' : 'key'],
     `${key ?? remote} does not tell this tunnel from ${other} (same local, remote and ${what}); write another key`,
   );
+}
+
+/** IPsec tells GRE tunnels by their ends alone: keys are within what it protects. */
+function checkGreWithinIpsec(
+  tunnel: GreDocument,
+  path: ConfigPath,
+  ends: { readonly ipsec: Map<string, string>; readonly gre: Map<string, GreDocument> },
+  findings: Findings,
+): void {
+  const { name, local, remote, driver, ipsec } = tunnel;
+  const addresses = `${local} ${remote}`;
+  const other = ends.gre.get(addresses);
+  ends.gre.set(addresses, other ?? tunnel);
+  if (other !== undefined && (other.ipsec !== undefined || ipsec !== undefined)) {
+    findings.problem(
+      [...path, ...(ipsec === undefined ? ['remote'] : ['ipsec'])],
+      `tunnel ${other.name} has the same local and remote, and IPsec does not tell GRE tunnels by their keys; write another local or remote for one of them`,
+    );
+  }
+  if (ipsec === undefined) return;
+  if (driver === 'userspace') {
+    findings.problem(
+      [...path, 'driver'],
+      'userspace sends GRE past the kernel, which is to encrypt it; write kernel or auto',
+    );
+  }
+  checkIke({ name, local, remote, ike: ipsec.ike }, [...path, 'ipsec', 'ike'], ends.ipsec, findings);
 }
 
 function checkNextHops(tunnel: InterconnectDocument, path: ConfigPath, findings: Findings): void {

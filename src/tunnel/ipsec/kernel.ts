@@ -1,0 +1,199 @@
+/**
+ * The `xfrm` driver: the kernel does ESP, and one daemon does IKE for all tunnels; ours, or one that the host has.
+ *
+ * ```
+ *  charon ── SAs with the tunnel's if_id ──► kernel ══► XFRM interface of the tunnel     made by whoever runs us,
+ *    ▲                                         ▲                                         before the first SA
+ *    └─ IKE, UDP 500 and 4500 ── uplink ── ESP ┘
+ * ```
+ *
+ * The kernel keeps SAs whatever becomes of the daemon. What that means, and what we do about it:
+ *
+ * | what ends | SAs of ours |
+ * | --- | --- |
+ * | a tunnel, or all | are removed, before the interface is; an SA without one would give its packets to the uplink |
+ * | our daemon, killed | stay until the next one starts, half a second later: it begins with none |
+ * | our process, killed | as the daemon, which is killed with it. They go on for their lifetime at the longest, and what has no SA does not leave |
+ * | our process, and the daemon is the host's | go on, and are rekeyed; the next process finds them |
+ *
+ * Neighbours: `kernel-host.ts` (SAs and policies in the kernel), `charon.ts`, `reconciler.ts`.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Charon } from './charon.ts';
+import type { DrivenTunnel, IpsecDriver, IpsecDriverOptions } from './driver.ts';
+import { removeSas } from './kernel-host.ts';
+import { type IpsecDetails, Reconciler } from './reconciler.ts';
+import type { IpsecTunnelStatus } from './tunnel-state.ts';
+
+const IKE_PORTS = [500, 4500];
+/** Of our daemon's threads (`charon.ts`), which wait for peers that may be dead; of a host's, which has 16 by default. */
+const OWN_ATTEMPTS = 24;
+const HOST_ATTEMPTS = 6;
+/** For a daemon that may be gone. */
+const RELEASE_TIMEOUT_MS = 5_000;
+
+export interface KernelDriverOptions extends IpsecDriverOptions {
+  /** VICI socket of the host's daemon; null: one of our own. */
+  readonly daemonSocket: string | null;
+}
+
+interface Daemon {
+  /** undefined: the host's. */
+  readonly charon: Charon | undefined;
+  readonly reconciler: Reconciler;
+}
+
+export class KernelDriver implements IpsecDriver {
+  readonly #options: KernelDriverOptions;
+  #tunnels = new Map<string, DrivenTunnel>();
+  #daemon: Daemon | undefined;
+  /** Why there is no daemon, as it was last logged. */
+  #told: string | undefined;
+
+  constructor(options: KernelDriverOptions) {
+    this.#options = options;
+  }
+
+  async apply(tunnels: readonly DrivenTunnel[]): Promise<void> {
+    const wanted = new Map(tunnels.map((tunnel) => [tunnel.tunnel.name, tunnel]));
+    const gone = [...this.#tunnels.values()].filter(
+      ({ key, tunnel }) => wanted.get(tunnel.name)?.key !== key,
+    );
+    for (const { tunnel } of gone) this.#tunnels.delete(tunnel.name);
+    if (gone.length > 0) await this.#remove(gone);
+    this.#tunnels = wanted;
+    if (wanted.size === 0) return this.#end();
+    this.#daemon ??= this.#start();
+    this.#want();
+  }
+
+  status(tunnel: string): IpsecTunnelStatus | undefined {
+    return this.#daemon?.reconciler.status(tunnel);
+  }
+
+  details(tunnel: string): IpsecDetails | undefined {
+    return this.#daemon?.reconciler.details(tunnel);
+  }
+
+  async stop(): Promise<void> {
+    await this.apply([]);
+  }
+
+  #want(): void {
+    const tunnels = [...this.#tunnels.values()].map((tunnel) =>
+      typeof tunnel.path === 'string' ? { ...tunnel, obstacle: tunnel.path } : tunnel,
+    );
+    this.#daemon?.reconciler.want(tunnels);
+  }
+
+  /** The daemon forgets them, and so does the kernel, should the daemon not be there. */
+  async #remove(gone: readonly DrivenTunnel[]): Promise<void> {
+    this.#want();
+    // With the last of them the daemon goes, too, if it is ours.
+    if (this.#tunnels.size > 0 || this.#daemon?.charon === undefined)
+      await this.#daemon?.reconciler.settled();
+    else await this.#end();
+    const ids = new Set(gone.map(({ tunnel }) => tunnel.kernel?.requestId));
+    await removeSas(this.#options.run, (id) => ids.has(id));
+  }
+
+  #start(): Daemon {
+    const { daemonSocket, directory, log, onState } = this.#options;
+    if (daemonSocket !== null) {
+      const reconciler = new Reconciler({
+        socketPath: daemonSocket,
+        log,
+        attemptsAtATime: HOST_ATTEMPTS,
+        absence: `no IKE daemon answers at ${daemonSocket} (ipsec.daemon.socket)`,
+        onState,
+      });
+      reconciler.start();
+      return { charon: undefined, reconciler };
+    }
+    const charon = new Charon({
+      directory: join(directory, 'kernel'),
+      command: [],
+      userSpace: false,
+      label: '',
+      log,
+      prepare: () => this.#prepare(),
+      attach: async () => {},
+      onRunning: () => {
+        this.#told = undefined;
+        reconciler.hurry();
+      },
+      onDown: (reason) => {
+        if (reason !== this.#told) log('warn', {}, reason);
+        this.#told = reason;
+        reconciler.down(reason);
+      },
+    });
+    const reconciler = new Reconciler({
+      socketPath: charon.socketPath,
+      log,
+      attemptsAtATime: OWN_ATTEMPTS,
+      onState,
+    });
+    charon.start();
+    reconciler.start();
+    return { charon, reconciler };
+  }
+
+  /** Before each start of our daemon: it would not know what another one has left. */
+  async #prepare(): Promise<void> {
+    const port = IKE_PORTS.find((candidate) => isUdpPortTaken(candidate));
+    if (port !== undefined) {
+      throw new Error(
+        `another program has UDP port ${port}, an IKE daemon of the host's perhaps; stop it, or write its VICI socket as ipsec.daemon.socket`,
+      );
+    }
+    await removeSas(this.#options.run);
+  }
+
+  async #end(): Promise<void> {
+    const daemon = this.#daemon;
+    this.#daemon = undefined;
+    if (daemon === undefined) return;
+    if (daemon.charon === undefined) await daemon.reconciler.settled();
+    daemon.reconciler.stop();
+    await daemon.charon?.stop();
+    await removeSas(this.#options.run);
+  }
+}
+
+/**
+ * Takes away what a process has left that was killed, and that nobody looks after any more.
+ *
+ * @param daemonSocket VICI socket of the host's daemon, if it was used
+ */
+export async function removeKernelLeftovers(
+  { run, log }: Pick<IpsecDriverOptions, 'run' | 'log'>,
+  daemonSocket: string | null,
+): Promise<void> {
+  if (daemonSocket !== null) {
+    // With nothing wanted, it unloads all of ours.
+    const reconciler = new Reconciler({
+      socketPath: daemonSocket,
+      log,
+      attemptsAtATime: HOST_ATTEMPTS,
+      onState: () => {},
+    });
+    reconciler.start();
+    await reconciler.connected(RELEASE_TIMEOUT_MS);
+    reconciler.stop();
+  }
+  await removeSas(run);
+}
+
+/** Whether a socket of this network namespace has it, whatever the address. */
+function isUdpPortTaken(port: number): boolean {
+  const local = new RegExp(`^ *\\d+: [0-9A-F]+:${port.toString(16).toUpperCase().padStart(4, '0')} `, 'm');
+  return ['udp', 'udp6'].some((file) => {
+    try {
+      return local.test(readFileSync(`/proc/self/net/${file}`, 'latin1'));
+    } catch {
+      return false;
+    }
+  });
+}
