@@ -18,6 +18,15 @@ export interface TunnelWishes {
   readonly interface_address?: readonly string[] | undefined;
   readonly priority?: number | undefined;
   readonly mtu?: number | undefined;
+  readonly local_id?: string | undefined;
+  readonly remote_id?: string | undefined;
+  readonly psk_file?: string | undefined;
+  readonly certificate?: string | undefined;
+  readonly certificate_key?: string | undefined;
+  readonly ca?: readonly string[] | undefined;
+  readonly ike_proposal?: readonly string[] | undefined;
+  readonly esp_proposal?: readonly string[] | undefined;
+  readonly start?: string | undefined;
 }
 
 type Wish = keyof TunnelWishes;
@@ -28,15 +37,23 @@ interface Question {
   readonly check: (answer: string) => string | undefined;
   /** For which types; absent: for all. */
   readonly types?: readonly string[];
+  /** Whether it is to be asked at all, by what is known. */
+  readonly when?: (wishes: TunnelWishes) => boolean;
   /** An empty answer is one. */
   readonly optional?: true;
 }
 
-const TYPES = ['gre', 'interconnect', 'device'];
+const TYPES = ['gre', 'ipsec', 'interconnect', 'device'];
 const NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
 
 const address = (answer: string): string | undefined =>
   isIP(answer) === 0 ? `${answer} is not an address` : undefined;
+const addressOrAny = (answer: string): string | undefined => (answer === 'any' ? undefined : address(answer));
+const identity = (answer: string): string | undefined =>
+  answer === '' ? 'a name, an address or the subject of a certificate, please' : undefined;
+const path = (answer: string): string | undefined =>
+  answer.startsWith('/') ? undefined : 'an absolute path, please';
+const isCertified = ({ certificate }: TunnelWishes): boolean => certificate !== undefined;
 const interfaceAddress = (answer: string): string | undefined => {
   const [host = '', length = ''] = answer.split('/');
   const isRight = isIP(host) !== 0 && /^\d{1,3}$/.test(length);
@@ -61,8 +78,37 @@ const QUESTIONS: readonly Question[] = [
     text: `Type (${TYPES.join(', ')})`,
     check: (answer) => (TYPES.includes(answer) ? undefined : `one of ${TYPES.join(', ')}, please`),
   },
-  { wish: 'local', text: 'Address of this host', types: ['gre'], check: address },
+  { wish: 'local', text: 'Address of this host', types: ['gre', 'ipsec'], check: address },
   { wish: 'remote', text: 'Address of the other end', types: ['gre'], check: address },
+  {
+    wish: 'remote',
+    text: 'Address of the other end, or any',
+    types: ['ipsec'],
+    check: addressOrAny,
+  },
+  { wish: 'local_id', text: 'Identity of this end', types: ['ipsec'], check: identity },
+  { wish: 'remote_id', text: 'Identity of the other end', types: ['ipsec'], check: identity },
+  {
+    wish: 'psk_file',
+    text: 'File of the pre-shared key',
+    types: ['ipsec'],
+    when: (wishes) => !isCertified(wishes),
+    check: path,
+  },
+  {
+    wish: 'certificate_key',
+    text: "File of the certificate's private key",
+    types: ['ipsec'],
+    when: isCertified,
+    check: path,
+  },
+  {
+    wish: 'ca',
+    text: "File of the authority that signs the other end's certificate",
+    types: ['ipsec'],
+    when: isCertified,
+    check: path,
+  },
   {
     wish: 'key',
     text: 'GRE key (empty: none)',
@@ -88,7 +134,7 @@ const QUESTIONS: readonly Question[] = [
   {
     wish: 'interface_address',
     text: "The gateway's address in the tunnel, with prefix length (empty: none)",
-    types: ['gre', 'device'],
+    types: ['gre', 'ipsec', 'device'],
     optional: true,
     check: interfaceAddress,
   },
@@ -102,7 +148,7 @@ const QUESTIONS: readonly Question[] = [
 ];
 
 const NUMBERS: readonly Wish[] = ['key', 'priority', 'mtu'];
-const LISTS: readonly Wish[] = ['interface_address', 'next_hop'];
+const LISTS: readonly Wish[] = ['interface_address', 'next_hop', 'ca'];
 
 /** What no tunnel of the type can do without. */
 export function missingWishes(wishes: TunnelWishes): Wish[] {
@@ -132,20 +178,40 @@ export async function askForWishes(wishes: TunnelWishes): Promise<TunnelWishes> 
 }
 
 /** The tunnel as the configuration has it. */
-export function tunnelOf({ site: _, ...wishes }: TunnelWishes): { name: string } & Record<string, unknown> {
-  const known = Object.entries(wishes).filter(([, value]) => value !== undefined);
-  const values = known.map(([key, value]) => [
-    key,
-    Array.isArray(value) && value.length === 1 ? value[0] : value,
-  ]);
-  return Object.fromEntries(values) as { name: string } & Record<string, unknown>;
+export function tunnelOf(wishes: TunnelWishes): { name: string } & Record<string, unknown> {
+  const { site: _, local_id, remote_id, psk_file, certificate, certificate_key, ca, ...others } = wishes;
+  const { ike_proposal, esp_proposal, start, ...common } = others;
+  const ike = known({
+    local_id,
+    remote_id,
+    psk: psk_file === undefined ? undefined : { file: psk_file },
+    certificate:
+      certificate === undefined ? undefined : known({ file: certificate, key: certificate_key, ca }),
+    proposals: ike_proposal,
+    start,
+  });
+  const child = known({ proposals: esp_proposal });
+  return known({
+    ...common,
+    ike: Object.keys(ike).length === 0 ? undefined : ike,
+    child: Object.keys(child).length === 0 ? undefined : child,
+  }) as { name: string } & Record<string, unknown>;
+}
+
+/** What is there; a list of one as that one. */
+function known(values: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const there = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(
+    there.map(([key, value]) => [key, Array.isArray(value) && value.length === 1 ? value[0] : value]),
+  );
 }
 
 /** Questions that are not answered, as far as they can be told already. */
 function open(wishes: TunnelWishes): Question[] {
   return QUESTIONS.filter(
-    ({ wish, types }) =>
+    ({ wish, types, when }) =>
       wishes[wish] === undefined &&
+      (when === undefined || when(wishes)) &&
       (types === undefined || (wishes.type !== undefined && types.includes(wishes.type))),
   );
 }

@@ -36,6 +36,7 @@ const PASSED: TunnelTestResult = {
   received: 3,
   elsewhere: {},
   rttMs: { min: 1, average: 2, max: 3 },
+  ipsec: null,
 };
 
 before(async () => {
@@ -192,6 +193,41 @@ test('tunnels add, remove, enable, disable are edits of the configuration', asyn
   assert.equal(parse(edits.pop()!.text).sites[0].name, 'lyon');
 });
 
+test('tunnels add makes IPsec tunnels, by paths of secrets', async () => {
+  const ends = ['--site', 'paris', '--type', 'ipsec', '--local', '192.0.2.1', '--remote', 'any'];
+  const ids = ['--local-id', 'gw1.example', '--remote-id', 'paris.example'];
+  const psk = ['--psk-file', '/etc/homeward/secrets/paris', '--ike-proposal', 'aes256-sha256-modp2048'];
+  await homeward(directory, 'tunnels', 'add', 'paris-2', ...ends, ...ids, ...psk, '--dry-run');
+  assert.deepEqual(parse(edits.pop()!.text).sites[0].tunnels.at(-1), {
+    name: 'paris-2',
+    type: 'ipsec',
+    local: '192.0.2.1',
+    remote: 'any',
+    ike: {
+      local_id: 'gw1.example',
+      remote_id: 'paris.example',
+      psk: { file: '/etc/homeward/secrets/paris' },
+      proposals: 'aes256-sha256-modp2048',
+    },
+  });
+  const files = ['--certificate', '/etc/homeward/gw.pem', '--certificate-key', '/etc/homeward/gw.key'];
+  const half = await homeward(directory, 'tunnels', 'add', 'paris-2', ...ends, ...ids, ...files);
+  assert.match(half.stderr, /^missing: --ca;/);
+  const more = ['--ca', '/etc/homeward/ca.pem', '--esp-proposal', 'aes256gcm16', '--start', 'respond'];
+  await homeward(directory, 'tunnels', 'add', 'paris-2', ...ends, ...ids, ...files, ...more, '--dry-run');
+  const { ike, child } = parse(edits.pop()!.text).sites[0].tunnels.at(-1);
+  assert.deepEqual(
+    [ike.certificate, ike.start, child],
+    [
+      { file: '/etc/homeward/gw.pem', key: '/etc/homeward/gw.key', ca: '/etc/homeward/ca.pem' },
+      'respond',
+      { proposals: 'aes256gcm16' },
+    ],
+  );
+  const none = await homeward(directory, 'tunnels', 'add', 'paris-2', ...ends, ...ids);
+  assert.match(none.stderr, /^missing: --psk-file;/);
+});
+
 test('tunnels add: without a terminal it names what is missing, on one it asks', async () => {
   const missing = await homeward(directory, 'tunnels', 'add', '--type', 'gre');
   assert.equal(missing.status, 2);
@@ -202,7 +238,7 @@ test('tunnels add: without a terminal it names what is missing, on one it asks',
     await terminal.type('Name of the tunnel: ', 'lyon 2\r');
     await terminal.type('please', '');
     await terminal.type('Name of the tunnel: ', 'lyon-2\r');
-    await terminal.type('Type (gre, interconnect, device): ', 'interconnect\r');
+    await terminal.type('Type (gre, ipsec, interconnect, device): ', 'interconnect\r');
     await terminal.type('Interface: ', 'eth1.30\r');
     await terminal.type('with prefix length: ', '172.20.1.1\r');
     await terminal.type('such as 172.20.0.1/30', '');

@@ -45,6 +45,7 @@ import {
 } from './runtime/runtime-directory.ts';
 import { Supervisor, type SupervisorOptions } from './runtime/supervisor.ts';
 import { Telemetry } from './telemetry.ts';
+import { ipsecConnection } from './tunnel-test/ipsec-connection.ts';
 import { Prober } from './tunnel-test/prober.ts';
 import { TunnelTests } from './tunnel-test/tunnel-tests.ts';
 
@@ -135,6 +136,12 @@ export class Gateway {
       prober,
       flows: this.inspection.flows,
       problems: () => this.#running.report.problems,
+      ipsec: (tunnel) => {
+        const [status, view] = [this.#ipsec.status(tunnel), this.#ipsec.view(tunnel)];
+        const port = this.#running.plan?.ports.find(({ name }) => name === tunnel);
+        if (status === undefined || view === null || port === undefined) return null;
+        return ipsecConnection(status, view, port.mtu);
+      },
       logger,
     });
     this.#health = new TunnelHealth({

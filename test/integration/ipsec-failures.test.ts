@@ -49,6 +49,8 @@ describe('IPsec tunnels that fail', skip === undefined ? labOptions() : { skip }
     const run = await rig.startFlows();
     // The site's, at the internet's side: its host sees that it has no carrier.
     await test.lab.ip('net', ['link set s0 down']);
+    // Else the lab's router would greet it over IPv6.
+    await test.lab.agent().sysctl([test.lab.name('net')], { 'net.ipv6.conf.s0.disable_ipv6': '1' });
     await rig.untilState(t, 'paris', 'down', /the peer does not answer/);
     assert.equal((await rig.tunnel('lyon'))!.state, 'up');
     await test.lab.ip('net', ['link set s0 up']);
@@ -67,6 +69,9 @@ describe('IPsec tunnels that fail', skip === undefined ? labOptions() : { skip }
     await rig.untilState(t, 'paris', 'down', /refuses our authentication/);
     const shown = await network.gateway.command('tunnels', 'show', network.tunnelName('paris'));
     assert.match(shown.stdout, /^state +down since .*: the peer refuses our authentication/m);
+    const tested = await network.gateway.command('tunnels', 'test', network.tunnelName('paris'));
+    assert.equal(tested.status, 1);
+    assert.match(tested.stdout, /: the peer was reached, and not agreed with: the peer refuses our auth/);
     assert.equal((await rig.tunnel('lyon'))!.state, 'up');
     writeFileSync(path, secret);
     await rig.untilState(t, 'paris', 'up');

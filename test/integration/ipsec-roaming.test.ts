@@ -33,6 +33,12 @@ describe('IPsec tunnels whose ends move', skip === undefined ? labOptions() : { 
     assert.match(stdout, /^own certificate +CN=gw\.example, ends 20/m);
     assert.match(stdout, /^authority +CN=Lab Authority, ends 20/m);
     assert.match(stdout, /^peer's certificate +CN=lyon\.example, ends 20/m);
+    const tested = await gateway.command('tunnels', 'test', 'lyon-ips', '--target', '10.0.1.10');
+    assert.equal(tested.status, 0, tested.stdout);
+    assert.match(
+      tested.stdout,
+      /^lyon-ips: connected to 198\.18\.1\.2 port \d+; IKE AES_GCM_16-256.*, ESP AES_GCM_16-256, MTU 1400$/m,
+    );
   });
 
   it('a translator whose address changes is followed', async (t) => {

@@ -31,6 +31,17 @@ export const tunnelTestResultSchema = z
     received: z.int(),
     elsewhere: z.record(z.string(), z.int()),
     rttMs: z.object({ min: z.number(), average: z.number(), max: z.number() }).nullable(),
+    ipsec: z
+      .object({
+        peer: z.enum(['connected', 'silent', 'refused', 'waiting', 'blocked']),
+        reason: z.string().nullable(),
+        address: z.string().nullable().describe('Where the peer is.'),
+        ikeProposal: z.string().nullable().describe('What was agreed on.'),
+        childProposal: z.string().nullable(),
+        mtu: z.int().describe('Bytes of the largest packet inside.'),
+      })
+      .nullable()
+      .describe('null: it is no ipsec tunnel, or does not run.'),
   })
   .meta({ id: 'TunnelTestResult' });
 

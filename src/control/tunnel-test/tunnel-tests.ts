@@ -12,6 +12,7 @@ import { problemsAbout } from '../host-report.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
+import type { IpsecConnection } from './ipsec-connection.ts';
 import type { Prober } from './prober.ts';
 import { type TargetOrigin, type TestTarget, TestTargets } from './test-target.ts';
 
@@ -51,6 +52,8 @@ export interface TunnelTestResult {
   readonly elsewhere: Readonly<Record<string, number>>;
   /** To the microsecond. */
   readonly rttMs: { readonly min: number; readonly average: number; readonly max: number } | null;
+  /** null: it is no `ipsec` tunnel, or does not run. */
+  readonly ipsec: IpsecConnection | null;
 }
 
 export interface Mismatch {
@@ -83,6 +86,7 @@ export interface TunnelTestsOptions {
   readonly flows: FlowService;
   /** What is not as the configuration has it, one line each with the path of what it is about. */
   readonly problems: () => readonly string[];
+  readonly ipsec: (tunnel: string) => IpsecConnection | null;
   readonly logger: Logger;
 }
 
@@ -193,7 +197,8 @@ export class TunnelTests {
       else refusal = error;
     }
     if (probes.length === 0) return this.#notTested(tested, target, refusal);
-    const result = judge(tested, target, await Promise.all(probes));
+    const ipsec = this.#options.ipsec(tunnel);
+    const result = { ...judge(tested, target, await Promise.all(probes)), ipsec };
     if (result.outcome === 'wrong_tunnel') {
       const { elsewhere } = result;
       const { address } = target;
@@ -218,6 +223,7 @@ export class TunnelTests {
       received: 0,
       elsewhere: {},
       rttMs: null,
+      ipsec: this.#options.ipsec(config.name),
     };
   }
 
@@ -237,7 +243,7 @@ function judge(
   { site, config: { name: tunnel } }: TestedTunnel,
   target: TestTarget,
   answers: readonly (ProbeAnsweredMessage | undefined)[],
-): TunnelTestResult {
+): Omit<TunnelTestResult, 'ipsec'> {
   const came = answers.filter((answer) => answer !== undefined);
   const here = came.filter(({ port }) => port === tunnel);
   const elsewhere: Record<string, number> = {};

@@ -12,10 +12,11 @@ export default class TunnelsAdd extends HomewardCommand {
   static override summary = 'Add a tunnel to the configuration, at once.';
   static override description =
     `On a terminal it asks for what is missing. Comments and everything else in the configuration stay as they are, and
-no other tunnel loses a packet. For keys that have no flag here, edit the file and use "config apply".`;
+no other tunnel loses a packet. Secrets stay in their files: only paths are given here. For keys that have no flag here, edit the file and use "config apply".`;
   static override examples = [
     '<%= config.bin %> tunnels add',
     '<%= config.bin %> tunnels add paris-2 --site paris --type gre --local 192.0.2.1 --remote 198.51.100.12 --key 9',
+    '<%= config.bin %> tunnels add nice-ipsec --site nice --prefix 10.0.1.0/24 --type ipsec --local 192.0.2.1 --remote 198.51.100.11 --local-id gw1.example --remote-id nice.example --psk-file /etc/homeward/secrets/nice',
     '<%= config.bin %> tunnels add lyon-ic --site lyon --prefix 10.0.1.0/24 --type interconnect --device eth1.20 --interface-address 172.20.0.1/30 --next-hop 172.20.0.2 --dry-run',
   ];
   static override args = { name: Args.string({ description: 'Its name.' }) };
@@ -27,10 +28,49 @@ no other tunnel loses a packet. For keys that have no flag here, edit the file a
       summary: 'The site it leads to; one that is not there is made.',
     }),
     prefix: Flags.string({ helpValue: 'PREFIX', multiple: true, summary: "A new site's addresses." }),
-    type: Flags.string({ options: ['gre', 'interconnect', 'device'] }),
-    local: Flags.string({ helpValue: 'ADDRESS', summary: 'gre: address of this host.' }),
-    remote: Flags.string({ helpValue: 'ADDRESS', summary: 'gre: address of the other end.' }),
+    type: Flags.string({ options: ['gre', 'ipsec', 'interconnect', 'device'] }),
+    local: Flags.string({ helpValue: 'ADDRESS', summary: 'gre, ipsec: address of this host.' }),
+    remote: Flags.string({
+      helpValue: 'ADDRESS',
+      summary: 'gre, ipsec: address of the other end; ipsec: or any.',
+    }),
     key: Flags.integer({ min: 0, max: 0xffffffff, summary: 'gre: key.' }),
+    'local-id': Flags.string({ helpValue: 'IDENTITY', summary: 'ipsec: who this end is.' }),
+    'remote-id': Flags.string({ helpValue: 'IDENTITY', summary: 'ipsec: who the other end is.' }),
+    'psk-file': Flags.string({
+      helpValue: 'PATH',
+      exclusive: ['certificate'],
+      summary: 'ipsec: file of the pre-shared key, on the gateway.',
+    }),
+    certificate: Flags.string({
+      helpValue: 'PATH',
+      summary: 'ipsec: file of the own certificate with its chain, PEM.',
+    }),
+    'certificate-key': Flags.string({
+      helpValue: 'PATH',
+      dependsOn: ['certificate'],
+      summary: 'ipsec: file of its private key.',
+    }),
+    ca: Flags.string({
+      helpValue: 'PATH',
+      multiple: true,
+      dependsOn: ['certificate'],
+      summary: "ipsec: file of the authority that signs the other end's certificate.",
+    }),
+    'ike-proposal': Flags.string({
+      helpValue: 'PROPOSAL',
+      multiple: true,
+      summary: 'ipsec: such as aes256gcm16-prfsha384-ecp384.',
+    }),
+    'esp-proposal': Flags.string({
+      helpValue: 'PROPOSAL',
+      multiple: true,
+      summary: 'ipsec: such as aes256gcm16.',
+    }),
+    start: Flags.string({
+      options: ['initiate', 'respond', 'both'],
+      summary: 'ipsec: who begins; default both, with --remote any respond.',
+    }),
     device: Flags.string({ helpValue: 'INTERFACE', summary: 'interconnect, device: the interface.' }),
     'interface-address': Flags.string({
       helpValue: 'ADDRESS/LENGTH',
@@ -60,6 +100,15 @@ no other tunnel loses a packet. For keys that have no flag here, edit the file a
       next_hop: flags['next-hop'],
       priority: flags.priority,
       mtu: flags.mtu,
+      local_id: flags['local-id'],
+      remote_id: flags['remote-id'],
+      psk_file: flags['psk-file'],
+      certificate: flags.certificate,
+      certificate_key: flags['certificate-key'],
+      ca: flags.ca,
+      ike_proposal: flags['ike-proposal'],
+      esp_proposal: flags['esp-proposal'],
+      start: flags.start,
     });
     const body = {
       site: wishes.site!,

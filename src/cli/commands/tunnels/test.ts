@@ -23,6 +23,13 @@ const OUTCOMES: Readonly<Record<TunnelTestResultBody['outcome'], string>> = {
   not_sent: 'not tested',
 };
 
+const PEERS = {
+  silent: 'the peer was not reached',
+  refused: 'the peer was reached, and not agreed with',
+  waiting: 'nothing was agreed on yet',
+  blocked: 'it cannot be tried to connect',
+};
+
 const GUESSED = { neighbor: 'the neighbour that was heard last', flow: 'the host of the newest flow' };
 
 export default class TunnelsTest extends HomewardCommand {
@@ -31,7 +38,7 @@ export default class TunnelsTest extends HomewardCommand {
   static override description =
     `Sends echo requests from the tunnel's interface_address to --target, or to whom its health checks ask: health.target, the
 next hop, the other address of a /30, /31, /126 or /127; else to the neighbour that was heard last, on link; or to the
-host of the newest flow. A tunnel passes when every reply comes by itself. The exit status is 1 if one does not pass, is down, or cannot be tested.`;
+host of the newest flow. Of an ipsec tunnel it says what was agreed on with the peer, or what the peer said. A tunnel passes when every reply comes by itself. The exit status is 1 if one does not pass, is down, or cannot be tested.`;
   static override examples = [
     '<%= config.bin %> tunnels test',
     '<%= config.bin %> tunnels test paris-gre --target 10.0.1.7 --count 10',
@@ -87,6 +94,19 @@ host of the newest flow. A tunnel passes when every reply comes by itself. The e
   }
 }
 
+function ipsecText({
+  peer,
+  reason,
+  address,
+  ikeProposal,
+  childProposal,
+  mtu,
+}: NonNullable<TunnelTestResultBody['ipsec']>): string {
+  if (peer === 'connected')
+    return `connected to ${address}; IKE ${ikeProposal}, ESP ${childProposal}, MTU ${mtu}`;
+  return `${PEERS[peer]}${reason === null ? '' : `: ${reason}`}`;
+}
+
 function describe(results: readonly TunnelTestResultBody[]): string {
   const rows = results.map((result) => [
     result.tunnel,
@@ -96,7 +116,8 @@ function describe(results: readonly TunnelTestResultBody[]): string {
     `${result.received}/${result.sent}`,
     result.rttMs === null ? '-' : `${result.rttMs.average.toFixed(2)} ms`,
   ]);
-  const remarks = results.flatMap(({ tunnel, target, targetFrom, outcome, reason, elsewhere }) => [
+  const remarks = results.flatMap(({ tunnel, target, targetFrom, outcome, reason, elsewhere, ipsec }) => [
+    ...(ipsec === null ? [] : [`${tunnel}: ${ipsecText(ipsec)}`]),
     ...(reason ?? '').split('\n').flatMap((line) => (line === '' ? [] : [`${tunnel}: ${line}`])),
     ...(outcome === 'no_reply' && (targetFrom === 'neighbor' || targetFrom === 'flow')
       ? [`${tunnel}: ${target} is ${GUESSED[targetFrom]}, and may not answer ping; --target names another`]
