@@ -13,6 +13,13 @@ import { executeIn, findDemo, forgetDemo, rememberDemo } from './running-demo.ts
 const SITES = ['paris', 'lyon'];
 const PLACES = ['paris', 'lyon', 'datacenter', 'internet', 'gateway', 'paris-gateway'];
 const EXCHANGES = 5;
+/** A rule for one site; the other one, with the same addresses, has none. */
+const RULE = {
+  name: 'paris asks nobody',
+  match: 'from.site == paris and udp.dstport == 9',
+  action: 'reject',
+};
+const RULED_PORT = 9;
 const EXIT_INTERRUPTED = 130;
 
 const DRAWING = `
@@ -78,7 +85,9 @@ async function show(lab: Lab, options: Options): Promise<DemoResult> {
       { name: 'paris', attachment: 'gre' },
       { name: 'lyon', attachment: 'on-link' },
     ],
+    configuration: { plugins: [{ name: 'firewall', options: { default: 'accept', rules: [RULE] } }] },
   });
+  await network.serve('datacenter', 'udp', RULED_PORT);
   say(options, `Starting the gateway from ${network.gateway.configPath}`);
   await network.start();
   const experiment = new Experiment(network);
@@ -94,7 +103,19 @@ async function show(lab: Lab, options: Options): Promise<DemoResult> {
       count: EXCHANGES,
     }),
   );
-  const result = await demoResult(experiment, outcomes);
+  const ruled = await runFlows(
+    network,
+    identicalFlows(network, experiment.tokens, {
+      from: SITES,
+      to: ['datacenter'],
+      kinds: ['udp'],
+      families: [4],
+      count: EXCHANGES,
+      graceMs: 2000,
+      firstPort: 30_000,
+    }).map((flow) => ({ ...flow, destinationPort: RULED_PORT })),
+  );
+  const result = await demoResult(experiment, outcomes, { rule: RULE, site: 'paris', outcomes: ruled });
   // A capture that goes on for hours would fill the memory.
   await lab.agent(1).release();
   process.stdout.write(`${options.json ? toJson(result) : describeResult(result)}\n`);

@@ -21,14 +21,35 @@ export interface DemoRow {
   readonly result: string;
 }
 
+/** A rule that one site's flow meets and the same flow of another site does not. */
+export interface RuledFlows {
+  readonly rule: { readonly name: string; readonly match: string; readonly action: string };
+  /** Whose flow it refuses. */
+  readonly site: string;
+  readonly outcomes: readonly Outcome[];
+}
+
+export interface RuledRow {
+  readonly site: string;
+  readonly flow: string;
+  readonly sent: number;
+  readonly answered: number;
+  readonly ok: boolean;
+}
+
 export interface DemoResult {
   readonly ok: boolean;
   readonly flows: readonly DemoRow[];
+  readonly firewall: { readonly rule: RuledFlows['rule']; readonly flows: readonly RuledRow[] };
   readonly framesChecked: number;
   readonly leaks: readonly Leak[];
 }
 
-export async function demoResult(experiment: Experiment, outcomes: readonly Outcome[]): Promise<DemoResult> {
+export async function demoResult(
+  experiment: Experiment,
+  outcomes: readonly Outcome[],
+  ruled: RuledFlows,
+): Promise<DemoResult> {
   const paths = await observedPaths(experiment);
   const { leaks, delivered } = await experiment.report();
   const flows = outcomes.map((outcome): DemoRow => {
@@ -52,16 +73,22 @@ export async function demoResult(experiment: Experiment, outcomes: readonly Outc
       result: ok ? `ok, ${received} of ${sent} answered` : `WRONG, ${received} of ${sent} answered`,
     };
   });
+  const ruledRows = ruled.outcomes.map((outcome): RuledRow => {
+    const { flow, sent, received } = outcome;
+    const ok = flow.from === ruled.site ? received === 0 : isComplete(outcome);
+    return { site: flow.from, flow: describeFlow(flow), sent, answered: received, ok };
+  });
   return {
-    ok: flows.length > 0 && flows.every((row) => row.ok) && leaks.length === 0,
+    ok: flows.length > 0 && [...flows, ...ruledRows].every((row) => row.ok) && leaks.length === 0,
     flows,
+    firewall: { rule: ruled.rule, flows: ruledRows },
     framesChecked: Object.values(delivered).reduce((sum, { frames }) => sum + frames, 0),
     leaks,
   };
 }
 
 /** The result for people. */
-export function describeResult({ flows, framesChecked, leaks }: DemoResult): string {
+export function describeResult({ flows, firewall, framesChecked, leaks }: DemoResult): string {
   const header = ['SITE', 'FLOW', 'TUNNEL IN', 'REPLY BY', 'RESULT'];
   const rows = flows.map(({ site, flow, tunnelIn, tunnelReply, result }) => [
     site,
@@ -74,7 +101,16 @@ export function describeResult({ flows, framesChecked, leaks }: DemoResult): str
     leaks.length === 0
       ? `${framesChecked} frames were delivered to the hosts; each is explained by its receiver's own traffic.`
       : `LEAKS:\n${describeLeaks(leaks)}`;
-  return `${columns([header, ...rows])}\n\n${verdict}`;
+  return `${columns([header, ...rows])}\n\n${describeRuled(firewall)}\n\n${verdict}`;
+}
+
+function describeRuled({ rule, flows }: DemoResult['firewall']): string {
+  const rows = flows.map(({ site, flow, sent, answered, ok }) => [
+    site,
+    flow,
+    `${ok ? 'ok' : 'WRONG'}, ${answered === 0 ? 'refused' : `${answered} of ${sent} answered`}`,
+  ]);
+  return `The firewall has a rule for one site: ${rule.match}: ${rule.action}.\n\n${columns([['SITE', 'FLOW', 'RESULT'], ...rows])}`;
 }
 
 function describeFlow({ kind, source, sourcePort, destination, destinationPort }: Outcome['flow']): string {

@@ -57,6 +57,17 @@ describe('scripts/demo', labOptions(), () => {
     assert.equal(result.ok, true);
     assert.equal(result.flows.length, FLOWS);
     assert.deepEqual(result.leaks, []);
+    assert.deepEqual(
+      result.firewall.flows.map(({ site, answered }: { site: string; answered: number }) => [
+        site,
+        answered > 0,
+      ]),
+      [
+        ['paris', false],
+        ['lyon', true],
+      ],
+      'a rule for one site, the same flow from both',
+    );
     for (const flow of result.flows) {
       const own = flow.site === 'paris' ? 'paris-gre' : 'lyon-ic';
       assert.deepEqual([flow.tunnelIn, flow.tunnelReply, flow.ok], [own, own, true], flow.flow);
