@@ -67,6 +67,12 @@ function sum(parts: readonly Box[][]): Box[] {
 function product(parts: readonly Box[][]): Box[] {
   let result: Box[] = [[]];
   for (const part of parts) {
+    if (result.length === 1 && part.length === 1) {
+      const box = meet(result[0]!, part[0]!);
+      if (box === undefined) return [];
+      result = [box];
+      continue;
+    }
     if (result.length * part.length > 16 * MAX_BOXES_PER_RULE) throw new TooManyBoxes();
     const next: Box[] = [];
     for (const a of result) {
@@ -82,6 +88,8 @@ function product(parts: readonly Box[][]): Box[] {
 
 /** What is in both boxes; undefined for nothing. */
 function meet(a: Box, b: Box): Box | undefined {
+  if (a.length === 0) return b;
+  if (b.length === 0) return a;
   const result: Test[] = [];
   let i = 0;
   let j = 0;

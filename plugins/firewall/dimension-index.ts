@@ -227,7 +227,9 @@ class Rows<T> {
     );
     const { mostRows } = store;
     let slack = 0;
-    while (edges.group(slack, mostRows) === undefined) slack = slack === 0 ? LEAST_SLACK : slack * 2;
+    // Groups are about as many as the weight of all edges over the slack: below half of that there is nothing to try.
+    const least = Math.max(LEAST_SLACK, 2 ** Math.floor(Math.log2(edges.weight / mostRows / 2)));
+    while (edges.group(slack, mostRows) === undefined) slack = slack === 0 ? least : slack * 2;
     const places: number[] = [];
     const groups = edges.group(slack, mostRows, (sets, ended) => {
       places.push(store.add(base, [sets, ended], boxesOf));

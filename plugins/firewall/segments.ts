@@ -16,13 +16,6 @@
  */
 import type { Ranges } from './ranges.ts';
 
-/** Where a set begins (or behind which it ends). */
-interface Edge<T> {
-  readonly at: T;
-  readonly set: number;
-  readonly begins: boolean;
-}
-
 /** Which rows the groups of a line have. */
 export interface Groups<T> {
   /** Where each group begins, ascending; the first is the line's beginning. */
@@ -36,11 +29,15 @@ export interface Groups<T> {
 /** Is told the sets of every row, in the order of their numbers; those that ended within it stand in the second. */
 export type RowWriter = (sets: Iterable<number>, ended: Iterable<number>) => void;
 
-/** All edges of sets on a line, ascending. */
+/** All edges of sets on a line, ascending; an edge is where a set begins, or where it has just ended. */
 export class Edges<T> {
-  private readonly edges: Edge<T>[] = [];
+  private readonly at: readonly T[];
+  /** Set of each edge; of one that has ended, the complement (`~set`). */
+  private readonly sets: Int32Array;
   private readonly min: T;
   private readonly weights: readonly number[];
+  /** Boxes that begin or end at all edges together. */
+  readonly weight: number;
 
   /**
    * `ranges` of each set; `behind` gives the value behind another one, or undefined at the end of the line.
@@ -54,14 +51,24 @@ export class Edges<T> {
   ) {
     this.min = min;
     this.weights = weights;
+    const at: T[] = [];
+    const sets: number[] = [];
+    let weight = 0;
     ranges.forEach((of, set) => {
       for (let i = 0; i < of.length; i += 2) {
-        this.edges.push({ at: of[i]!, set, begins: true });
+        at.push(of[i]!);
+        sets.push(set);
         const end = behind(of[i + 1]!);
-        if (end !== undefined) this.edges.push({ at: end, set, begins: false });
+        weight += 2 * weights[set]!;
+        if (end === undefined) continue;
+        at.push(end);
+        sets.push(~set);
       }
     });
-    this.edges.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
+    this.weight = weight;
+    const order = ascending(at);
+    this.at = Array.from(order, (edge) => at[edge]!);
+    this.sets = Int32Array.from(order, (edge) => sets[edge]!);
   }
 
   /**
@@ -69,22 +76,25 @@ export class Edges<T> {
    * than `mostRows` different rows.
    */
   group(slack: number, mostRows: number, writeRow?: RowWriter): Groups<T> | undefined {
-    const { edges, weights } = this;
+    const { at, sets, weights } = this;
     const groups = new GroupsBuilder<T>(weights.length, writeRow);
-    const end = edges.length;
-    let at = 0;
+    const end = sets.length;
+    let edge = 0;
     // What begins at the line's beginning belongs to the first group from its start.
-    while (at < end && edges[at]!.at === this.min) groups.edge(edges[at++]!);
+    while (edge < end && at[edge] === this.min) groups.edge(sets[edge++]!);
     groups.open(this.min);
     let within = 0;
-    while (at < end) {
-      const from = at;
-      const { at: here } = edges[at]!;
+    while (edge < end) {
+      const from = edge;
+      const here = at[edge]!;
       let weight = 0;
-      while (at < end && edges[at]!.at === here) weight += weights[edges[at++]!.set]!;
+      while (edge < end && at[edge] === here) {
+        const set = sets[edge++]!;
+        weight += weights[set < 0 ? ~set : set]!;
+      }
       const opens = within + weight > slack;
       if (opens) groups.close();
-      for (let i = from; i < at; i++) groups.edge(edges[i]!);
+      for (let i = from; i < edge; i++) groups.edge(sets[i]!);
       if (opens) groups.open(here);
       within = opens ? 0 : within + weight;
       if (groups.result.rowCount > mostRows) return undefined;
@@ -92,6 +102,21 @@ export class Edges<T> {
     groups.close();
     return groups.result.rowCount > mostRows ? undefined : groups.result;
   }
+}
+
+/** So many edges have room beside a value of 33 bits in a number. */
+const MOST_PACKED = 2 ** 20;
+
+/** The places of values in their ascending order. */
+function ascending<T>(values: readonly T[]): ArrayLike<number> & Iterable<number> {
+  if (typeof values[0] !== 'number' || values.length > MOST_PACKED) {
+    return values
+      .map((_, index) => index)
+      .sort((a, b) => (values[a]! < values[b]! ? -1 : values[a]! > values[b]! ? 1 : 0));
+  }
+  // Numbers alone, and so without a call for every comparison.
+  const packed = Float64Array.from(values, (value, index) => (value as number) * MOST_PACKED + index).sort();
+  return Int32Array.from(packed, (value) => value % MOST_PACKED);
 }
 
 /** Keeps which sets hold at the place at hand, and in the group at hand. */
@@ -105,7 +130,9 @@ class GroupsBuilder<T> {
   private readonly keys: readonly (readonly [number, number, number])[];
   /** Exclusive or of the keys of all sets of the group: equal sets have equal signatures. */
   private readonly signature: [number, number, number] = [0, 0, 0];
-  private readonly known = new Map<string, number>();
+  /** Rows by the first part of their signatures, and the last part by row. */
+  private readonly known = new Map<number, number>();
+  private readonly highs: number[] = [];
 
   constructor(sets: number, writeRow: RowWriter | undefined) {
     this.writeRow = writeRow;
@@ -119,8 +146,10 @@ class GroupsBuilder<T> {
     this.keys = Array.from({ length: sets }, () => [next(), next(), next()] as const);
   }
 
-  edge({ set, begins }: Edge<T>): void {
-    if (begins) {
+  /** `set` begins, or, if it is the complement of one, has ended. */
+  edge(edge: number): void {
+    const set = edge < 0 ? ~edge : edge;
+    if (edge >= 0) {
       this.active.add(set);
       // It may have ended within this group already: then it counts.
       if (!this.gone.delete(set)) this.toggle(set);
@@ -137,11 +166,14 @@ class GroupsBuilder<T> {
   }
 
   close(): void {
-    const key = this.signature.join();
+    const [low, middle, high] = this.signature;
+    const key = (low >>> 0) * 2 ** 21 + (middle & 0x1fffff);
     let row = this.known.get(key);
-    if (row === undefined) {
+    // Others with the same key, should there ever be any, have rows of their own.
+    if (row === undefined || this.highs[row] !== high) {
       row = this.result.rowCount++;
       this.known.set(key, row);
+      this.highs.push(high);
       this.writeRow?.(this.active, this.gone);
     }
     this.result.rows.push(row);

@@ -31,24 +31,35 @@ export interface Token {
 /** Longer ones have a set that belongs into `sets`. */
 export const MAX_EXPRESSION_CHARACTERS = 16_384;
 
-const SPACE = /\s+/y;
-const WORD = /(?:[\w@/:-]|\.(?!\.))+/y;
 const STRING = /"([^"\n]*)"/y;
 const SIGN = /&&|\|\||==|!=|<=|>=|\.\.|[(){},!&<>]/y;
 
+const BLANK = 1;
+const OF_WORDS = 2;
+const DOT = 3;
+const LETTER_A = 97;
+const LETTER_Z = 122;
+/** What each character of ASCII is; 0: a sign, or nothing. */
+const CLASSES = Uint8Array.from({ length: 128 }, (_, code) => {
+  const character = String.fromCharCode(code);
+  if (/\s/.test(character)) return BLANK;
+  if (character === '.') return DOT;
+  return /[\w@/:-]/.test(character) ? OF_WORDS : 0;
+});
+
 /** What means the same; Wireshark has words for its signs. */
-const SYNONYMS: Readonly<Record<string, string>> = {
-  '&&': 'and',
-  '||': 'or',
-  '!': 'not',
-  eq: '==',
-  ne: '!=',
-  lt: '<',
-  gt: '>',
-  le: '<=',
-  ge: '>=',
-  bitand: '&',
-};
+const SYNONYMS: ReadonlyMap<string, string> = new Map([
+  ['&&', 'and'],
+  ['||', 'or'],
+  ['!', 'not'],
+  ['eq', '=='],
+  ['ne', '!='],
+  ['lt', '<'],
+  ['gt', '>'],
+  ['le', '<='],
+  ['ge', '>='],
+  ['bitand', '&'],
+]);
 
 /** @throws ExpressionError for a character that begins nothing, or an expression that is too long */
 export function tokensOf(text: string): Token[] {
@@ -60,37 +71,52 @@ export function tokensOf(text: string): Token[] {
   }
   const tokens: Token[] = [];
   let at = 0;
-  const take = (pattern: RegExp): RegExpExecArray | null => {
-    pattern.lastIndex = at;
-    return pattern.exec(text);
-  };
   while (at < text.length) {
-    const space = take(SPACE);
-    if (space !== null) {
-      at += space[0].length;
+    if (classAt(text, at) === BLANK) {
+      at++;
       continue;
     }
-    const word = take(WORD);
-    const string = word === null ? take(STRING) : null;
-    const found = word ?? string ?? take(SIGN);
-    if (found === null) throw new ExpressionError(at, complaint(text[at]!));
-    if (string !== null) tokens.push({ kind: 'string', text: string[1]!, at });
-    else {
-      const known = SYNONYMS[found[0]] ?? found[0];
-      tokens.push({
-        kind: word !== null && known === found[0] ? 'word' : signOrWord(known),
-        text: known,
-        at,
-      });
+    const end = wordEnd(text, at);
+    if (end > at) {
+      const word = text.slice(at, end);
+      const known = SYNONYMS.get(word) ?? word;
+      tokens.push({ kind: known === word ? 'word' : 'sign', text: known, at });
+      at = end;
+      continue;
     }
-    at += found[0].length;
+    const string = match(STRING, text, at);
+    const sign = string === null ? match(SIGN, text, at) : null;
+    if (string !== null) tokens.push({ kind: 'string', text: string[1]!, at });
+    else if (sign === null) throw new ExpressionError(at, complaint(text[at]!));
+    else {
+      const known = SYNONYMS.get(sign[0]) ?? sign[0];
+      const first = known.charCodeAt(0);
+      tokens.push({ kind: first >= LETTER_A && first <= LETTER_Z ? 'word' : 'sign', text: known, at });
+    }
+    at += (string ?? sign)![0].length;
   }
   tokens.push({ kind: 'end', text: '', at: text.length });
   return tokens;
 }
 
-function signOrWord(text: string): 'word' | 'sign' {
-  return /^[a-z]/.test(text) ? 'word' : 'sign';
+function classAt(text: string, at: number): number {
+  const code = text.charCodeAt(at);
+  return code < 128 ? CLASSES[code]! : 0;
+}
+
+/** Where a word that begins at `at` ends; `at` if none does. Two dots end it: they are the sign of a range. */
+function wordEnd(text: string, at: number): number {
+  let end = at;
+  for (;;) {
+    const kind = end < text.length ? classAt(text, end) : 0;
+    if (kind !== OF_WORDS && (kind !== DOT || text[end + 1] === '.')) return end;
+    end++;
+  }
+}
+
+function match(pattern: RegExp, text: string, at: number): RegExpExecArray | null {
+  pattern.lastIndex = at;
+  return pattern.exec(text);
 }
 
 function complaint(character: string): string {

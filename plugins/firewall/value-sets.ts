@@ -28,13 +28,14 @@ export class ValueSets {
   /** A box asks for this set; its number. */
   add(test: Test, box: number): number {
     const hash = hashOf(test);
-    const candidates = this.byHash.get(hash) ?? [];
-    let number = candidates.find((candidate) => isSame(this.tests[candidate]!, test));
+    const candidates = this.byHash.get(hash);
+    let number = candidates?.find((candidate) => isSame(this.tests[candidate]!, test));
     if (number === undefined) {
       number = this.tests.length;
       this.tests.push(test);
       this.boxesOf.push([]);
-      this.byHash.set(hash, [...candidates, number]);
+      if (candidates === undefined) this.byHash.set(hash, [number]);
+      else candidates.push(number);
     }
     this.boxesOf[number]!.push(box);
     return number;
