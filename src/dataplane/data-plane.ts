@@ -137,7 +137,7 @@ export class DataPlane {
       if (((nowMs - this.tickedMs) | 0) >= TICK_MS) this.tick(nowMs);
       if (this.plugins.isBusy) this.plugins.work();
       if (!this.running) return;
-      this.received = io.burst(TICK_MS);
+      this.received = io.burst(this.plugins.isInHaste ? 0 : TICK_MS);
       this.taken = 0;
       this.vitals.countBurst();
       // Everything of the burst before was sent, also what housekeeping built.
@@ -257,7 +257,7 @@ export class DataPlane {
         this.plugins.deliver(message, this.assembly);
         break;
       case 'reevaluate':
-        this.control.send({ type: 'reevaluated', flows: 0, ended: 0 });
+        this.plugins.reevaluate(this.assembly);
         break;
       case 'plugin-decide':
         this.plugins.decide(message, this.assembly);

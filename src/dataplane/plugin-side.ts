@@ -47,6 +47,8 @@ import { topologyOf } from './plugin-topology.ts';
 
 const LIMIT_MS = 200 * PATIENCE;
 const SLOW_LIMIT_MS = 700 * PATIENCE;
+/** Judging live flows anew takes so long between two bursts. */
+const REEVALUATION_MS = 2;
 
 /** What the plugins' side stands on. */
 export interface PluginSurroundings {
@@ -69,6 +71,8 @@ export class PluginSide {
   private readonly desk: PluginDesk;
   private readonly instances: PluginInstances;
   private prepared: PreparedPlugins | undefined;
+  /** One after the other. */
+  private readonly reevaluations: ReturnType<Assembly['reevaluation']>[] = [];
 
   /** @throws Error if `faults` cannot be read */
   constructor(surroundings: PluginSurroundings) {
@@ -121,14 +125,33 @@ export class PluginSide {
     this.desk.failed(plugin, failure, this.surroundings.nowMs());
   }
 
+  /** Every live flow is judged anew, from now on; `reevaluated` says when that is done. */
+  reevaluate(assembly: Assembly | undefined): void {
+    if (assembly === undefined) {
+      this.surroundings.control.send({ type: 'reevaluated', flows: 0, ended: 0 });
+      return;
+    }
+    this.reevaluations.push(assembly.reevaluation());
+  }
+
   /** Whether there is something to do between bursts. */
   get isBusy(): boolean {
-    return this.desk.isWaiting;
+    return this.desk.isWaiting || this.reevaluations.length > 0;
+  }
+
+  /** Whether it is so much that the loop had better not wait for packets. */
+  get isInHaste(): boolean {
+    return this.reevaluations.length > 0;
   }
 
   /** Does it. */
   work(): void {
     this.desk.flush();
+    const [first] = this.reevaluations;
+    if (first === undefined || !first.step(this.surroundings.nowMs(), REEVALUATION_MS)) return;
+    this.reevaluations.shift();
+    const { flows, ended } = first.run;
+    this.surroundings.control.send({ type: 'reevaluated', flows, ended });
   }
 
   deliver(message: PluginMessage, assembly: Assembly | undefined): void {

@@ -70,6 +70,7 @@ import { areSamePlugins } from './plugin-recall.ts';
 import { PortForwards } from './port-forwards.ts';
 import { type Penalties, PortTable, portIndex } from './port-table.ts';
 import { Reassembler } from './reassembly.ts';
+import { Reevaluation } from './reevaluation.ts';
 import { RoutingTable } from './routing-table.ts';
 import { Segmenter } from './segmentation.ts';
 import { Strays } from './strays.ts';
@@ -284,6 +285,12 @@ export class Assembly {
   explain(question: Question, nowMs: number): Explanation | undefined {
     const { plan, policy, state, link, departure } = this;
     return new Explainer({ plan, policy, state, link, departure }).explain(question, nowMs);
+  }
+
+  /** Judges live flows anew, a stretch at each call of what this returns; it answers true when all have been judged. */
+  reevaluation(): { readonly run: Reevaluation; step(nowMs: number, budgetMs: number): boolean } {
+    const run = new Reevaluation(this.state, this.end);
+    return { run, step: (nowMs, budgetMs) => run.step(this.policy, nowMs, budgetMs) };
   }
 
   /** Takes what is known of the health of tunnels: those to avoid, by name. */

@@ -428,6 +428,7 @@ export class PluginChain {
    */
   stalled(place: number, hook: number, limitMs: number): void {
     this.meter.interrupted();
+    this.judgedRecord = -1;
     this.watchVerdicts(undefined);
     this.trip(place, CAUSE_TIMEOUT, `its ${hookName(hook)} did not return within ${limitMs} ms`);
     if (hook === HOOK_FLOW_END && this.ending !== undefined && this.endingStatistics !== undefined)

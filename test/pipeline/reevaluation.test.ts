@@ -1,0 +1,164 @@
+/** Live flows judged anew: who ends, who stays, and with what. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { PLUGIN_FAILURES_BY_CAUSE } from '../../src/flow/counters.ts';
+import { RECORD_WORDS, SHARED_PLUGINS } from '../../src/flow/layout.ts';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
+import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
+import {
+  type FailureAction,
+  STREAM_PASS,
+  STREAM_WHOLE,
+  VERDICT_CONTINUE,
+  VERDICT_DROP,
+  VERDICT_HOLD,
+} from '../../src/plugin/contract.ts';
+import { CAUSE_MIDSTREAM } from '../../src/plugin/failure-numbers.ts';
+import type { PacketSpec } from '../../src/wire/build.ts';
+import { TCP_SYN } from '../../src/wire/packet.ts';
+import { MemoryGateway } from '../support/memory-gateway.ts';
+
+/** Judges by a function that may be another one later; keeps in each flow's state how often it was asked. */
+class Bench {
+  verdict: (port: number) => number = () => VERDICT_CONTINUE;
+  readsStreams = false;
+  readonly asked: [number, number, boolean][] = [];
+  readonly gateway: MemoryGateway;
+
+  constructor(midstream?: FailureAction) {
+    const plugin: LoadedPlugin = {
+      name: 'judge',
+      phase: 'policy',
+      standing: new PluginStanding(4),
+      failurePolicy: midstream === undefined ? {} : { midstream },
+      half: {
+        flowSetup: ({ destinationPort }, flow) => {
+          const times = ++flow.state[flow.stateAt]!;
+          this.asked.push([destinationPort, times, flow.reevaluated]);
+          flow.wantsPackets = true;
+          if (this.readsStreams) flow.streamOriginator = STREAM_WHOLE;
+          flow.holdDefault = VERDICT_DROP;
+          return this.verdict(destinationPort);
+        },
+        packet: () => 0,
+        ...(midstream === undefined ? {} : { stream: () => STREAM_PASS }),
+      },
+    };
+    this.gateway = new MemoryGateway({
+      sites: [
+        { name: 'paris', prefixes: ['10.0.1.0/24', 'fd00:1::/64'] },
+        { name: 'lyon', prefixes: ['10.0.1.0/24'] },
+      ],
+      egress: [
+        {
+          name: 'internet',
+          pools: [{ address: '198.51.100.1' }, { address: '2001:db8:100::1' }],
+          portForwards: [
+            {
+              protocol: 'udp',
+              address: '198.51.100.1',
+              port: 900,
+              to: { site: 'lyon', address: '10.0.1.20', port: 9000 },
+            },
+          ],
+        },
+      ],
+      policyPlugins: [plugin],
+      scratchBytes: (midstream === undefined ? 8 : 64) * 1024 * 1024,
+    });
+  }
+
+  run(): { flows: number; ended: number } {
+    const { run, step } = this.gateway.assembly.reevaluation();
+    while (!step(this.gateway.nowMs, 1));
+    return { flows: run.flows, ended: run.ended };
+  }
+}
+
+function udp(source: string, destination: string, destinationPort: number): PacketSpec {
+  return { source, destination, transport: { kind: 'udp', sourcePort: 5000, destinationPort } };
+}
+
+const HOST = '10.0.1.10';
+const SERVER = '203.0.113.10';
+
+describe('judging live flows anew', () => {
+  it('ends those that would be refused, and leaves pin and translation of the others', () => {
+    const bench = new Bench();
+    const { gateway } = bench;
+    const first = ['paris', 'lyon'].map((site) => gateway.send(site, udp(HOST, SERVER, 53))[0]!);
+    for (const site of ['paris', 'lyon']) gateway.send(site, udp(HOST, SERVER, 123));
+    gateway.send('paris', udp('fd00:1::10', '2001:db8:113::10', 53));
+    gateway.send('internet', udp(SERVER, '198.51.100.1', 900));
+    gateway.send('paris', {
+      source: HOST,
+      destination: SERVER,
+      transport: { kind: 'tcp', sourcePort: 5000, destinationPort: 123, flags: TCP_SYN, sequence: 1 },
+    });
+    gateway.send('paris', {
+      source: HOST,
+      destination: SERVER,
+      transport: { kind: 'icmp', type: 8, rest: (77 << 16) | 1 },
+    });
+    assert.equal(gateway.flows, 8);
+    bench.asked.length = 0;
+    bench.verdict = (port) => (port === 123 ? VERDICT_DROP : VERDICT_CONTINUE);
+    assert.deepEqual(bench.run(), { flows: 8, ended: 3 });
+    assert.equal(gateway.flows, 5);
+    // With the state that it has, and as what began it.
+    assert.deepEqual(bench.asked.map(([port]) => port).sort(), [0, 123, 123, 123, 53, 53, 53, 900].sort());
+    assert.ok(bench.asked.every(([, times, reevaluated]) => times === 2 && reevaluated));
+    first.forEach((sent, at) => {
+      const [reply] = gateway.send('internet', {
+        source: SERVER,
+        destination: sent.source,
+        transport: { kind: 'udp', sourcePort: 53, destinationPort: sent.sourcePort },
+      });
+      assert.equal(reply!.port, ['paris', 'lyon'][at]);
+    });
+  });
+
+  it('takes a hold for its default: a live flow does not wait', () => {
+    const bench = new Bench();
+    bench.gateway.send('paris', udp(HOST, SERVER, 53));
+    bench.verdict = () => VERDICT_HOLD;
+    assert.deepEqual(bench.run(), { flows: 1, ended: 1 });
+  });
+
+  it('asks again who wants packets', () => {
+    const bench = new Bench();
+    const { words } = bench.gateway.assembly.state.table;
+    bench.gateway.send('paris', udp(HOST, SERVER, 53));
+    const record = bench.gateway.assembly.state.table.next(-1);
+    words[record * RECORD_WORDS + SHARED_PLUGINS] = 0;
+    assert.deepEqual(bench.run(), { flows: 1, ended: 0 });
+    assert.equal(words[record * RECORD_WORDS + SHARED_PLUGINS], 1);
+  });
+
+  for (const [action, ended] of [
+    ['drop-flow', 1],
+    ['pass-flow', 0],
+  ] as const) {
+    it(`is midstream for a plugin that reads the stream from now on: ${action}`, () => {
+      const bench = new Bench(action);
+      bench.gateway.send('paris', {
+        source: HOST,
+        destination: SERVER,
+        transport: { kind: 'tcp', sourcePort: 5000, destinationPort: 443, flags: TCP_SYN, sequence: 1 },
+      });
+      bench.readsStreams = true;
+      assert.deepEqual(bench.run(), { flows: 1, ended });
+      assert.equal(bench.gateway.assembly.counters.plugin(0, PLUGIN_FAILURES_BY_CAUSE + CAUSE_MIDSTREAM), 1);
+    });
+  }
+
+  it('is done in stretches', () => {
+    const bench = new Bench();
+    for (let port = 0; port < 100; port++) bench.gateway.send('paris', udp(HOST, SERVER, 1000 + port));
+    const { run, step } = bench.gateway.assembly.reevaluation();
+    let steps = 1;
+    while (!step(bench.gateway.nowMs, 0)) steps++;
+    assert.equal(run.flows, 100);
+    assert.equal(steps, 7);
+  });
+});
