@@ -56,10 +56,10 @@ function hasIpv6(): boolean {
   return existsSync('/proc/sys/net/ipv6');
 }
 
-/** Nothing where there is no such table yet. */
+/** Nothing where there is no such table yet: then `ip` begins a list, and does not end it. */
 async function show<T extends z.ZodType>(entry: T, ...args: readonly string[]): Promise<z.output<T>[]> {
   const text = await runCommand('ip', ['-6', '-json', ...args], { mayFail: true });
-  return text.trim() === '' ? [] : z.array(entry).parse(JSON.parse(text));
+  return text.trimEnd().endsWith(']') ? z.array(entry).parse(JSON.parse(text)) : [];
 }
 
 async function batch(commands: readonly string[]): Promise<void> {
