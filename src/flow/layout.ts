@@ -87,6 +87,8 @@ export const FLOW_ANSWERED = 1 << 17;
 export const FLOW_ROUTED_REPLY = 1 << 18;
 /** Plugins read a byte stream of the flow (`pipeline/stream/`). */
 export const FLOW_STREAMS = 1 << 19;
+/** Plugins that want packets get them as they were on the wire (`pipeline/wire-packets.ts`). */
+export const FLOW_WIRE_PACKETS = 1 << 20;
 
 /** Meta word of a key: `space << 16 | protocol << 8 | family`. */
 export function keyMeta(space: number, protocol: number, family: number): number {

@@ -24,6 +24,7 @@ import {
   DIRECTION_WORDS,
   FLOW_LIVE,
   FLOW_ROUTED_REPLY,
+  FLOW_WIRE_PACKETS,
   ORIGINATOR,
   RECORD_WORDS,
   REPLY,
@@ -229,7 +230,8 @@ export class FlowSetupStage {
     words[base + SHARED_PLAN] = planGeneration;
     writeDeltas(words, record);
     if (view.protocol === PROTOCOL_TCP) startTcp(words, record, view);
-    const state = FLOW_LIVE | (startTimeoutClass(view.protocol) << 8) | (routed ? FLOW_ROUTED_REPLY : 0);
+    const flags = (routed ? FLOW_ROUTED_REPLY : 0) | (chain.wantsWire ? FLOW_WIRE_PACKETS : 0);
+    const state = FLOW_LIVE | (startTimeoutClass(view.protocol) << 8) | flags;
     table.commit(record, state);
     budgets.flowCreated(draft.ingressPort, draft.originatorSpace);
     chain.keepState(record);

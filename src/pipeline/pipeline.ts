@@ -23,6 +23,7 @@ import {
   FLOW_ROUTED_REPLY,
   FLOW_STREAMS,
   FLOW_UNVOUCHED,
+  FLOW_WIRE_PACKETS,
   KEY_SRC0,
   KEY_SRC1,
   KEY_SRC2,
@@ -30,6 +31,7 @@ import {
   ORIGINATOR,
   RECORD_WORDS,
   REPLY,
+  SHARED_ID,
   SHARED_INGRESS,
   SHARED_LAST_ORIGINATOR,
   SHARED_LAST_SEEN,
@@ -44,7 +46,7 @@ import { DROP } from '../plugin/drop-reasons.ts';
 import { HOOK_FLOW_SETUP, HOOK_FLOW_START } from '../plugin/running-plugin.ts';
 import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
-import { ICMP_ERROR, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+import { GSO_NONE, ICMP_ERROR, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { PacketTap } from './capture/packet-tap.ts';
 import type { Departure } from './departure.ts';
@@ -54,40 +56,23 @@ import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
 import { HeldStage } from './held-stage.ts';
 import type { LinkLayer } from './link/link-layer.ts';
-import type { Scratch } from './link/scratch.ts';
 import type { OwnErrors } from './own-errors.ts';
 import { isForQuotedSender, isLinkLocal } from './packet-addresses.ts';
+import type { PipelineParts } from './pipeline-parts.ts';
 import { HELD, INSPECT_END, INSPECT_PASS, INSPECT_REJECT } from './plugin-chain.ts';
 import { LiveFlow } from './plugin-link.ts';
 import type { PortTable } from './port-table.ts';
 import type { Reassembler } from './reassembly.ts';
 import { Refusals } from './refusals.ts';
 import { segmentsOf } from './segments.ts';
-import type { Strays } from './strays.ts';
 import { StreamStage } from './stream/stream-stage.ts';
 import { TAKEN_LEAVES } from './stream/streams.ts';
 import { translateIcmpError } from './translate.ts';
 import type { TunnelProbes } from './tunnel-probes.ts';
+import { WirePackets } from './wire-packets.ts';
 
 /** Drop reasons by what `trackTcp` answers. */
 const TCP_REASONS = [0, DROP.tcp_state, DROP.tcp_window, DROP.tcp_reset];
-
-/** The parts that a pipeline is made of; `assembly.ts` makes them. */
-export interface PipelineParts {
-  readonly view: PacketView;
-  readonly link: LinkLayer;
-  readonly reassembler: Reassembler;
-  readonly state: FlowState;
-  readonly setup: FlowSetupStage;
-  readonly end: FlowEnd;
-  readonly departure: Departure;
-  readonly errors: OwnErrors;
-  readonly counters: Counters;
-  readonly tap: PacketTap;
-  readonly probes: TunnelProbes;
-  readonly strays: Strays;
-  readonly scratch: Scratch;
-}
 
 export class Pipeline {
   private readonly view: PacketView;
@@ -110,6 +95,7 @@ export class Pipeline {
   /** Byte streams that plugins read. */
   readonly streams: StreamStage;
   private readonly flow = new LiveFlow();
+  private readonly wire: WirePackets;
   private policy: FlowPolicy;
   private ports: PortTable;
   private events: FlowEventWriter | undefined = undefined;
@@ -151,6 +137,7 @@ export class Pipeline {
       policy.chain,
     );
     this.end.setStreams(this.streams);
+    this.wire = new WirePackets(parts.scratch);
   }
 
   setPolicy(policy: FlowPolicy): void {
@@ -291,6 +278,9 @@ export class Pipeline {
     words[base + SHARED_LAST_SEEN] = nowMs;
     const wanted = words[base + SHARED_PLUGINS] & 0xffff;
     if (wanted !== 0) {
+      if (view.gsoType !== GSO_NONE && (state & FLOW_WIRE_PACKETS) !== 0) {
+        return this.wirePackets(record, direction, port, nowMs);
+      }
       const inspected = this.inspect(record, direction, wanted, port, nowMs);
       if (inspected !== 0) return inspected;
     }
@@ -299,9 +289,25 @@ export class Pipeline {
     return this.leave(record, direction, port, egress, nowMs);
   }
 
+  /** A super-packet of a flow whose packets a plugin wants as they were on the wire: each goes its own way. */
+  private wirePackets(record: number, direction: number, port: number, nowMs: number): number {
+    const { wire, words } = this;
+    const idAt = record * RECORD_WORDS + SHARED_ID;
+    const id = words[idAt];
+    for (let left = wire.begin(this.view); left > 0; left--) {
+      let reason = wire.next(this.view) ? 0 : DROP.memory_full;
+      if (reason === 0 && words[idAt] !== id) reason = DROP.no_flow;
+      if (reason === 0) reason = this.hit(record, direction, port, nowMs);
+      if (left === 1) return reason;
+      if (reason !== 0) this.counters.countDrop(port, reason);
+    }
+    return 0;
+  }
+
   /** A segment of a flow whose bytes plugins read: leaves, is held back, or ends the flow. */
   private streamed(record: number, direction: number, port: number, egress: number, nowMs: number): number {
     const { streams } = this;
+    this.shownPort = port;
     const taken = streams.take(this.view, this.handle(record, direction), port, egress, nowMs);
     if (taken > 0) return taken;
     this.count(record * RECORD_WORDS + direction * DIRECTION_WORDS);

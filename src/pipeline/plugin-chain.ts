@@ -97,6 +97,8 @@ export class PluginChain {
   /** After `setUpFlow`: bits of the plugins that want packets, and index + 1 of the one that decided. */
   wanted = 0;
   decider = 0;
+  /** After `setUpFlow`: whether one of them wants packets as they were on the wire. */
+  wantsWire = false;
   /** After `setUpFlow`: bits of the plugins that were asked. */
   asked = 0;
   /** After `setUpFlow`: the bytes that plugins want to read. */
@@ -144,6 +146,7 @@ export class PluginChain {
    */
   setUpFlow(view: PacketView, flow: FlowDraft): number {
     this.wanted = 0;
+    this.wantsWire = false;
     this.decider = 0;
     this.asked = 0;
     this.accepted = false;
@@ -162,6 +165,7 @@ export class PluginChain {
   /** Judges a live flow anew, as {@link setUpFlow} does a new one: `flow` says what its record has. */
   judgeAgain(view: PacketView, flow: FlowDraft, record: number): number {
     this.wanted = 0;
+    this.wantsWire = false;
     this.decider = 0;
     this.asked = 0;
     this.accepted = false;
@@ -200,6 +204,7 @@ export class PluginChain {
         continue;
       }
       flow.wantsPackets = false;
+      flow.wantsWirePackets = false;
       flow.streamOriginator = 0;
       flow.streamReply = 0;
       const verdict = this.ask(i, link, view, flow);
@@ -212,7 +217,10 @@ export class PluginChain {
       } else if (this.observer !== undefined) {
         this.observe(link, verdict, flow);
       }
-      if (flow.wantsPackets && link.watchesPackets) this.wanted |= 1 << i;
+      if (flow.wantsPackets && link.watchesPackets) {
+        this.wanted |= 1 << i;
+        if (flow.wantsWirePackets) this.wantsWire = true;
+      }
       if ((flow.streamOriginator | flow.streamReply) !== 0 && link.readsStreams)
         this.streamWishes.note(i, flow);
       if (verdict <= VERDICT_CONTINUE) continue;

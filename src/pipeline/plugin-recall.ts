@@ -16,6 +16,8 @@ export interface JudgedSoFar {
   /** As in the view. */
   readonly ports: number;
   readonly wanted: number;
+  /** As in the chain. */
+  readonly wantsWire: boolean;
   readonly asked: number;
   readonly accepted: boolean;
   readonly returnRouting: number;
@@ -33,6 +35,7 @@ export function judgedSoFar(chain: PluginChain, view: PacketView, flow: FlowDraf
     protocol: view.protocol,
     ports: view.ports,
     wanted: chain.wanted,
+    wantsWire: chain.wantsWire,
     asked: chain.asked,
     accepted: chain.accepted,
     returnRouting: flow.returnRouting,
@@ -44,6 +47,7 @@ export function judgedSoFar(chain: PluginChain, view: PacketView, flow: FlowDraf
 /** Brings it back, for `goOn`: others were judged meanwhile. */
 export function recall(chain: PluginChain, judged: JudgedSoFar, flow: FlowDraft): void {
   chain.wanted = judged.wanted;
+  chain.wantsWire = judged.wantsWire;
   chain.asked = judged.asked;
   chain.accepted = judged.accepted;
   chain.decider = judged.place + 1;
