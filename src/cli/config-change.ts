@@ -81,10 +81,12 @@ export function claimant(environment: NodeJS.ProcessEnv = process.env): string {
 export function describeApplied(change: AppliedBody): string[] {
   const { applied, revision, difference, pending, notices, unapplied, reevaluated } = change;
   const lines = [...notices, ...describeDifference(difference)];
-  if (!applied) return [...lines, 'Nothing was changed.'];
+  const kept =
+    unapplied === null ? [] : [`The file had a text that did not run; it is kept in ${unapplied}.`];
+  if (!applied) return [...lines, ...kept, 'Nothing was changed.'];
   return [
     ...lines,
-    ...(unapplied === null ? [] : [`The file had a text that did not run; it is kept in ${unapplied}.`]),
+    ...kept,
     ...(revision === null ? [] : [`Revision ${revision.number} runs.`]),
     ...describeReevaluation(reevaluated),
     ...(reevaluated === null && difference.changes.some(({ object }) => object === 'plugin')

@@ -50,8 +50,13 @@ class Gateway {
     return this.done('config', 'apply', path, ...flags);
   }
 
+  /** Once next hops have answered. */
   async tunnels(): Promise<string[]> {
-    return (await this.host.status()).tunnels.map(({ name, state }) => `${name} ${state}`);
+    return await eventually('next hops have answered', async () => {
+      const { tunnels } = await this.host.status();
+      if (tunnels.some(({ state }) => state === 'connecting')) return undefined;
+      return tunnels.map(({ name, state }) => `${name} ${state}`);
+    });
   }
 }
 
@@ -63,6 +68,7 @@ const WITH_GRE = CONFIG.replace(
 test('applied, compared, rolled back: live, in the file and in the history', async (t) => {
   const gateway = new Gateway(t);
   const { host } = gateway;
+  host.answer();
   const daemon = host.start();
   const { dataPlane } = await host.forwarding();
 

@@ -77,7 +77,7 @@ export class DaemonHost {
     this.#far ??= new NetworkNamespace();
     const here = this.namespace.exec('ip', ['-brief', 'link']);
     const ends = [
-      ['up1', '192.0.2.254/24', '192.0.2.253/24', '192.0.2.9/24'],
+      ['up1', '192.0.2.254/24', '192.0.2.253/24', '192.0.2.9/24', '192.0.2.8/24', '192.0.2.7/24'],
       ['ic1', '172.20.0.2/30'],
     ] as const;
     for (const [device, ...addresses] of ends) {

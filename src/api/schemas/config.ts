@@ -86,7 +86,9 @@ export const differenceSchema = z
 
 export const appliedSchema = z
   .object({
-    applied: z.boolean().describe('False after a dry run: the rest says what would be.'),
+    applied: z
+      .boolean()
+      .describe('False after a dry run, when the rest says what would be, and for a text that runs already.'),
     revision: revisionSchema.nullable().describe('The revision that was made; null: none was.'),
     difference: differenceSchema,
     pending: pendingSchema.nullable().describe('What waits for its confirmation now.'),

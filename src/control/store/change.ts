@@ -40,7 +40,7 @@ export interface ChangeRequest {
 }
 
 export interface Applied {
-  /** False: it was only checked, and the rest says what would be. */
+  /** False: it was only checked, and the rest says what would be; or it runs already. */
   readonly applied: boolean;
   /** The revision that was made; null: none was. */
   readonly revision: Revision | null;

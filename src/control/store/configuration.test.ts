@@ -116,6 +116,26 @@ class Host {
   }
 }
 
+test('what runs already makes no revision when it is applied again, and is put back into the file', async (t) => {
+  const host = new Host(t);
+  await host.start();
+  await host.apply(TWO);
+  const again = await host.apply(TWO, 60_000);
+  assert.deepEqual(
+    [again.applied, again.revision, again.difference.lines, again.pending, again.unapplied],
+    [false, null, [], null, null],
+  );
+  assert.deepEqual(host.gateway.ran, ['two', 'two'], 'files that it names may have changed');
+  writeFileSync(host.path, THREE);
+  const { unapplied } = await host.apply(TWO);
+  assert.equal(readFileSync(unapplied!, 'utf8'), THREE);
+  assert.equal(host.file, TWO);
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied']);
+  // Another comment is another text.
+  await host.apply(`${TWO}# why\n`);
+  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 applied']);
+});
+
 test('what is applied runs, is in the file as it was given, and in the history', async (t) => {
   const host = new Host(t);
   assert.equal(await host.start(), 'one');

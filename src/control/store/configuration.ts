@@ -275,6 +275,9 @@ export class Configuration {
         reevaluated: null,
       };
     }
+    if (next.text === former.text && history.pending === null && this.#unrecorded === '') {
+      return await this.#applyAgain(next, request.reevaluate);
+    }
     const unapplied = this.#file.keepUnapplied(history.directory, [former.text, next.text]);
     const file = this.#file.stage(next.text);
     const settles = history.pending !== null;
@@ -331,6 +334,27 @@ export class Configuration {
       const why = `the change was made, but live flows were not judged anew: ${(error as Error).message}`;
       throw new RequestError('unavailable', 'not_reevaluated', why);
     }
+  }
+
+  /** What runs already makes no revision. Files that it names are looked at again, and it is put back into its own. */
+  async #applyAgain(loaded: LoadedConfig, reevaluate: boolean | undefined): Promise<Applied> {
+    const effect = await this.#gateway.apply(loaded.config);
+    let unapplied: string | null = null;
+    if (this.#file.state(loaded.text) !== 'same') {
+      unapplied = this.#file.keepUnapplied(this.#kept().directory, [loaded.text]);
+      const fileProblem = this.#file.put(this.#file.stage(loaded.text));
+      this.#startProblems = [this.#kept().damage, fileProblem].filter((problem) => problem !== '');
+    }
+    this.#logger.info('the configuration that runs was applied again: nothing has changed');
+    return {
+      applied: false,
+      revision: null,
+      difference: difference(loaded, loaded, effect),
+      pending: null,
+      notices: [],
+      unapplied,
+      reevaluated: await this.#reevaluate(reevaluate),
+    };
   }
 
   /** Writes the history; if that fails, the gateway goes back, too. */
