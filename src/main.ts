@@ -10,6 +10,7 @@ import type { PluginCommandBody } from './api/schemas/plugins.ts';
 import { runCli } from './cli/cli.ts';
 import type { DeclaredCommands } from './cli/plugin-commands.ts';
 import type { CheckedConfig, CreatedPlugin } from './cli/services.ts';
+import { nearest } from './control/config/suggest.ts';
 import { readDuration, readSize } from './control/config/units.ts';
 import type { PluginCommandManifest, PluginManifest } from './plugin/contract.ts';
 
@@ -127,6 +128,7 @@ await runCli(
     apiSocketPath,
     readDuration,
     readSize,
+    nearest,
   },
   process.argv.slice(2),
 );

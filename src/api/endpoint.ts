@@ -74,6 +74,9 @@ export function unreachable(endpoint: Endpoint, error: NodeJS.ErrnoException): U
         text: `no gateway listens on ${name}; start one with "homeward run", or ask in its network namespace`,
       };
     }
+    if (code === 'EINVAL' || code === 'ENAMETOOLONG') {
+      return { code: 'not_running', text: `${name} is too long for a socket; a path has at most 107 bytes` };
+    }
     if (code !== 'EACCES' && code !== 'EPERM') return undefined;
     return {
       code: 'no_permission',

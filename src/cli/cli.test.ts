@@ -140,6 +140,22 @@ test('wrong usage ends with 2', async () => {
     assert.deepEqual([status, stdout], [2, ''], wrong[at]!.join(' '));
   });
   assert.equal(outcomes[0]!.stderr.trim(), 'bogus is not a command; "homeward --help" lists them');
+  const told: [string[], string][] = [
+    [
+      ['tunnels', 'list', 'extra'],
+      'tunnels list takes no argument, and was given extra; see "homeward tunnels list --help"',
+    ],
+    [['tunels', 'list'], 'tunels list is not a command; did you mean "homeward tunnels list"?'],
+    [
+      ['config', 'apply', '/none/there.yaml'],
+      '/none/there.yaml cannot be read: there is no such file; write the path of one that exists',
+    ],
+    [
+      ['status', '--socket', `/${'x'.repeat(200)}`],
+      `/${'x'.repeat(200)} is too long for a socket; a path has at most 107 bytes`,
+    ],
+  ];
+  for (const [args, text] of told) assert.equal((await homeward(directory, ...args)).stderr.trim(), text);
   const json = await homeward(directory, 'status', '--json', '--bogus');
   assert.equal(json.status, 2);
   assert.equal(JSON.parse(json.stdout).error.code, 'wrong_usage');

@@ -8,7 +8,7 @@ import { flush, handle, type Interfaces, run, settings } from '@oclif/core';
 import { exitStatus } from './command.ts';
 import commands from './commands/index.ts';
 import { commandsOfGateway, type DeclaredCommands, pluginCommands } from './plugin-commands.ts';
-import { type CliServices, provideServices } from './services.ts';
+import { type CliServices, cliServices, provideServices } from './services.ts';
 import { EXIT_USAGE } from './wrong-usage.ts';
 
 /** Runs the command that the arguments name; sets the process's exit status. */
@@ -24,9 +24,7 @@ export async function runCli(services: CliServices, args: readonly string[]): Pr
     const unknown = /^command (.+) not found$/.exec((error as Error).message)?.[1];
     if (unknown !== undefined) {
       process.exitCode = EXIT_USAGE;
-      process.stderr.write(
-        `${unknown.replaceAll(':', ' ')} is not a command; "homeward --help" lists them\n`,
-      );
+      process.stderr.write(`${unknownCommand(unknown.split(':'))}\n`);
       return;
     }
     // oclif's own errors say with what status they end: 2 for wrong usage.
@@ -52,6 +50,21 @@ async function addCommandsOfGateway(words: readonly string[]): Promise<void> {
   if (first === undefined || Object.keys(commands).some((id) => id.split(':')[0] === first)) return;
   const declared = await commandsOfGateway(first, words);
   if (declared !== undefined) addPluginCommands({ [first]: declared });
+}
+
+/** What is wrong with words that are no command: too many for one, or mistyped. */
+function unknownCommand(words: readonly string[]): string {
+  const known = Object.keys(commands).map((id) => id.replaceAll(':', ' '));
+  for (let count = words.length - 1; count > 0; count--) {
+    const command = words.slice(0, count).join(' ');
+    if (!known.includes(command)) continue;
+    const extra = words.slice(count).join(' ');
+    return `${command} takes no argument, and was given ${extra}; see "homeward ${command} --help"`;
+  }
+  const given = words.join(' ');
+  const meant = cliServices().nearest(given, known);
+  const remedy = meant === undefined ? '"homeward --help" lists them' : `did you mean "homeward ${meant}"?`;
+  return `${given} is not a command; ${remedy}`;
 }
 
 /** What oclif needs to know of the commands. */

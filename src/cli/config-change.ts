@@ -13,6 +13,7 @@ import {
   type PendingBody,
   type RevisionBody,
 } from '../api/schemas/config.ts';
+import { readNamedFile } from './given-file.ts';
 import { cliServices } from './services.ts';
 import { counted } from './table.ts';
 import { wrongUsage } from './wrong-usage.ts';
@@ -51,13 +52,9 @@ export function changeMembers(flags: {
 
 /** A configuration from a file, or from the standard input for `-`. */
 export function readConfigText(file: string): { readonly text: string; readonly file: string } {
-  try {
-    return file === '-'
-      ? { text: readFileSync(0, 'utf8'), file: 'standard input' }
-      : { text: readFileSync(file, 'utf8'), file };
-  } catch (error) {
-    throw wrongUsage(`${file} cannot be read: ${(error as Error).message}`);
-  }
+  return file === '-'
+    ? { text: readFileSync(0, 'utf8'), file: 'standard input' }
+    : { text: readNamedFile(file), file };
 }
 
 /** Number of a revision, from the command line. */

@@ -11,9 +11,10 @@
  * Flags come first; `--socket` and `--config` mean this host, whatever the environment says. There is no flag for the token
  * itself: everybody could read it in the list of processes.
  */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { Flags } from '@oclif/core';
 import type { Endpoint, NetworkEndpoint } from '../api/endpoint.ts';
+import { readNamedFile } from './given-file.ts';
 import { cliServices } from './services.ts';
 import { wrongUsage } from './wrong-usage.ts';
 
@@ -96,23 +97,15 @@ function networkEndpoint(
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: url.port === '' ? DEFAULT_PORT : Number(url.port),
     token: readToken(tokenFile),
-    ...(authorityFile === undefined ? {} : { authorities: read('--ca-file', authorityFile) }),
+    ...(authorityFile === undefined ? {} : { authorities: readNamedFile(authorityFile, '--ca-file: ') }),
   };
 }
 
 function readToken(path: string): string {
-  const token = read('--token-file', path).trim();
+  const token = readNamedFile(path, '--token-file: ').trim();
   if ((statSync(path).mode & 0o007) !== 0) {
     throw wrongUsage(`--token-file: everybody may use ${path}; do "chmod o= ${path}"`);
   }
   if (/^[\x21-\x7e]+$/.test(token)) return token;
   throw wrongUsage(`--token-file: ${path} holds no token: printable characters without spaces`);
-}
-
-function read(flag: string, path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw wrongUsage(`${flag}: ${path} cannot be read: ${(error as Error).message}`);
-  }
 }

@@ -58,6 +58,8 @@ export interface CliServices {
   readDuration(text: string): number | undefined;
   /** Bytes of a size such as `64KiB`; undefined for anything else. */
   readSize(text: string): number | undefined;
+  /** The candidate that was meant by a mistyped name; undefined: none is near. */
+  nearest(name: string, candidates: readonly string[]): string | undefined;
   /** The API socket of this network namespace's instance; of the configuration's, if one is given. */
   apiSocketPath(configPath: string | undefined): Promise<string>;
 }

@@ -116,7 +116,7 @@ paris-gre  paris  gre   100       eth0    1472  up     12     3000  2900  4
   const missing = await homeward(directory, 'tunnels', 'show', 'berlin', '--json');
   assert.equal(missing.status, 2);
   assert.deepEqual(JSON.parse(missing.stdout), {
-    error: { code: 'no_such_tunnel', message: 'there is no tunnel berlin' },
+    error: { code: 'no_such_tunnel', message: 'there is no tunnel berlin; there is paris-gre' },
   });
 });
 

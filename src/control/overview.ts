@@ -6,7 +6,7 @@
 import type { Config, FamilyAddresses, TunnelConfig } from './config/config.ts';
 import type { GatewayStatus, TunnelStatus } from './gateway-status.ts';
 import type { IpsecView } from './ipsec/ipsec-view.ts';
-import { RequestError } from './request-error.ts';
+import { noSuchName } from './unknown-name.ts';
 
 /** A tunnel with what the configuration says of it. */
 export interface TunnelDetails extends TunnelStatus {
@@ -56,13 +56,12 @@ export class Overview {
 
   /** @throws RequestError `no_such_tunnel` */
   async tunnel(name: string): Promise<TunnelDetails> {
-    const status = (await this.#gateway.status()).tunnels.find((tunnel) => tunnel.name === name);
+    const { tunnels } = await this.#gateway.status();
+    const status = tunnels.find((tunnel) => tunnel.name === name);
     const config = this.#gateway.config.sites
       .flatMap(({ tunnels }) => tunnels)
       .find((tunnel) => tunnel.name === name);
-    if (status === undefined || config === undefined) {
-      throw new RequestError('not_found', 'no_such_tunnel', `there is no tunnel ${name}`);
-    }
+    if (status === undefined || config === undefined) throw noSuchName('tunnel', name, namesOf(tunnels));
     return {
       ...status,
       automaticReturnRouting: config.automaticReturnRouting,
@@ -86,7 +85,7 @@ export class Overview {
     const { sites, routes } = this.#gateway.config;
     const config = sites.find((site) => site.name === name);
     if (config === undefined) {
-      throw new RequestError('not_found', 'no_such_site', `there is no site ${name}`);
+      throw noSuchName('site', name, namesOf(sites));
     }
     return {
       ...siteOverview(name, config.prefixes, tunnels),
@@ -94,6 +93,10 @@ export class Overview {
       routes: routes.filter(({ via }) => via === name).map(({ prefix, priority }) => ({ prefix, priority })),
     };
   }
+}
+
+function namesOf(named: readonly { readonly name: string }[]): string[] {
+  return named.map(({ name }) => name);
 }
 
 function outerEnds(tunnel: TunnelConfig): TunnelDetails['outer'] {

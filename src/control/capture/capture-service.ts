@@ -23,6 +23,7 @@ import { nearest } from '../config/suggest.ts';
 import type { ControlEvents } from '../events.ts';
 import { RequestError } from '../request-error.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
+import { noSuchName } from '../unknown-name.ts';
 import { CaptureInterfaces } from './capture-interfaces.ts';
 import { type CaptureLimits, CaptureStream } from './capture-stream.ts';
 import { compileFilter } from './filter/compile.ts';
@@ -139,9 +140,14 @@ function unavailable(why: string): RequestError {
 function portsOf({ tunnels, egresses }: CaptureRequest, plan: Plan): readonly number[] | null {
   if (tunnels.length + egresses.length === 0) return null;
   const named = (role: 'tunnel' | 'egress', name: string): number => {
-    const port = plan.ports.find((candidate) => candidate.role === role && candidate.name === name);
+    const ports = plan.ports.filter((candidate) => candidate.role === role);
+    const port = ports.find((candidate) => candidate.name === name);
     if (port !== undefined) return port.index;
-    throw new RequestError('not_found', `no_such_${role}`, `there is no ${role} ${name}`);
+    throw noSuchName(
+      role,
+      name,
+      ports.map((candidate) => candidate.name),
+    );
   };
   return [...tunnels.map((name) => named('tunnel', name)), ...egresses.map((name) => named('egress', name))];
 }

@@ -19,6 +19,7 @@ import {
   type YAMLSeq,
 } from 'yaml';
 import { RequestError } from '../request-error.ts';
+import { noSuchName } from '../unknown-name.ts';
 
 /** A map of keys as in the file: snake_case. */
 export type TunnelValues = Readonly<Record<string, unknown>>;
@@ -225,9 +226,14 @@ function places(document: Document): Place[] {
 }
 
 function find(document: Document, name: string): Place {
-  const place = places(document).find(({ tunnel }) => tunnel.get('name') === name);
+  const all = places(document);
+  const place = all.find(({ tunnel }) => tunnel.get('name') === name);
   if (place === undefined) {
-    throw new RequestError('not_found', 'no_such_tunnel', `there is no tunnel ${name} in the configuration`);
+    throw noSuchName(
+      'tunnel',
+      name,
+      all.map(({ tunnel }) => String(tunnel.get('name'))),
+    );
   }
   refuseShared(document, place.tunnel, `tunnel ${name}`);
   return place;

@@ -5,8 +5,8 @@ import type { FlowConditions } from '../../flow/flow-conditions.ts';
 import type { FlowStateName } from '../../flow/flow-state.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { parseAddress, parsePrefix } from '../../wire/address.ts';
-import { nearest } from '../config/suggest.ts';
 import { RequestError } from '../request-error.ts';
+import { nameRemedy } from '../unknown-name.ts';
 import { protocolNumber } from './protocols.ts';
 
 /** All that are given must hold. */
@@ -101,9 +101,7 @@ function placeOf(name: string, plugins: readonly string[]): number {
 }
 
 function unknownName(what: string, name: string, known: readonly string[]): RequestError {
-  const close = nearest(name, known);
-  const remedy = close === undefined ? '' : `; did you mean ${close}?`;
-  return new RequestError('invalid', 'unknown_name', `there is no ${what} ${name}${remedy}`);
+  return new RequestError('invalid', 'unknown_name', `there is no ${what} ${name}${nameRemedy(name, known)}`);
 }
 
 function requireAddress(text: string): void {

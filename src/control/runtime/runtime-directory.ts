@@ -120,8 +120,11 @@ function makePrivate(directory: string): void {
     mkdirSync(dirname(directory), { recursive: true, mode: 0o755 });
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
-    throw new Error(`no permission to make ${directory}: run as root`);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EACCES') throw new Error(`no permission to make ${directory}: run as root`);
+    throw new Error(
+      `${directory} cannot be made (${code}): see what stands there, or name another place by HOMEWARD_RUNTIME_DIR`,
+    );
   }
   const status = lstatSync(directory);
   if (!status.isDirectory() || status.uid !== process.getuid?.()) {

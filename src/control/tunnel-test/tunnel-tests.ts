@@ -13,6 +13,7 @@ import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
 import type { IpsecConnection } from './ipsec-connection.ts';
+import { noSuchName } from '../unknown-name.ts';
 import type { Prober } from './prober.ts';
 import { type TargetOrigin, type TestTarget, TestTargets } from './test-target.ts';
 
@@ -168,10 +169,12 @@ export class TunnelTests {
     if (names.length === 0) return all;
     return names.map((name) => {
       const found = all.find(({ config }) => config.name === name);
-      if (found === undefined) {
-        throw new RequestError('not_found', 'no_such_tunnel', `there is no tunnel ${name}`);
-      }
-      return found;
+      if (found !== undefined) return found;
+      throw noSuchName(
+        'tunnel',
+        name,
+        all.map(({ config }) => config.name),
+      );
     });
   }
 
