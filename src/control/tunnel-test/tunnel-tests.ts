@@ -12,8 +12,8 @@ import { problemsAbout } from '../host-report.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
-import type { IpsecConnection } from './ipsec-connection.ts';
 import { noSuchName } from '../unknown-name.ts';
+import type { IpsecConnection } from './ipsec-connection.ts';
 import type { Prober } from './prober.ts';
 import { type TargetOrigin, type TestTarget, TestTargets } from './test-target.ts';
 
