@@ -77,10 +77,17 @@ describe('a VICI client and charon', skip === undefined ? {} : { skip }, () => {
       const [connection] = await client.connections();
       assert.equal(connection!.name, 'paris');
       assert.deepEqual(connection!.remoteAddresses, ['192.0.2.2']);
+      assert.equal(connection!.uniqueness, 'UNIQUE_NO');
+      const round = { method: 'pre-shared key', certificates: [], authorities: [] };
+      assert.deepEqual(connection!.localRounds, [{ ...round, id: 'gw1.example' }]);
+      assert.deepEqual(connection!.remoteRounds, [{ ...round, id: 'paris.example' }]);
       assert.deepEqual(connection!.children, [
         {
           name: 'net',
           mode: 'TUNNEL',
+          rekeySeconds: 3600,
+          dpdAction: 'none',
+          closeAction: 'none',
           localTrafficSelectors: ['0.0.0.0/0'],
           remoteTrafficSelectors: ['0.0.0.0/0'],
         },

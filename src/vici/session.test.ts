@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import * as fc from 'fast-check';
+import { PATIENCE } from '../../test/support/patience.ts';
 import {
   CONFIRM,
   type Daemon,
@@ -19,6 +21,7 @@ import { ViciSession } from './session.ts';
 const directory = mkdtempSync(join(tmpdir(), 'homeward-vici-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 let sockets = 0;
+const SEED = 20_261_122;
 
 async function against(daemon: Daemon, use: (session: ViciSession) => Promise<void>): Promise<void> {
   const path = join(directory, `${sockets++}.vici`);
@@ -193,6 +196,105 @@ describe('a VICI session', () => {
       (session) =>
         fails(session.stream('list-sas', 'list-sa', {}, { most: 1000 }), 'protocol', /more than 1000/),
     ));
+
+  it('a stream that is never registered is a time-out as any other', () =>
+    against(
+      () => {},
+      async (session) => {
+        await fails(
+          session.stream('list-sas', 'list-sa', {}, { timeoutMs: 50 }),
+          'timeout',
+          /no answer to list-sa within 50 ms/,
+        );
+      },
+    ));
+
+  it('a stream that drips for ever ends, too', () =>
+    against(
+      (socket, type) => {
+        if (type !== 0) return void socket.write(packet(CONFIRM));
+        const timer = setInterval(() => socket.write(event('list-sa', {})), 10);
+        socket.once('close', () => clearInterval(timer));
+      },
+      async (session) => {
+        await fails(session.stream('list-sas', 'list-sa', {}, { timeoutMs: 100 }), 'timeout', /list-sas/);
+        assert.equal(session.isOpen, false);
+      },
+    ));
+
+  it('streams of the same event at once get each their own', async () => {
+    let answered = 0;
+    await against(
+      (socket, type) => {
+        if (type !== 0) return void socket.write(packet(CONFIRM));
+        const number = ++answered;
+        // Not before both are asked for.
+        const parts = [1, 2].map((part) => event('list-sa', { [`sa${number}-${part}`]: {} }));
+        setTimeout(() => socket.write(Buffer.concat([...parts, response({})])), 50 * number);
+      },
+      async (session) => {
+        const both = await Promise.all([
+          session.stream('list-sas', 'list-sa'),
+          session.stream('list-sas', 'list-sa', { ike: 'paris' }),
+        ]);
+        assert.deepEqual(
+          both.map((results) => results.flatMap((result) => [...result.keys()])),
+          [
+            ['sa1-1', 'sa1-2'],
+            ['sa2-1', 'sa2-2'],
+          ],
+        );
+      },
+    );
+  });
+
+  it('whatever a daemon sends, every request ends in time, by an answer or a typed error', async () => {
+    const sane = Buffer.concat([
+      packet(CONFIRM),
+      event('list-sa', { paris: { uniqueid: '1', state: 'ESTABLISHED', 'child-sas': { net: {} } } }),
+      response({ success: 'yes', list: ['a', 'b'] }),
+    ]);
+    const hostile = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }),
+      // What is nearly right goes furthest.
+      fc
+        .array(fc.tuple(fc.nat(sane.length - 1), fc.integer({ min: 0, max: 255 })), {
+          minLength: 1,
+          maxLength: 4,
+        })
+        .map((changes) => {
+          const bytes = Buffer.from(sane);
+          for (const [at, value] of changes) bytes[at] = value;
+          return bytes;
+        }),
+      fc.nat(sane.length).map((length) => sane.subarray(0, length)),
+    );
+    await fc.assert(
+      fc.asyncProperty(hostile, async (bytes) => {
+        let sent = false;
+        await against(
+          (socket) => {
+            if (!sent) socket.write(bytes);
+            sent = true;
+          },
+          async (session) => {
+            const options = { timeoutMs: 30 };
+            const began = performance.now();
+            const ends = await Promise.allSettled([
+              session.stream('list-sas', 'list-sa', {}, options),
+              session.request('version', {}, options),
+            ]);
+            session.close();
+            for (const end of ends) {
+              if (end.status === 'rejected') assert.ok(end.reason instanceof ViciError, String(end.reason));
+            }
+            assert.ok(performance.now() - began < 20_000 * PATIENCE);
+          },
+        );
+      }),
+      { seed: SEED, numRuns: 60 },
+    );
+  });
 
   it('a stream that goes on takes longer than one answer may', () =>
     against(

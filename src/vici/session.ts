@@ -37,16 +37,26 @@ import {
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
+/** So many time limits a stream may take as a whole. */
+const STREAM_TIMEOUTS = 6;
 /** What a daemon that does not read may leave in our memory. */
 const MAX_UNSENT_BYTES = 16 * 1024 * 1024;
 
 export type EventHandler = (event: ViciSection, name: string) => void;
 
 export interface RequestOptions {
-  /** Until the whole answer is there; default 10 s. A streamed command's parts each begin it anew. */
+  /**
+   * Until the whole answer is there; default 10 s. A streamed command's parts each begin it anew, until that has gone on for
+   * six times as long.
+   */
   readonly timeoutMs?: number;
   /** Ends the wait, and with it the connection. */
   readonly signal?: AbortSignal;
+}
+
+/** With whom results of a stream are told from those of another one that waits. */
+interface ExchangeOptions extends RequestOptions {
+  readonly stream?: symbol;
 }
 
 /** What waits for an answer, in the order of sending. */
@@ -56,8 +66,11 @@ interface Waiting {
   readonly answers: readonly [number, number];
   readonly resolve: (message: Uint8Array) => void;
   readonly reject: (error: ViciError) => void;
+  readonly stream: symbol | undefined;
   timer: NodeJS.Timeout;
   readonly timeoutMs: number;
+  /** When it is given up, whatever comes: `performance.now()`. */
+  readonly endsAtMs: number;
   readonly stopListening: () => void;
 }
 
@@ -171,17 +184,26 @@ export class ViciSession {
     options: RequestOptions & { readonly most?: number } = {},
   ): Promise<ViciSection[]> {
     const results: ViciSection[] = [];
-    const most = options.most ?? 100_000;
-    const unsubscribe = await this.subscribe(event, (result) => {
-      results.push(result);
-      if (results.length > most) {
-        this.#finish(new ViciError('protocol', `${command} streams more than ${most} results`));
-      } else {
-        this.#stillAlive(command);
-      }
-    });
+    const { most = 100_000, ...others } = options;
+    const stream = Symbol(command);
+    const unsubscribe = await this.subscribe(
+      event,
+      (result) => {
+        // Streams of one event share its registration: what comes is of the command that is being answered.
+        const [answered] = this.#waiting;
+        if (answered === undefined || answered.stream !== stream) return;
+        results.push(result);
+        if (results.length > most) {
+          this.#finish(new ViciError('protocol', `${command} streams more than ${most} results`));
+        } else {
+          this.#stillAlive(answered);
+        }
+      },
+      others,
+    );
     try {
-      await this.request(command, message, options);
+      const exchange: ExchangeOptions = { ...others, stream };
+      await this.request(command, message, exchange);
       return results;
     } finally {
       await unsubscribe();
@@ -194,13 +216,17 @@ export class ViciSession {
    *
    * @throws ViciError `unknown_event`, `timeout`, `closed`
    */
-  async subscribe(event: string, handler: EventHandler): Promise<() => Promise<void>> {
+  async subscribe(
+    event: string,
+    handler: EventHandler,
+    options: RequestOptions = {},
+  ): Promise<() => Promise<void>> {
     let subscription = this.#subscriptions.get(event);
     if (subscription === undefined) {
       const packet = encodePacket(EVENT_REGISTER, event);
       subscription = {
         handlers: new Set(),
-        registered: this.#exchange(event, packet, [EVENT_CONFIRM, EVENT_UNKNOWN], {}).then(() => {}),
+        registered: this.#exchange(event, packet, [EVENT_CONFIRM, EVENT_UNKNOWN], options).then(() => {}),
       };
       this.#subscriptions.set(event, subscription);
     }
@@ -231,7 +257,7 @@ export class ViciSession {
     what: string,
     packet: Uint8Array,
     answers: readonly [number, number],
-    { timeoutMs = DEFAULT_TIMEOUT_MS, signal }: RequestOptions,
+    { timeoutMs = DEFAULT_TIMEOUT_MS, signal, stream }: ExchangeOptions,
   ): Promise<Uint8Array> {
     if (this.#end !== undefined) return Promise.reject(this.#end);
     if (signal?.aborted) return Promise.reject(new ViciError('aborted', `${what} was not sent`));
@@ -243,7 +269,9 @@ export class ViciSession {
         answers,
         resolve,
         reject,
+        stream,
         timeoutMs,
+        endsAtMs: performance.now() + STREAM_TIMEOUTS * timeoutMs,
         timer: this.#startTimer(() => waiting, timeoutMs),
         stopListening: () => signal?.removeEventListener('abort', onAbort),
       };
@@ -258,17 +286,16 @@ export class ViciSession {
 
   #startTimer(waiting: () => Waiting, timeoutMs: number): NodeJS.Timeout {
     return setTimeout(() => {
-      const { what } = waiting();
-      this.#give(waiting(), new ViciError('timeout', `no answer to ${what} within ${timeoutMs} ms`));
+      const { what, timeoutMs: limitMs } = waiting();
+      this.#give(waiting(), new ViciError('timeout', `no answer to ${what} within ${limitMs} ms`));
     }, timeoutMs);
   }
 
-  /** A streamed command goes on: its time begins anew. */
-  #stillAlive(command: string): void {
-    const waiting = this.#waiting.find(({ what }) => what === command);
-    if (waiting === undefined) return;
+  /** A streamed command goes on: its time begins anew, but not for ever. */
+  #stillAlive(waiting: Waiting): void {
     clearTimeout(waiting.timer);
-    waiting.timer = this.#startTimer(() => waiting, waiting.timeoutMs);
+    const leftMs = Math.max(0, waiting.endsAtMs - performance.now());
+    waiting.timer = this.#startTimer(() => waiting, Math.min(waiting.timeoutMs, leftMs));
   }
 
   /** Fails one that waits with its own error, and all others, and the connection. */

@@ -197,12 +197,33 @@ export interface Connection {
   readonly remoteAddresses: readonly string[];
   readonly version: string | undefined;
   readonly rekeySeconds: number | undefined;
+  readonly reauthenticationSeconds: number | undefined;
+  readonly dpdSeconds: number | undefined;
+  /** What becomes of other SAs with the same identities: `UNIQUE_NO`, `UNIQUE_REPLACE`, ... */
+  readonly uniqueness: string | undefined;
+  /** Rounds of authentication, in their order. */
+  readonly localRounds: readonly AuthenticationRound[];
+  readonly remoteRounds: readonly AuthenticationRound[];
   readonly children: readonly ConnectionChild[];
+}
+
+/** How one end authenticates itself. */
+export interface AuthenticationRound {
+  /** `pre-shared key`, `public key`, `EAP`, `any`. */
+  readonly method: string | undefined;
+  readonly id: string | undefined;
+  /** Subjects. */
+  readonly certificates: readonly string[];
+  readonly authorities: readonly string[];
 }
 
 export interface ConnectionChild {
   readonly name: string;
   readonly mode: string | undefined;
+  readonly rekeySeconds: number | undefined;
+  /** `clear`, `trap`, `start`. */
+  readonly dpdAction: string | undefined;
+  readonly closeAction: string | undefined;
   readonly localTrafficSelectors: readonly string[];
   readonly remoteTrafficSelectors: readonly string[];
 }
@@ -215,13 +236,34 @@ export function readConnections(event: ViciSection): Connection[] {
     remoteAddresses: field.texts(connection, 'remote_addrs'),
     version: field.text(connection, 'version'),
     rekeySeconds: field.integer(connection, 'rekey_time'),
+    reauthenticationSeconds: field.integer(connection, 'reauth_time'),
+    dpdSeconds: field.integer(connection, 'dpd_delay'),
+    uniqueness: field.text(connection, 'unique'),
+    localRounds: readRounds(connection, 'local'),
+    remoteRounds: readRounds(connection, 'remote'),
     children: field.sections(field.section(connection, 'children')).map(([child, of]) => ({
       name: child,
       mode: field.text(of, 'mode'),
+      rekeySeconds: field.integer(of, 'rekey_time'),
+      dpdAction: field.text(of, 'dpd_action'),
+      closeAction: field.text(of, 'close_action'),
       localTrafficSelectors: field.texts(of, 'local-ts'),
       remoteTrafficSelectors: field.texts(of, 'remote-ts'),
     })),
   }));
+}
+
+/** Sections `local-1`, `local-2`, ... */
+function readRounds(connection: ViciSection, side: 'local' | 'remote'): AuthenticationRound[] {
+  return field
+    .sections(connection)
+    .filter(([name]) => name === side || name.startsWith(`${side}-`))
+    .map(([, round]) => ({
+      method: field.text(round, 'class'),
+      id: field.text(round, 'id'),
+      certificates: field.texts(round, 'certs'),
+      authorities: field.texts(round, 'cacerts'),
+    }));
 }
 
 export interface Certificate {

@@ -49,8 +49,9 @@ describe('IPsec tunnels that fail', skip === undefined ? labOptions() : { skip }
     const run = await rig.startFlows();
     // The site's, at the internet's side: its host sees that it has no carrier.
     await test.lab.ip('net', ['link set s0 down']);
-    // Else the lab's router would greet it over IPv6.
+    // Else both ends of the cable would greet each other over IPv6, outside of any tunnel.
     await test.lab.agent().sysctl([test.lab.name('net')], { 'net.ipv6.conf.s0.disable_ipv6': '1' });
+    await test.lab.agent().sysctl([test.lab.name('paris')], { 'net.ipv6.conf.wan.disable_ipv6': '1' });
     await rig.untilState(t, 'paris', 'down', /the peer does not answer/);
     assert.equal((await rig.tunnel('lyon'))!.state, 'up');
     await test.lab.ip('net', ['link set s0 up']);
