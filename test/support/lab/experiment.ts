@@ -118,7 +118,7 @@ export class Experiment {
     if (key !== undefined) return frame.tunnel?.key === key;
     // IKE, ESP and ESP in UDP (RFC 3948); or WireGuard. Nothing else from the gateway, and nothing in clear text.
     const site = this.network.spec.sites[at]!;
-    const isIpsec = this.network.ipsecPeers.has(name);
+    const isIpsec = site.attachment.startsWith('ipsec');
     const gateway = isIpsec ? ipsecEnds(site, at).local : UPLINK_ADDRESSES[0];
     const ports = isIpsec ? [500, 4500] : [wireguardPort(at)];
     const { quoted } = frame;

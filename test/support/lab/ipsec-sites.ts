@@ -1,6 +1,6 @@
 /**
- * IPsec sites of the lab: plain strongSwan at the host, by certificates or a pre-shared key, and maybe behind a translator
- * whose address can change.
+ * IPsec sites of the lab: plain strongSwan or libreswan at the host, by certificates or a pre-shared key, and maybe behind a
+ * translator whose address can change.
  *
  * ```
  *  host (charon) ─ wan ─────────────────────────────── sN ─ net ── up0 ─ gw
@@ -10,6 +10,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { IpsecPeer, type PeerAuthentication } from '../ipsec-peer.ts';
 import type { Lab } from '../lab.ts';
+import { LIBRESWAN_DEVICE, LIBRESWAN_MTU, LibreswanPeer } from '../libreswan-peer.ts';
 import { TestAuthority } from '../test-authority.ts';
 import {
   GATEWAY_ID,
@@ -30,9 +31,13 @@ const TRANSLATION =
 const PEER_INTERFACE_ID = 1;
 const INTERFACE = `if_id_in = ${PEER_INTERFACE_ID}\nif_id_out = ${PEER_INTERFACE_ID}`;
 const GRE_SELECTORS = 'local_ts = dynamic[gre]\nremote_ts = dynamic[gre]\nmode = transport';
+/** What the sites have behind their ends. */
+const NETWORKS = ['10.0.1.0/24', 'fd00:1::/64'];
 
 export class IpsecSites {
+  /** strongSwan's. */
   readonly peers = new Map<string, IpsecPeer>();
+  readonly libreswanPeers = new Map<string, LibreswanPeer>();
   readonly #lab: Lab;
   readonly #spec: NetworkSpec;
   #authority: TestAuthority | undefined;
@@ -70,6 +75,20 @@ export class IpsecSites {
     ]);
   }
 
+  /** What libreswan has logged, of all sites. */
+  get libreswanLogs(): string {
+    return [...this.libreswanPeers.values()].map(({ log }) => log).join('\n');
+  }
+
+  /** Resolves when every site with libreswan has all of its child SAs, and routes for both families. */
+  async libreswanIsConnected(): Promise<void> {
+    for (const [name, peer] of this.libreswanPeers) {
+      await peer.connected();
+      // Its own script has no IPv6 routes where the outer addresses are IPv4.
+      await this.#lab.ip(name, [`route replace ::/0 dev ${LIBRESWAN_DEVICE} mtu ${LIBRESWAN_MTU}`]);
+    }
+  }
+
   /**
    * In user space the peer makes its TUN device and the routes to it; the host's addresses are on its loopback interface.
    * Otherwise they are on the kernel's device: an XFRM interface, made here, or GRE.
@@ -79,7 +98,7 @@ export class IpsecSites {
     const { name, attachment, ipsec = {} } = site;
     if (ipsec.translated) await lab.exec(`${name}-nat`, 'nft', [TRANSLATION]);
     writeFileSync(secretPath(lab.directory, name), `secret of ${name}\n`, { mode: 0o600 });
-    if (attachment === 'ipsec') {
+    if (attachment === 'ipsec' || ipsec.libreswan) {
       await lab.ip(
         name,
         SITE_ADDRESSES.map((address) =>
@@ -87,19 +106,32 @@ export class IpsecSites {
         ),
       );
     }
-    if (attachment === 'ipsec-kernel') {
+    if (attachment === 'ipsec-kernel' && !ipsec.libreswan) {
       await lab.ip(name, [`link add eth0 mtu 1400 type xfrm dev wan if_id ${PEER_INTERFACE_ID}`]);
     }
-    const peer = new IpsecPeer({
+    const ends = {
       namespace: lab.name(name),
       directory: `${lab.directory}/peer-${name}`,
-      // Where its address may change, it is not bound to one.
-      local: ipsec.translated ? '%any' : ipsecEnds(site, at).remote,
       remote: ipsecEnds(site, at).local,
       localId: ipsecId(name),
       remoteId: GATEWAY_ID,
       authentication: this.peerAuthentication(name),
-      networks: ['10.0.1.0/24', 'fd00:1::/64'],
+    };
+    if (ipsec.libreswan) {
+      const networks = NETWORKS.map((prefix, index) => ({
+        prefix,
+        address: index === 0 ? SITE_ADDRESSES[0] : null,
+      }));
+      const peer = new LibreswanPeer({ ...ends, local: ipsecEnds(site, at).remote, networks });
+      this.libreswanPeers.set(name, peer);
+      await peer.start();
+      return;
+    }
+    const peer = new IpsecPeer({
+      ...ends,
+      // Where its address may change, it is not bound to one.
+      local: ipsec.translated ? '%any' : ipsecEnds(site, at).remote,
+      networks: NETWORKS,
       kernel: attachment !== 'ipsec',
       ...(attachment === 'ipsec-gre' ? { selectors: GRE_SELECTORS } : {}),
       connection: `${ipsec.translated ? 'keyingtries = 0' : ''}\n${ipsec.peer?.connection ?? ''}`,

@@ -21,6 +21,7 @@
 import { once } from 'node:events';
 import type { IpsecPeer } from '../ipsec-peer.ts';
 import type { Lab, LinkEnd } from '../lab.ts';
+import { LIBRESWAN_DEVICE } from '../libreswan-peer.ts';
 import { eventually } from '../patience.ts';
 import type { CaptureJob, FlowJob, SeenClient, ServerJob } from './agent.ts';
 import { HomewardProcess } from './homeward-process.ts';
@@ -95,9 +96,10 @@ export class Network {
       device = 'eth0',
     ): [string, Host] => [name, { name, label: name, device, addresses, link, gateway }];
     this.hosts = new Map([
-      ...spec.sites.map(({ name, attachment }) => {
+      ...spec.sites.map(({ name, attachment, ipsec }) => {
         const link = isLayer3(attachment) ? 'ip' : 'ethernet';
-        return host(name, SITE_ADDRESSES, SITE_GATEWAY, link, attachment === 'ipsec' ? 'ipsec0' : 'eth0');
+        const device = ipsec?.libreswan ? LIBRESWAN_DEVICE : attachment === 'ipsec' ? 'ipsec0' : 'eth0';
+        return host(name, SITE_ADDRESSES, SITE_GATEWAY, link, device);
       }),
       host('datacenter', DATA_CENTER_ADDRESSES, ['10.50.0.1', 'fd00:50::1']),
       host('internet', SERVER_ADDRESSES, ['203.0.113.1', '2001:db8:113::1']),
@@ -124,12 +126,13 @@ export class Network {
 
   /** Resolves when all IPsec tunnels are up. */
   async ipsecIsUp(): Promise<void> {
-    if (this.ipsecPeers.size === 0) return;
+    if (!this.spec.sites.some(({ attachment }) => attachment.startsWith('ipsec'))) return;
     let states = '';
     const wait = eventually(
       'all IPsec tunnels are up',
       async () => {
-        const names = [...this.ipsecPeers.keys()].map((site) => this.tunnelName(site));
+        const sites = [...this.ipsecPeers.keys(), ...this.ipsec.libreswanPeers.keys()];
+        const names = sites.map((site) => this.tunnelName(site));
         const tunnels =
           (await this.gateway.status())?.tunnels.filter(({ name }) => names.includes(name)) ?? [];
         states = tunnels.map(({ name, state }) => `${name}: ${state}`).join(', ');
@@ -138,8 +141,9 @@ export class Network {
       30_000,
     );
     await wait.catch((error: Error) => {
-      throw new Error(`${error.message} (${states}):\n${this.gateway.output}`);
+      throw new Error(`${error.message} (${states}):\n${this.gateway.output}\n${this.ipsec.libreswanLogs}`);
     });
+    await this.ipsec.libreswanIsConnected();
   }
 
   host(name: string): Host {
@@ -426,6 +430,7 @@ export class Network {
       return;
     } else if (attachment === 'ipsec-kernel') {
       await this.ipsec.add(site, at);
+      if (site.ipsec?.libreswan) return;
     } else if (attachment === 'gre-kernel' || attachment === 'ipsec-gre') {
       if (attachment === 'ipsec-gre') await this.ipsec.add(site, at);
       const { checksum = false, sequence = false } = { ...spec.gre, ...site.gre };

@@ -34,6 +34,8 @@ export interface SiteSpec {
 
 /** Of an IPsec tunnel. */
 export interface IpsecSiteOptions {
+  /** The site's end is libreswan, which begins: it makes a child SA for each of its networks. Default: strongSwan. */
+  readonly libreswan?: true;
   /** Both ends authenticate by certificates of the lab's authority. Default: a pre-shared key. */
   readonly certificates?: true;
   /** The site is behind a translator, and calls from wherever it is (`remote: any`). */
@@ -226,7 +228,7 @@ function ikeOf({ name, ipsec }: SiteSpec, directory: string): Configuration {
     ...(ipsec?.certificates
       ? { certificate: gatewayCertificate(directory) }
       : { psk: { file: secretPath(directory, name) } }),
-    ...(ipsec?.translated ? {} : { start: 'initiate' }),
+    ...(ipsec?.translated ? {} : { start: ipsec?.libreswan ? 'respond' : 'initiate' }),
     ...ipsec?.ike,
   };
 }
