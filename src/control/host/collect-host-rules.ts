@@ -53,9 +53,14 @@ function currentState(): string | undefined {
   }
 }
 
+/** None where that is no list of rules: `nft` may be built without JSON, or give up at rules that it cannot say in it. */
 function parseChains(json: string): HostChain[] {
-  if (json.trim() === '') return [];
-  const { nftables } = rulesetSchema.parse(JSON.parse(json));
+  let nftables: z.infer<typeof rulesetSchema>['nftables'];
+  try {
+    ({ nftables } = rulesetSchema.parse(JSON.parse(json)));
+  } catch {
+    return [];
+  }
   const chains = new Map<string, HostChain & { readonly rules: (readonly unknown[])[] }>();
   for (const entry of nftables) {
     if ('chain' in entry) {
