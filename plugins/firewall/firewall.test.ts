@@ -7,6 +7,7 @@ import {
   type FlowHandle,
   type FlowSetup,
   PluginOptionsError,
+  PluginQueryError,
   VERDICT_CONTINUE,
   VERDICT_DROP,
   VERDICT_REJECT,
@@ -263,6 +264,94 @@ describe('limits', () => {
     next.firewall.importState(JSON.parse(JSON.stringify(tested.firewall.exportState())));
     assert.deepEqual([...next.firewall.policy!.matches], [3]);
     assert.equal(next.judge(web()), VERDICT_DROP);
+  });
+});
+
+describe('views', () => {
+  const rules = [
+    { name: 'all', action: 'count' },
+    { match: { weekday: ['sat', 'sun'] }, action: 'drop' },
+    {
+      name: 'web',
+      match: 'ip.src in @servers and tcp.dstport == 443 and to.egress == internet',
+      action: 'accept',
+    },
+    { match: 'icmp.type == echo-request or dscp == ef', action: 'reject' },
+  ];
+  const sets = { servers: { prefixes: ['10.0.1.5'] } };
+  const asked = (
+    parameters: object,
+  ): { verdict: string; lines: string[]; rule: { index: number } | null } => {
+    const tested = new Tested({ rules, sets });
+    const answer = tested.firewall.query('test', {
+      from_tunnel: 'paris-gre',
+      src: '10.0.1.5',
+      dst: '192.0.2.80',
+      proto: 'tcp',
+      ...parameters,
+    });
+    assert.deepEqual(tested.counters, {});
+    assert.deepEqual([...tested.firewall.policy!.matches], [0, 0, 0, 0]);
+    return answer as never;
+  };
+
+  it('say what becomes of a packet, and which rule says so', () => {
+    assert.deepEqual(asked({ dport: 443 }), {
+      verdict: 'accept',
+      reason: 'rules[2] "web"',
+      rule: { index: 2, name: 'web', action: 'accept' },
+      passed: ['rules[0] "all"'],
+      lines: [
+        'from paris-gre to internet',
+        'rules[0] "all" matches: count, and goes on',
+        'accept: rules[2] "web"',
+      ],
+    });
+    assert.equal(asked({ dport: 443, time: 'sat 10:00' }).rule?.index, 1);
+    assert.equal(asked({ dport: 443, to: 'dc' }).lines.at(-1), 'drop: default: drop');
+    assert.equal(asked({ dport: 443, sport: 0 }).lines.at(-1), 'drop: invalid: TCP port 0');
+    assert.equal(asked({ src: '10.0.7.5' }).lines.at(-1), 'drop: invalid: TCP port 0');
+    assert.equal(asked({ src: '10.0.7.5', proto: 'udp', dport: 5 }).verdict, 'drop');
+    assert.equal(asked({ proto: 'icmp', dst: '10.50.0.1' }).lines[0], 'from paris-gre to dc');
+    assert.equal(asked({ proto: 'icmp' }).verdict, 'reject');
+    assert.equal(asked({ proto: 'udp', dport: 9, dscp: 'ef', bytes: 1200, ttl: 3 }).rule?.index, 3);
+  });
+
+  it('say which parameters are no packet', () => {
+    const cases: readonly [object, RegExp][] = [
+      [{ src: 'here' }, /^src: "here" is no address/],
+      [{ src: 'fd00::1' }, /two families/],
+      [
+        { from_tunnel: 'paris-gra' },
+        /^from_tunnel: there is no tunnel or egress "paris-gra"; did you mean "paris-gre"\?/,
+      ],
+      [{ proto: 'icmpv6' }, /^proto: write icmp for these addresses/],
+      [{ proto: 'tpc' }, /^proto: "tpc" stands where a number/],
+      [{ time: 'noon' }, /^time: "noon" is no day/],
+      [{ tcp_flags: 'syn,sync' }, /^tcp_flags: "sync" is no flag/],
+      [{ dst: '224.0.0.1', sport: 1, dport: 1 }, /homeward drops it before/],
+    ];
+    for (const [parameters, message] of cases) {
+      assert.throws(
+        () => asked(parameters),
+        (error) => {
+          assert.ok(error instanceof PluginQueryError, String(error));
+          assert.match(error.message, message);
+          return true;
+        },
+      );
+    }
+  });
+
+  it('list the rules', () => {
+    const tested = new Tested({ rules, sets });
+    tested.judge(web());
+    const answer = tested.firewall.query('rules', { matched: true, limit: 1 }) as {
+      lines: string[];
+      more: number;
+    };
+    assert.deepEqual(answer.lines, ['rules[0] "all": count, 1 new flows', 'and 1 more; --limit shows them']);
+    assert.equal(answer.more, 1);
   });
 });
 

@@ -19,6 +19,8 @@ import {
   type Json,
   type PluginConfiguration,
   type PluginEnvironment,
+  PluginQueryError,
+  type PluginTopology,
   VERDICT_CONTINUE,
   VERDICT_DROP,
   VERDICT_REJECT,
@@ -33,6 +35,8 @@ import { PacketValues } from './packet-values.ts';
 import { type CompiledLimit, NO_VERDICT, Policy } from './policy.ts';
 import { RateLimits } from './rate-limits.ts';
 import { readOptions } from './rules.ts';
+import { type TestParameters, testPacket } from './test-packet.ts';
+import { BEFORE_RULES, BY_DEFAULT, type RulesParameters, rulesView, testView } from './views.ts';
 import { WeekClock } from './week-clock.ts';
 
 /** Words of a flow's state: the key of its count, and the epoch of that. The manifest asks for as many. */
@@ -70,6 +74,11 @@ export class Firewall implements DataHalf {
   private readonly manyfoldRates = new RateLimits(MANYFOLD_PLACES);
   private readonly otherRates = new RateLimits(OTHER_PLACES);
   private readonly concurrent: ConcurrentLimits;
+  /** Why the last verdict was what it was. */
+  private reason = '';
+  /** And which rule said so, by its place; or `BY_DEFAULT`, or `BEFORE_RULES`. */
+  private decider = BEFORE_RULES;
+  private topology: PluginTopology | undefined = undefined;
   private clock: WeekClock | undefined = undefined;
   private readonly countAccepted: () => void;
   private readonly countDropped: () => void;
@@ -103,16 +112,23 @@ export class Firewall implements DataHalf {
       if (this.policy !== undefined) policy.takeOver(this.policy);
       if (policy.countsConcurrent) this.concurrent.reserve(topology.maxFlows);
       this.policy = policy;
+      this.topology = topology;
       this.clock = clock;
     };
   }
 
   flowSetup(view: PacketView, flow: FlowSetup): number {
+    const { clock } = this;
+    return this.verdict(view, flow, clock === undefined ? 0 : clock.minuteOfWeek(flow.nowMs));
+  }
+
+  private verdict(view: PacketView, flow: FlowSetup, minuteOfWeek: number): number {
     const { policy } = this;
     if (policy === undefined) return VERDICT_DROP;
     // Nothing that is only asked, and nothing that was let in before, is counted.
     const counts = !flow.hypothetical && !flow.reevaluated;
-    this.values.read(view, flow, this.clock === undefined ? 0 : this.clock.minuteOfWeek(flow.nowMs));
+    this.values.read(view, flow, minuteOfWeek);
+    this.decider = BEFORE_RULES;
     if (policy.dropInvalid) {
       const invalid = invalidReason(view);
       if (invalid !== '') {
@@ -137,6 +153,7 @@ export class Firewall implements DataHalf {
       }
       const verdict = verdictOf[rule]!;
       if (verdict === NO_VERDICT) continue;
+      this.decider = rule;
       const limit = policy.limits[rule];
       if (limit !== undefined && !flow.reevaluated) {
         const exceeded = this.exceeds(limit, view, flow, counts);
@@ -147,6 +164,7 @@ export class Firewall implements DataHalf {
       }
       return this.answer(verdict, policy.labels[rule]!, counts);
     }
+    this.decider = BY_DEFAULT;
     const { ingressPort } = flow;
     return this.answer(policy.defaultVerdict(ingressPort), policy.defaultReason(ingressPort), counts);
   }
@@ -175,6 +193,7 @@ export class Firewall implements DataHalf {
   }
 
   private answer(verdict: number, reason: string, counts: boolean): number {
+    this.reason = reason;
     this.environment.reason(reason);
     if (!counts) return verdict;
     if (verdict === VERDICT_CONTINUE) this.countAccepted();
@@ -192,6 +211,19 @@ export class Firewall implements DataHalf {
     const high = state[stateAt + STATE_HIGH]!;
     if (high === 0 || state[stateAt + STATE_EPOCH] !== this.concurrent.epoch) return;
     this.concurrent.remove(state[stateAt + STATE_LOW]!, high);
+  }
+
+  query(view: string, parameters: Json): Json {
+    const { policy, topology } = this;
+    if (policy === undefined || topology === undefined)
+      throw new PluginQueryError('it is not configured yet');
+    if (view === 'rules') return rulesView(policy, parameters as unknown as RulesParameters);
+    if (view !== 'test') throw new PluginQueryError(`there is no view "${view}"`);
+    const packet = testPacket(parameters as unknown as TestParameters, topology, this.environment.nowMs());
+    const { flow } = packet;
+    const minuteOfWeek = packet.minuteOfWeek ?? this.clock?.minuteOfWeek(flow.nowMs) ?? 0;
+    const verdict = this.verdict(packet.view, flow, minuteOfWeek);
+    return testView(policy, packet, verdict, this.reason, this.decider);
   }
 
   exportState(): Json {
