@@ -109,11 +109,11 @@ export class PluginSide {
   }
 
   /** The pipeline has taken the plan. */
-  commit({ chain, state }: Assembly): void {
+  commit({ chain, state, pipeline }: Assembly): void {
     const { prepared } = this;
     if (prepared === undefined) return;
     for (const instance of prepared.strangers)
-      markUnseen(state.table, chain, prepared.instances.indexOf(instance));
+      markUnseen(state.table, pipeline.streams, chain, prepared.instances.indexOf(instance));
     this.instances.commit(prepared, (place, error) =>
       chain.trip(place, CAUSE_EXCEPTION, `its configuration was not put into force: ${String(error)}`),
     );

@@ -15,6 +15,7 @@
 import { RECORD_WORDS, SHARED_PLUGINS } from '../flow/layout.ts';
 import type { FlowTable } from '../flow/table.ts';
 import type { PluginChain } from './plugin-chain.ts';
+import type { StreamStage } from './stream/stream-stage.ts';
 
 /**
  * Gives every flow the bits of the plugins that it had, wherever they stand in `chain` now; those that are gone, or
@@ -51,13 +52,14 @@ export function remapPlugins(
 
 /**
  * The plugin at this place knows nothing of the flows that it looks at: it is told so when it would be shown the next
- * packet of each. If it keeps no state of flows, it need not know.
+ * packet, or the next bytes, of each. If it keeps no state of flows, it need not know.
  */
-export function markUnseen(table: FlowTable, chain: PluginChain, place: number): void {
+export function markUnseen(table: FlowTable, streams: StreamStage, chain: PluginChain, place: number): void {
   const { standing } = chain.links[place]!;
   if (standing.stateWords === 0) return;
   for (let record = table.next(-1); record >= 0; record = table.next(record)) {
     const wanted = table.words[record * RECORD_WORDS + SHARED_PLUGINS]!;
-    if ((wanted & (1 << place)) !== 0) standing.markUnseen(record, table.capacity);
+    const looks = (wanted & (1 << place)) !== 0 || streams.isReadBy(record, place);
+    if (looks) standing.markUnseen(record, table.capacity);
   }
 }

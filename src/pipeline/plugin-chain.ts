@@ -63,7 +63,7 @@ import {
   type PluginVerdict,
 } from './plugin-link.ts';
 import type { PluginMeter } from './plugin-meter.ts';
-import { StreamWishes } from './stream/stream-hooks.ts';
+import { StreamWishes } from './stream/stream-wishes.ts';
 
 /** At most so many plugins: each has a bit in a flow's record. */
 export const MAX_PLUGINS = 16;
@@ -135,7 +135,9 @@ export class PluginChain {
     this.meter = meter;
     this.watchesStart = plugins.some(({ half }) => half.flowStart !== undefined);
     this.readsStreams = plugins.some(({ half }) => half.stream !== undefined);
-    this.keepers = this.links.filter((link) => link.watchesPackets || link.standing.stateWords > 0);
+    this.keepers = this.links.filter(
+      (link) => link.watchesPackets || link.readsStreams || link.standing.stateWords > 0,
+    );
     this.everyone = (1 << plugins.length) - 1;
     this.enabled = enabledPlugins(plugins, plan.ports);
   }
@@ -473,7 +475,7 @@ export class PluginChain {
 }
 
 const UNPARSABLE = 'it cannot make sense of a packet';
-const UNSEEN = 'it has not seen the beginning of a flow, or has lost its state';
+export const UNSEEN = 'it has not seen the beginning of a flow, or has lost its state';
 
 /** A verdict that may stand for a decision; anything else drops. */
 export function decidedVerdict(verdict: number): number {

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { SentFrame } from '../../src/device/memory-io.ts';
 import { COUNTER } from '../../src/flow/counters.ts';
+import { markUnseen } from '../../src/pipeline/plugin-bits.ts';
+import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
 import { PACKET_PASS, STREAM_NEED_MORE, STREAM_PASS } from '../../src/plugin/contract.ts';
 import { buildPacket } from '../../src/wire/build.ts';
 import { FRAME_PREFIX_BYTES } from '../../src/wire/frame.ts';
@@ -81,6 +83,25 @@ describe('plugins that read the same stream', () => {
     assert.deepEqual(data(left), [pattern(100, 200), pattern(200, 300)]);
     assert.deepEqual(first.passed(0), pattern(0, 300));
     assert.deepEqual(gateway.failures, []);
+  });
+
+  it('as another instance, which keeps state of flows: by its policy for flows from their middle', () => {
+    const reader = new ReadingPlugin();
+    const standing = new PluginStanding(4);
+    const plugin = reader.loaded('reader', { standing, failurePolicy: { midstream: 'pass-flow' } });
+    const gateway = streamGateway([plugin]);
+    const connection = new StreamConnection(gateway);
+    connection.open();
+    connection.send(0, 0, { payload: pattern(0, 100) });
+    const { state, chain, pipeline } = gateway.assembly;
+    markUnseen(state.table, pipeline.streams, chain, 0);
+    assert.equal(connection.send(0, 100, { payload: pattern(100, 200) }).length, 1);
+    assert.equal(connection.send(0, 200, { payload: pattern(200, 300) }).length, 1);
+    assert.equal(reader.shown.length, 1);
+    const later = new StreamConnection(gateway, [1000, 9000], 41_000);
+    later.open();
+    later.send(0, 0, { payload: pattern(0, 100) });
+    assert.equal(reader.shown.length, 2);
   });
 
   it('none of them: flows that were read go on', () => {

@@ -1,8 +1,7 @@
 /**
- * What plugins have to do with streams: which bytes they ask for when a flow is set up, and the calls of their `stream`
- * hook. Neighbours: `pipeline/plugin-chain.ts` (sets flows up), `stream-readers.ts` (what is shown, and when).
+ * The calls of plugins' `stream` hook, and what their failures mean. Neighbours: `pipeline/plugin-chain.ts` (the plugins),
+ * `stream-readers.ts` (what is shown, and when).
  */
-import type { FlowSetup } from '../../plugin/contract.ts';
 import {
   ACTION_PASS_PACKET,
   CAUSE_EXCEPTION,
@@ -10,33 +9,8 @@ import {
   causeOf,
 } from '../../plugin/failure-numbers.ts';
 import { HOOK_STREAM } from '../../plugin/running-plugin.ts';
-import type { PluginChain } from '../plugin-chain.ts';
+import { type PluginChain, UNSEEN } from '../plugin-chain.ts';
 import { type ReadFlow, STREAM_UNKNOWN, type StreamReaders } from './stream-readers.ts';
-
-/** Plugins there may be. */
-const PLACES = 16;
-
-/** How many bytes plugins ask for of a flow that is set up. */
-export class StreamWishes {
-  /** Of the originator's bytes, then of the reply's, by place in the chain: -1 for all. */
-  readonly limits: Int32Array = new Int32Array(2 * PLACES);
-  /** Whether any is not 0. */
-  any = false;
-
-  /** Before a flow is judged. */
-  clear(): void {
-    if (!this.any) return;
-    this.any = false;
-    this.limits.fill(0);
-  }
-
-  /** The plugin at this place has answered. */
-  note(place: number, flow: FlowSetup): void {
-    this.limits[place] = flow.streamOriginator;
-    this.limits[PLACES + place] = flow.streamReply;
-    this.any = true;
-  }
-}
 
 /** The plugins of a chain as readers of streams. */
 export class StreamHooks implements StreamReaders {
@@ -56,6 +30,10 @@ export class StreamHooks implements StreamReaders {
   ): number {
     const { half, standing, actions } = this.chain.links[plugin];
     if (standing.isTripped) return ~actions[CAUSE_EXCEPTION];
+    if (standing.unseen.length !== 0 && standing.unseen[flow.record] !== 0) {
+      standing.unseen[flow.record] = 0;
+      return ~this.chain.countFailure(plugin, CAUSE_MIDSTREAM, UNSEEN, false);
+    }
     flow.state = standing.state;
     flow.stateAt = flow.record * standing.stateWords;
     const { meter } = this.chain;

@@ -87,7 +87,7 @@ export class StreamPages {
     return true;
   }
 
-  /** Copies bytes that were written to `offset` in packet memory. */
+  /** Copies bytes that were written to `offset` in packet memory; zeros for pages that are not there. */
   read(at: number, seq: number, length: number, offset: number): void {
     let to = offset;
     let from = seq;
@@ -98,7 +98,9 @@ export class StreamPages {
       const room = STREAM_PAGE_BYTES - place;
       const count = left < room ? left : room;
       const start = this.poolOffset + (page << PAGE_SHIFT) + place;
-      this.bytes.copyWithin(to, start, start + count);
+      // Nobody asks for what was not written. Should it be, then never for another stream's bytes.
+      if (page >= 0) this.bytes.copyWithin(to, start, start + count);
+      else this.bytes.fill(0, to, to + count);
       to = (to + count) | 0;
       from = (from + count) | 0;
       left -= count;

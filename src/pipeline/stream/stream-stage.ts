@@ -20,7 +20,7 @@ import type { PluginChain } from '../plugin-chain.ts';
 import { LiveFlow } from '../plugin-link.ts';
 import { HeldDeparture, turnIntoReset } from './held-departure.ts';
 import { passesLostStreams, StreamHooks } from './stream-hooks.ts';
-import { FIRST_HELD } from './stream-layout.ts';
+import { FIRST_HELD, READERS } from './stream-layout.ts';
 import { STREAM_PAGE_BYTES } from './stream-pages.ts';
 import { GATHER_BYTES, type ReadFlow, StreamShow } from './stream-readers.ts';
 import { type StreamOwner, StreamSweep } from './stream-sweep.ts';
@@ -147,6 +147,17 @@ export class StreamStage implements StreamOwner {
     if (slot < 0) return;
     if (streams.isReleasable(table.blockOf(slot, direction))) this.release(record, direction, nowMs);
     if (streams.isFinished(slot)) this.letGo(record);
+  }
+
+  /** Whether the plugin at this place of the chain reads a stream of this flow. */
+  isReadBy(record: number, place: number): boolean {
+    const slot = this.memory?.table.slotOf(record) ?? -1;
+    if (this.memory === undefined || slot < 0) return false;
+    const { words } = this.memory.table;
+    const readers =
+      words[this.memory.table.blockOf(slot, 0) + READERS] |
+      words[this.memory.table.blockOf(slot, 1) + READERS];
+    return (readers & (1 << place)) !== 0;
   }
 
   /** A flow has ended: nothing of it is held any more. */

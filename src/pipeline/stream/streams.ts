@@ -183,6 +183,8 @@ export class Streams {
     let low = this.flows[base + wordsOf(direction) + ACKED];
     // Who acknowledges what was not delivered must not get it unseen.
     if (((low - words[at + JUDGED]) | 0) > 0) low = words[at + JUDGED];
+    const first = words[at + FIRST_HELD];
+    if (first >= 0 && ((low - this.table.held.start(first)) | 0) > 0) low = this.table.held.start(first);
     if (((low - words[at + LOW]) | 0) <= 0) return;
     words[at + LOW] = low;
     words[at + PROGRESS] = nowMs;
