@@ -80,7 +80,7 @@ export function describeApplied(change: AppliedBody): string[] {
   const lines = [...notices, ...describeDifference(difference)];
   const kept =
     unapplied === null ? [] : [`The file had a text that did not run; it is kept in ${unapplied}.`];
-  if (!applied) return [...lines, ...kept, 'Nothing was changed.'];
+  if (!applied) return [...lines, ...kept, 'Nothing was changed.', ...describeReevaluation(reevaluated)];
   return [
     ...lines,
     ...kept,

@@ -13,7 +13,11 @@
  * Neighbours: `dataplane/plugin-loader.ts` (the data half), `control/plugins/` (manifests, the other modules).
  */
 import { existsSync } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { dirname, relative, resolve } from 'node:path';
+
+/** In a build: where it has the modules of homeward's own plugins, and where their manifests stay. */
+const BUILT_PLUGINS = resolve(import.meta.dirname, '../../plugins');
+const PACKAGE_PLUGINS = resolve(import.meta.dirname, '../../../plugins');
 
 /**
  * The file of a module.
@@ -27,11 +31,7 @@ export function moduleFile(manifest: string, module: string): string | undefined
   const source = resolve(folder, module);
   const compiled = source.replace(/\.(m?)ts$/, '.$1js');
   if (!import.meta.filename.endsWith('.js')) return [source, compiled].find(existsSync);
-  const inBuild = resolve(
-    import.meta.dirname,
-    '../../plugins',
-    basename(folder),
-    compiled.slice(folder.length + 1),
-  );
-  return [compiled, inBuild, source].find(existsSync);
+  const inPackage = relative(PACKAGE_PLUGINS, compiled);
+  const inBuild = inPackage.startsWith('..') ? [] : [resolve(BUILT_PLUGINS, inPackage)];
+  return [compiled, ...inBuild, source].find(existsSync);
 }

@@ -78,6 +78,20 @@ describe('the build', labOptions(), () => {
     assert.match(await homeward('config', 'check', configPath), /is right/);
   });
 
+  it('makes plugins whose tests pass, and runs them and the example', async () => {
+    const folder = join(directory, 'mine');
+    await homeward('plugins', 'create', 'mine', '--dir', folder);
+    const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+    const { stdout } = await run(process.execPath, ['--test'], { cwd: folder, env });
+    assert.match(stdout, /pass 2\n/);
+    const path = join(directory, 'plugins.yaml');
+    const limiter = join(directory, 'plugins/examples/rate-limiter');
+    const plugins = `[ { name: rate-limiter, from: ${limiter}, options: { rate: 5 } }, { name: mine, from: ${folder} } ]`;
+    writeFileSync(path, `version: 1\nplugins: ${plugins}\n`);
+    assert.match(await homeward('config', 'check', path), /is right/);
+    writeFileSync(configPath, `${CONFIG}plugins: ${plugins}\n`);
+  });
+
   it('runs the gateway, from no source file', async () => {
     const daemon = namespace.spawn(process.execPath, [main, 'run', '--config', configPath], environment);
     let output = '';
@@ -98,6 +112,10 @@ describe('the build', labOptions(), () => {
     const program = readFileSync(`/proc/${status.dataPlane.pid}/cmdline`, 'latin1').split('\0')[1];
     assert.equal(program, join(directory, 'dist/src/dataplane/main.js'));
     assert.match(await homeward('status'), /built/);
+    assert.match(
+      await homeward('plugins', 'list'),
+      /^1 +rate-limiter +1\.0\.0 +policy +running +0\n2 +mine/m,
+    );
     await homeward('down');
     await eventually('it has ended', () => daemon.exitCode !== null);
     assert.equal(daemon.exitCode, 0, output);

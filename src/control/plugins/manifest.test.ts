@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { pluginFolder } from '../../../test/support/plugin-folder.ts';
+import { pluginFolder, writePlugin } from '../../../test/support/plugin-folder.ts';
 import { ConfigError } from '../config/errors.ts';
 import { readManifest } from './manifest.ts';
 
@@ -113,6 +113,14 @@ test('refused: a module that is not there', (t) => {
   const folder = pluginFolder(t, { manifest: { control: './control.ts' } });
   assert.throws(() => readManifest(join(folder, 'manifest.json')), {
     message: `${folder}/manifest.json:10:14: control: there is no file ./control.ts in ${folder}; write the path of the module`,
+  });
+});
+
+test('refused: TypeScript in a package', (t) => {
+  const folder = join(pluginFolder(t), 'node_modules/probe');
+  writePlugin(folder, { files: { 'data.ts': '' } });
+  assert.throws(() => readManifest(join(folder, 'manifest.json')), {
+    message: `${folder}/manifest.json:5:11: data: Node runs no TypeScript below node_modules (${folder}/data.ts); compile it, and write the path of the .js file`,
   });
 });
 

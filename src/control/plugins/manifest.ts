@@ -57,8 +57,14 @@ function contradictions(manifest: Manifest, file: string): Finding[] {
     if (module === undefined) continue;
     if (!resolve(folder, module).startsWith(folder + sep)) {
       findings.push([[half], `${module} lies outside the plugin's folder; write a path inside it`]);
-    } else if (moduleFile(file, module) === undefined) {
+      continue;
+    }
+    const found = moduleFile(file, module);
+    if (found === undefined) {
       findings.push([[half], `there is no file ${module} in ${folder}; write the path of the module`]);
+    } else if (found.endsWith('ts') && folder.split(sep).includes('node_modules')) {
+      const text = `Node runs no TypeScript below node_modules (${found}); compile it, and write the path of the .js file`;
+      findings.push([[half], text]);
     }
   }
   for (const key of ['runs_before', 'runs_after'] as const) {
