@@ -78,7 +78,7 @@ export class Firewall implements DataHalf {
   private reason = '';
   /** And which rule said so, by its place; or `BY_DEFAULT`, or `BEFORE_RULES`. */
   private decider = BEFORE_RULES;
-  private topology: PluginTopology | undefined = undefined;
+  private configuration: PluginConfiguration | undefined = undefined;
   private clock: WeekClock | undefined = undefined;
   private readonly countAccepted: () => void;
   private readonly countDropped: () => void;
@@ -102,7 +102,8 @@ export class Firewall implements DataHalf {
     this.countLimited = environment.counter('limited');
   }
 
-  configure({ options, topology }: PluginConfiguration): () => void {
+  configure(configuration: PluginConfiguration): () => void {
+    const { options, topology } = configuration;
     const problems = new Problems();
     const read = readOptions(options, topology, problems);
     problems.throwIfAny();
@@ -112,7 +113,7 @@ export class Firewall implements DataHalf {
       if (this.policy !== undefined) policy.takeOver(this.policy);
       if (policy.countsConcurrent) this.concurrent.reserve(topology.maxFlows);
       this.policy = policy;
-      this.topology = topology;
+      this.configuration = configuration;
       this.clock = clock;
     };
   }
