@@ -33,12 +33,6 @@ describe('IPsec tunnels whose ends move', skip === undefined ? labOptions() : { 
     assert.match(stdout, /^own certificate +CN=gw\.example, ends 20/m);
     assert.match(stdout, /^authority +CN=Lab Authority, ends 20/m);
     assert.match(stdout, /^peer's certificate +CN=lyon\.example, ends 20/m);
-    const tested = await gateway.command('tunnels', 'test', 'lyon-ips', '--target', '10.0.1.10');
-    assert.equal(tested.status, 0, tested.stdout);
-    assert.match(
-      tested.stdout,
-      /^lyon-ips: connected to 198\.18\.1\.2 port \d+; IKE AES_GCM_16-256.*, ESP AES_GCM_16-256, MTU 1400$/m,
-    );
   });
 
   it('a translator whose address changes is followed', async (t) => {
@@ -117,6 +111,17 @@ describe('IPsec tunnels whose ends move', skip === undefined ? labOptions() : { 
   }
 
   it('had nothing in clear text on the wire', () => rig.assertSealed());
+
+  // The last one: echo requests of the gateway's own are explained by nothing that a site has sent.
+  it('a test of a tunnel says what was agreed on', async () => {
+    const { gateway } = test.network;
+    const tested = await gateway.command('tunnels', 'test', 'lyon-ips', '--target', '10.0.1.10');
+    assert.equal(tested.status, 0, tested.stdout);
+    assert.match(
+      tested.stdout,
+      /^lyon-ips: connected to 198\.18\.101\.2 port \d+; IKE AES_GCM_16-256.*, ESP AES_GCM_16-256, MTU 1400$/m,
+    );
+  });
 });
 
 function tryTo(what: () => void): void {
