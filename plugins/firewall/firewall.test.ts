@@ -1,9 +1,13 @@
 /** The data half: verdicts, counts, limits, what changes when it is configured anew. And within a gateway in memory. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
 import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
 import {
+  type ControlHalf,
   type FlowHandle,
   type FlowSetup,
   PluginOptionsError,
@@ -15,6 +19,8 @@ import {
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { MemoryGateway } from '../../test/support/memory-gateway.ts';
 import { echo, tcp, udp } from '../../test/support/packets.ts';
+import { eventually } from '../../test/support/patience.ts';
+import { createFileWatch } from './control.ts';
 import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
 import { Firewall } from './firewall.ts';
 
@@ -367,6 +373,48 @@ it('options that are wrong change nothing', () => {
     },
   );
   assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
+});
+
+it('takes files of sets anew that have changed, and keeps what it has if they are wrong', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'homeward-sets-'));
+  const file = join(directory, 'listed');
+  const write = (text: string, secondsAgo: number): void => {
+    writeFileSync(file, text);
+    const then = Date.now() / 1000 - secondsAgo;
+    utimesSync(file, then, then);
+  };
+  let halves: ControlHalf | undefined;
+  try {
+    write('10.0.1.5\n', 60);
+    const options = {
+      default: 'accept',
+      sets: { listed: { file } },
+      rules: [{ name: 'listed', match: 'src in @listed', action: 'drop' }],
+    };
+    const tested = new Tested(options);
+    halves = createFileWatch(
+      {
+        name: 'firewall',
+        log: () => {},
+        counter: () => () => {},
+        send: () => tested.firewall.message(),
+        decide: () => {},
+      },
+      20,
+    );
+    await halves.configure!({ options, topology: TOPOLOGY });
+    assert.equal(tested.judge(web('10.0.1.5')), VERDICT_DROP);
+    write('10.0.1.6\n', 50);
+    await eventually('the new file is in force', () => tested.judge(web('10.0.1.5')) === VERDICT_CONTINUE);
+    assert.equal(tested.judge(web('10.0.1.6')), VERDICT_DROP);
+    assert.ok(tested.firewall.policy!.matches[0]! >= 2);
+    write('10.0.1.7\nnonsense\n', 40);
+    await eventually('the wrong file is told', () => tested.lines.some((line) => line.includes(`${file}:2`)));
+    assert.equal(tested.judge(web('10.0.1.6')), VERDICT_DROP);
+  } finally {
+    await halves?.stop?.();
+    rmSync(directory, { recursive: true });
+  }
 });
 
 it('judges the flows of a gateway', () => {

@@ -19,8 +19,8 @@ import {
   type Json,
   type PluginConfiguration,
   type PluginEnvironment,
+  PluginOptionsError,
   PluginQueryError,
-  type PluginTopology,
   VERDICT_CONTINUE,
   VERDICT_DROP,
   VERDICT_REJECT,
@@ -214,13 +214,30 @@ export class Firewall implements DataHalf {
     this.concurrent.remove(state[stateAt + STATE_LOW]!, high);
   }
 
+  /** The control half says that files of sets have changed. */
+  message(): void {
+    if (this.configuration === undefined) return;
+    const { log } = this.environment;
+    try {
+      this.configure(this.configuration)();
+      log('info', 'files of sets have changed and are in force');
+    } catch (error) {
+      if (!(error instanceof PluginOptionsError)) throw error;
+      log('error', `files of sets have changed and are not used: ${error.path}: ${error.message}`);
+    }
+  }
+
   query(view: string, parameters: Json): Json {
-    const { policy, topology } = this;
-    if (policy === undefined || topology === undefined)
+    const { policy, configuration } = this;
+    if (policy === undefined || configuration === undefined)
       throw new PluginQueryError('it is not configured yet');
     if (view === 'rules') return rulesView(policy, parameters as unknown as RulesParameters);
     if (view !== 'test') throw new PluginQueryError(`there is no view "${view}"`);
-    const packet = testPacket(parameters as unknown as TestParameters, topology, this.environment.nowMs());
+    const packet = testPacket(
+      parameters as unknown as TestParameters,
+      configuration.topology,
+      this.environment.nowMs(),
+    );
     const { flow } = packet;
     const minuteOfWeek = packet.minuteOfWeek ?? this.clock?.minuteOfWeek(flow.nowMs) ?? 0;
     const verdict = this.verdict(packet.view, flow, minuteOfWeek);
