@@ -197,6 +197,47 @@ describe('plugins in a gateway that runs', labOptions(), () => {
     assert.deepEqual(await answered(), SITES);
   });
 
+  it('holds new flows until a control half has decided', async () => {
+    const folder = join(lab.directory, 'patient');
+    writePlugin(folder, {
+      manifest: { name: 'patient', control: './control.ts' },
+      files: {
+        'data.ts': `import { type DataHalfFactory, VERDICT_ACCEPT, VERDICT_HOLD } from 'homeward/plugin';
+export const createDataHalf: DataHalfFactory = ({ send }) => {
+  let sites = new Map<number, string | undefined>();
+  return {
+    configure({ topology }) {
+      const next = new Map(topology.spaces.map(({ id, site }) => [id, site]));
+      return () => {
+        sites = next;
+      };
+    },
+    flowSetup(_packet, flow) {
+      if (!send({ token: flow.holdToken, site: sites.get(flow.originatorSpace) })) return VERDICT_ACCEPT;
+      flow.holdMs = 3000;
+      return VERDICT_HOLD;
+    },
+  };
+};
+`,
+        'control.ts': `import type { ControlHalfFactory } from 'homeward/plugin';
+export const createControlHalf: ControlHalfFactory = ({ decide }) => ({
+  async message(body) {
+    const { token, site } = body as { token: number; site: string };
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    decide(token, site === 'lyon' ? 'accept' : 'drop', site + ' was looked up');
+  },
+});
+`,
+      },
+    });
+    await run({ name: 'patient', from: folder });
+    assert.deepEqual(await answered(), ['lyon']);
+    const { failures, held } = await showPlugin(client, 'patient');
+    assert.deepEqual({ failures, held }, { failures: 0, held: 0 });
+    await run();
+  });
+
   it('goes on when a control half throws, whenever it does', async (t) => {
     const folder = join(lab.directory, 'nervous');
     writePlugin(folder, {
@@ -295,7 +336,8 @@ export const createControlHalf: ControlHalfFactory = () => {
 
     assert.equal(failures, 0);
     assert.equal(counters.torn, 0, 'judged by rules of two generations, or by code of two');
-    assert.ok(counters.generations! >= RELOADS - 2, 'nearly every one of them has judged');
+    // A sender that does not get its turn begins no flow between two of them.
+    assert.ok(counters.generations! >= RELOADS / 2, 'most of them have judged');
     assert.ok(counters.judged! >= 2 * RATE, `${counters.judged} flows were judged`);
     for (const { begun, answered: got, again, answeredAgain, foreign } of [paris!, lyon!]) {
       assert.equal(foreign, 0);

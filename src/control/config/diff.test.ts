@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { EXAMPLE_CONFIG, EXAMPLE_FILE } from '../../../test/fixtures/example-gateway.ts';
+import { pluginFolder } from '../../../test/support/plugin-folder.ts';
 import { describeChange, diffConfigs } from './diff.ts';
-import { readConfig } from './load.ts';
+import { type LoadedConfig, readConfig } from './load.ts';
 
 /** The lines for a change of the example, each [from, to]. */
 function lines(...changes: [from: string, to: string][]): string[] {
@@ -97,5 +98,39 @@ test('every change has before and after, for programs', () => {
       change: 'changed',
       fields: [{ field: '', before: 262144, after: 2048, beforeIsDefault: true, afterIsDefault: false }],
     },
+  ]);
+});
+
+test('plugins: what is configured of them, by name, and their order', (t) => {
+  const [one, two] = ['one', 'two'].map((name) =>
+    pluginFolder(t, {
+      manifest: { name, options: { type: 'object', properties: { rate: { type: 'integer', default: 5 } } } },
+    }),
+  );
+  const [first, second] = [
+    `- { name: one, from: ${one} }`,
+    `- { name: two, from: ${two}, options: { rate: 3 } }`,
+  ];
+  const configured = (...plugins: readonly string[]): LoadedConfig =>
+    readConfig(EXAMPLE_CONFIG.replace('- name: return-routing', plugins.join('\n  ')), EXAMPLE_FILE);
+  const diff = (before: LoadedConfig, after: LoadedConfig): string[] =>
+    diffConfigs(before, after).map(describeChange);
+  assert.deepEqual(diff(configured(first!), configured(first!, second!)), [
+    `+ plugin two: from ${two}, options.rate 3`,
+  ]);
+  assert.deepEqual(
+    diff(
+      configured(first!, second!),
+      configured(
+        first!,
+        `- { name: two, from: ${two}, enabled: false, sites: [paris], on_failure: { timeout: pass-flow }, options: { rate: 4 } }`,
+      ),
+    ),
+    [
+      '~ plugin two: enabled true (default) -> false, options.rate 3 -> 4, sites none -> ["paris"], on_failure.timeout none -> pass-flow',
+    ],
+  );
+  assert.deepEqual(diff(configured(first!, second!), configured(second!, first!)), [
+    '~ option order of plugins ["one","two"] -> ["two","one"]',
   ]);
 });
