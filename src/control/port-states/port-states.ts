@@ -64,6 +64,7 @@ export class PortStates {
   readonly #now: () => number;
   readonly #entries = new Map<string, Entry>();
   readonly #timer: NodeJS.Timeout;
+  #stopped = false;
 
   constructor(options: PortStatesOptions) {
     this.#options = options;
@@ -79,7 +80,7 @@ export class PortStates {
   /** Looks at everything now, and tells what has changed. */
   look(): void {
     const current = this.#options.plan();
-    if (current === undefined) return;
+    if (current === undefined || this.#stopped) return;
     const counters = this.#options.counters();
     const devices = new Map(current.devices.map(({ index, name }) => [index, name]));
     const names = new Set(current.ports.map(({ name }) => name));
@@ -87,8 +88,9 @@ export class PortStates {
     for (const port of current.ports) this.#judge(port, devices.get(port.link.device) ?? '', counters);
   }
 
-  /** Looks no more. */
+  /** Looks no more: what ends is not told as a change of every port. */
   stop(): void {
+    this.#stopped = true;
     clearInterval(this.#timer);
   }
 
