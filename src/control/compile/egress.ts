@@ -1,6 +1,6 @@
 /**
- * A port for each egress: its next hops, its external addresses, its port forwards, and what of the uplink is
- * ours and what stays the host's.
+ * A port for each egress: its next hops, its external addresses, and what of the uplink is ours and what stays the
+ * host's (`egress-ports.ts`: which ports).
  *
  * ```
  *  an address of the pool is ...      ours of it                     the host's
@@ -13,35 +13,15 @@
  * A layer-3 uplink (PPP, WireGuard, TUN) has no neighbours, so no next hops: packets go to its other end.
  */
 
-import type { PlanPool } from '../../pipeline/plan.ts';
 import { formatPrefix, prefixContains, prefixOf } from '../../wire/address.ts';
-import type {
-  Config,
-  ConfigPath,
-  EgressConfig,
-  FamilyAddresses,
-  GreTunnelConfig,
-  IpsecTunnelConfig,
-  PortRange,
-  TunnelConfig,
-} from '../config/config.ts';
-import { familyKey, familyOf, isLinkLocal, knownAddress } from '../config/ip.ts';
+import type { Config, ConfigPath, EgressConfig, FamilyAddresses } from '../config/config.ts';
+import { familyKey, isLinkLocal, knownAddress } from '../config/ip.ts';
 import type { HostFacts, LinkAddressFacts, LinkFacts } from '../facts.ts';
 import { type DeviceDrafts, type EgressShare, isEthernet } from './devices.ts';
-import { asDown, type EgressDraft, type LinkDraft, type PortForwardDraft } from './drafts.ts';
+import { asDown, type EgressDraft, type LinkDraft } from './drafts.ts';
+import { EgressPorts, WHOLE_RANGE } from './egress-ports.ts';
 import type { HostFindings } from './host-findings.ts';
 import { limitMtu, neighbourSources, UNKNOWN_MTU } from './tunnels.ts';
-
-/** Ports of an address that nobody else uses; the well-known ones are left to port forwards. */
-const WHOLE_RANGE: PortRange = { min: 1024, max: 65535 };
-/** Above Linux's own range for outgoing connections, unless that has been changed. */
-const PREFERRED_RESERVED: PortRange = { min: 61000, max: 65535 };
-/** Fewer are not chosen without being asked. */
-const MIN_AUTOMATIC_PORTS = 1024;
-/** IKE, and IKE and ESP behind translators (RFC 7296, RFC 3948). */
-const IKE_PORTS: readonly number[] = [500, 4500];
-/** An explicit range leaves the host at least as many ports for its own connections. */
-const MIN_LOCAL_PORTS = 1024;
 
 const FAMILIES = ['ipv4', 'ipv6'] as const;
 
@@ -155,11 +135,11 @@ class EgressCompiler {
     const addresses = this.#addresses();
     const own = hostAddresses(this.#facts);
     const shared = addresses.filter((address) => own.has(address));
+    const ports = new EgressPorts(this.#config, this.#facts, this.#findings, egress, this.#path);
     const routed = addresses.filter((address) => !own.has(address));
-    const reserved = shared.length > 0 ? this.#reservedPorts() : WHOLE_RANGE;
-    this.#leaveIkePorts(shared, reserved);
-    const pools = addresses.map((address) => this.#pool(address, own.has(address) ? reserved : WHOLE_RANGE));
-    const forwards = this.#portForwards(addresses);
+    const reserved = ports.reserved(shared);
+    const pools = addresses.map((address) => ports.pool(address, own.has(address) ? reserved : WHOLE_RANGE));
+    const forwards = ports.forwards(addresses);
     const share: EgressShare = {
       poolAddresses: routed,
       sharedAddresses: shared.map((address) => ({ address, ports: reserved })),
@@ -303,105 +283,6 @@ class EgressCompiler {
     return chosen;
   }
 
-  #reservedPorts(): PortRange {
-    const wanted = this.#egress.reservedPorts;
-    const local = this.#facts.localPortRange;
-    const localText = `${local.min}-${local.max}`;
-    const path = [...this.#path, 'reserved_ports'];
-    if (wanted === 'auto') {
-      const above = { min: Math.max(PREFERRED_RESERVED.min, local.max + 1), max: PREFERRED_RESERVED.max };
-      const free = local.min > PREFERRED_RESERVED.max ? PREFERRED_RESERVED : above;
-      if (free.max - free.min + 1 >= MIN_AUTOMATIC_PORTS) return free;
-      this.#findings.mistake(
-        path,
-        `auto finds no room above the host's own ports (net.ipv4.ip_local_port_range ${localText}); write a range or make the host's smaller`,
-      );
-      return PREFERRED_RESERVED;
-    }
-    const common = Math.min(wanted.max, local.max) - Math.max(wanted.min, local.min) + 1;
-    if (local.max - local.min + 1 - Math.max(0, common) < MIN_LOCAL_PORTS) {
-      this.#findings.mistake(
-        path,
-        `${wanted.min}-${wanted.max} leaves the host too few of its own ports (net.ipv4.ip_local_port_range ${localText}); write a range that leaves it at least ${MIN_LOCAL_PORTS}`,
-      );
-    }
-    return wanted;
-  }
-
-  /** What comes to the IKE ports of an IPsec tunnel's address must reach its daemon. */
-  #leaveIkePorts(shared: readonly string[], { min, max }: PortRange): void {
-    for (const address of shared) {
-      const tunnel = this.#ipsecTunnelAt(address);
-      const port = IKE_PORTS.find((candidate) => candidate >= min && candidate <= max);
-      if (tunnel === undefined || port === undefined) continue;
-      this.#findings.mistake(
-        [...this.#path, 'reserved_ports'],
-        `${min}-${max} has port ${port}, which tunnel ${tunnel} needs on ${address} for IKE and ESP; write a range without it`,
-      );
-    }
-  }
-
-  #ipsecTunnelAt(address: string): string | undefined {
-    const tunnels = this.#config.sites.flatMap((site) => site.tunnels);
-    return tunnels.find((tunnel) => speaksIke(tunnel) && tunnel.enabled && tunnel.local === address)?.name;
-  }
-
-  #pool(address: string, ports: PortRange): PlanPool {
-    const { min, max } = ports;
-    const quotaPerSite = Math.max(1, Math.floor((max - min + 1) * this.#egress.siteQuota));
-    return { address, portMin: min, portMax: max, quotaPerSite };
-  }
-
-  #portForwards(addresses: readonly string[]): PortForwardDraft[] {
-    const taken = new Set<string>();
-    return this.#egress.portForwards.flatMap((forward, at): PortForwardDraft[] => {
-      const path = [...this.#path, 'port_forwards', at];
-      const { protocol, port, to } = forward;
-      const family = familyOf(to.address);
-      const address = forward.address ?? addresses.find((candidate) => familyOf(candidate) === family);
-      // Without any address the whole egress is down, and that has been said.
-      if (addresses.length === 0) return [];
-      if (address === undefined) {
-        this.#lackForward(
-          path,
-          `has no external IPv${family} address to listen on; add one to ${this.#egress.name}`,
-        );
-        return [];
-      }
-      if (!addresses.includes(address)) {
-        this.#lackForward(
-          [...path, 'address'],
-          `${address} is not an address of ${this.#egress.name}; write one of ${addresses.join(', ')}`,
-        );
-        return [];
-      }
-      const tunnel = this.#ipsecTunnelAt(address);
-      if (tunnel !== undefined && protocol === 'udp' && IKE_PORTS.includes(port)) {
-        this.#findings.mistake(
-          [...path, 'port'],
-          `tunnel ${tunnel} needs UDP port ${port} of ${address} for IKE and ESP; write another port or address`,
-        );
-        return [];
-      }
-      const identity = `${protocol} ${address} ${port}`;
-      if (taken.has(identity)) {
-        this.#findings.mistake(
-          [...path, 'port'],
-          `${port} is already forwarded from ${address}; write each protocol, address and port once`,
-        );
-        return [];
-      }
-      taken.add(identity);
-      return [{ protocol, address, port, to }];
-    });
-  }
-
-  /** A port forward that has to wait for its address; one that is written down will not change. */
-  #lackForward(path: ConfigPath, text: string): void {
-    if (this.#egress.addresses === 'auto') this.#findings.lackPart(path, text);
-    else this.#findings.mistake(path, text);
-  }
-
   #mtu(): number {
     const { mtu, device } = this.#egress;
     const most = this.#link.mtu;
@@ -421,8 +302,4 @@ class EgressCompiler {
 
 function networkText(address: string, prefixLength: number): string {
   return formatPrefix(prefixOf(knownAddress(address), prefixLength));
-}
-
-function speaksIke(tunnel: TunnelConfig): tunnel is IpsecTunnelConfig | GreTunnelConfig {
-  return tunnel.type === 'ipsec' || (tunnel.type === 'gre' && tunnel.ipsec !== null);
 }
