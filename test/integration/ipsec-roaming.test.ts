@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 import { ipsecObstacle } from '../support/ipsec-peer.ts';
 import { IpsecRig } from '../support/lab/ipsec-rig.ts';
 import { labOptions, useNetwork } from '../support/lab/lab-test.ts';
-import { ipsecId } from '../support/lab/sites.ts';
+import { GATEWAY_ID, ipsecId } from '../support/lab/sites.ts';
 import { isComplete } from '../support/lab/traffic.ts';
 
 const HOUR_MS = 3_600_000;
@@ -109,6 +109,21 @@ describe('IPsec tunnels whose ends move', skip === undefined ? labOptions() : { 
       await rig.untilState(t, site, 'up');
     });
   }
+
+  it('says that the own certificate has ended, while what is up goes on, and takes a new one', async (t) => {
+    const { network } = test;
+    const { authority } = network.ipsec;
+    authority.issue(GATEWAY_ID, { endsInMs: -HOUR_MS });
+    network.ipsecPeers.get('paris')!.swanctl('--terminate', '--ike', 'gateway', '--force');
+    await rig.untilState(t, 'paris', 'down', /gw\.example\.pem has ended/);
+    assert.equal((await rig.tunnel('lyon'))!.state, 'up');
+    const { stdout } = await network.gateway.command('tunnels', 'show', 'lyon-ips');
+    assert.match(stdout, /^own certificate +CN=gw\.example, has ended /m);
+    authority.issue(GATEWAY_ID);
+    await rig.untilState(t, 'paris', 'up');
+    await rig.untilState(t, 'lyon', 'up');
+    await test.experiment.warmUp(test.sites);
+  });
 
   it('had nothing in clear text on the wire', () => rig.assertSealed());
 

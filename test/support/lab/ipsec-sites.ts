@@ -135,7 +135,7 @@ export class IpsecSites {
       kernel: attachment !== 'ipsec',
       ...(attachment === 'ipsec-gre' ? { selectors: GRE_SELECTORS } : {}),
       connection: `${ipsec.translated ? 'keyingtries = 0' : ''}\n${ipsec.peer?.connection ?? ''}`,
-      child: `${ipsec.translated ? 'start_action = start\ndpd_action = restart' : ''}\n${attachment === 'ipsec-kernel' ? INTERFACE : ''}\n${ipsec.peer?.child ?? ''}`,
+      child: `${ipsec.translated ? 'start_action = start\ndpd_action = restart\nclose_action = start' : ''}\n${attachment === 'ipsec-kernel' ? INTERFACE : ''}\n${ipsec.peer?.child ?? ''}`,
     });
     this.peers.set(name, peer);
     await peer.start();
