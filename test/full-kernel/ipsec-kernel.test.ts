@@ -121,7 +121,7 @@ describe('IPsec by the kernel', skip === undefined ? labOptions() : { skip }, ()
     assert.deepEqual(of('paris').driver, { name: 'xfrm', why: 'the configuration says so' });
     assert.deepEqual(of('lille').driver, { name: 'kernel', why: 'the configuration says so' });
     assert.equal(of('paris').mtu, 1422);
-    assert.equal(of('nice').mtu, 1402);
+    assert.equal(of('nice').mtu, 1406);
     assert.equal(of('lille').mtu, 1414);
     const made = (await links()).filter((name) => !linksBefore.includes(name));
     assert.equal(made.length, 4);
