@@ -214,7 +214,7 @@ export function charonConfiguration(socketPath: string, userSpace: boolean): str
   retransmit_tries = 3
   # Attempts of peers that never end must not keep others out for long.
   half_open_timeout = 10
-${userSpace ? '' : '  # Each tunnel that is being called keeps one waiting.\n  threads = 40\n'}  plugins {
+${userSpace ? '' : '  # Each tunnel that is being called keeps one waiting.\n  threads = 24\n'}  plugins {
     vici {
       socket = unix://${socketPath}
     }
