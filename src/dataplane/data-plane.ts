@@ -198,6 +198,7 @@ export class DataPlane {
     if (this.assembly !== undefined && this.memory !== undefined) {
       this.assembly.pipeline.tick(nowMs, Math.floor(uptime()));
       this.memory.lastAliveMs = nowMs;
+      this.plugins.tick(this.assembly, nowMs);
       if (this.plan !== undefined) {
         this.vitals.tick(this.plan, this.assembly, nowMs);
       }

@@ -34,7 +34,7 @@ export interface PluginFault {
 /** How long a flow is held for a decision that never comes, milliseconds. */
 const TIMEOUT_MS = 50;
 /** What every call keeps that leaks, numbers. */
-const LEAKED_NUMBERS = 32 * 1024;
+const LEAKED_NUMBERS = 4 * 1024;
 const IMPOSSIBLE_BYTES = 2 ** 52;
 
 /**

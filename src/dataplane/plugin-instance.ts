@@ -18,7 +18,14 @@ import { dirname, join } from 'node:path';
 import type { PlanPlugin } from '../pipeline/plan.ts';
 import type { LoadedPlugin } from '../pipeline/plugin-link.ts';
 import { PluginStanding } from '../pipeline/plugin-standing.ts';
-import type { DataHalf, DataHalfFactory, Json, PluginManifest, PluginPhase } from '../plugin/contract.ts';
+import {
+  type DataHalf,
+  type DataHalfFactory,
+  type Json,
+  type PluginManifest,
+  type PluginPhase,
+  VERDICT_DROP,
+} from '../plugin/contract.ts';
 import { moduleFile } from '../plugin/module-file.ts';
 import { PluginFiles } from '../plugin/module-loader.ts';
 import { HOOK_LOAD, NO_PLACE } from '../plugin/running-plugin.ts';
@@ -39,7 +46,7 @@ export class PluginInstance {
   readonly manifest: string;
   readonly version: string;
   readonly phase: PluginPhase;
-  readonly half: DataHalf;
+  half: DataHalf;
   readonly standing: PluginStanding;
   /** Its own, by name. */
   readonly counters: Map<string, number>;
@@ -112,14 +119,21 @@ export class PluginInstance {
     return !this.standing.isTripped && codeFingerprint(plugin.manifest) === this.fingerprint;
   }
 
+  /** It is tripped for good: what it holds may be collected. */
+  release(): void {
+    this.half = NOBODY;
+  }
+
   /** For the chain of a plan. */
   loaded(plugin: PlanPlugin): LoadedPlugin {
-    const { name, phase, half, standing } = this;
+    const { name, phase, standing } = this;
     const instance = this;
     return {
       name,
       phase,
-      half,
+      get half() {
+        return instance.half;
+      },
       standing,
       failurePolicy: plugin.failurePolicy,
       ports: plugin.ports,
@@ -132,6 +146,9 @@ export class PluginInstance {
     };
   }
 }
+
+/** In place of an instance that is gone, and never called. */
+const NOBODY: DataHalf = { configure: () => () => {}, flowSetup: () => VERDICT_DROP };
 
 /** Of the manifest and all modules in its folder. What options name is not code. */
 function codeFingerprint(manifest: string): string {

@@ -20,7 +20,7 @@ import type { Plan } from '../pipeline/plan.ts';
 import { markUnseen } from '../pipeline/plugin-bits.ts';
 import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
 import { VERDICT_NAMES } from '../plugin/contract.ts';
-import { CAUSE_EXCEPTION, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
+import { CAUSE_EXCEPTION, CAUSE_MEMORY, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
 import {
   HOOK_CONFIGURE,
   HOOK_MESSAGE,
@@ -31,6 +31,7 @@ import {
   runningHook,
   runningPlace,
 } from '../plugin/running-plugin.ts';
+import { HeapWatch } from './heap-watch.ts';
 import { PATIENCE } from './patience.ts';
 import { PluginCalls } from './plugin-calls.ts';
 import { type ControlPeer, PluginDesk, type PluginLog } from './plugin-desk.ts';
@@ -70,6 +71,7 @@ export class PluginSide {
   private readonly calls = new PluginCalls(new RunningPlugin(new Int32Array(1), new Int32Array(1)));
   private readonly desk: PluginDesk;
   private readonly instances: PluginInstances;
+  private readonly heap: HeapWatch;
   private prepared: PreparedPlugins | undefined;
   /** One after the other. */
   private readonly reevaluations: ReturnType<Assembly['reevaluation']>[] = [];
@@ -77,6 +79,7 @@ export class PluginSide {
   /** @throws Error if `faults` cannot be read */
   constructor(surroundings: PluginSurroundings) {
     this.surroundings = surroundings;
+    this.heap = new HeapWatch(surroundings.nowMs());
     this.desk = new PluginDesk(surroundings.control, this.calls, surroundings.log);
     this.instances = new PluginInstances(
       {
@@ -169,6 +172,18 @@ export class PluginSide {
     this.instances.all[place]!.reason = reason;
     const number = VERDICT_NAMES.indexOf(verdict);
     assembly.pipeline.held.decide(place, holdToken, number, assembly.ports, this.surroundings.nowMs());
+  }
+
+  /** Housekeeping, now and then. */
+  tick({ chain }: Assembly, nowMs: number): void {
+    const blamed = this.heap.look(nowMs, (on) => {
+      chain.meter.sampler = on ? this.heap : undefined;
+    });
+    const instance = blamed === undefined ? undefined : this.instances.all[blamed.place];
+    if (blamed === undefined || instance === undefined || instance.standing.isTripped) return;
+    chain.trip(blamed.place, CAUSE_MEMORY, blamed.message);
+    instance.release();
+    chain.links[blamed.place]!.half = instance.half;
   }
 
   /** The data plane is about to end in order: what plugins leave is written down. */

@@ -142,8 +142,6 @@ const globalNames = [
   'stream_bytes',
   'stream_bytes_limit',
   'stream_held_segments',
-  // A gauge: bit i is set while the plugin at place i of the chain is tripped.
-  'plugins_tripped',
 ] as const;
 
 export type GlobalCounterName = (typeof globalNames)[number];

@@ -49,7 +49,7 @@ export class PluginLink {
   readonly plugin: LoadedPlugin;
   readonly name: string;
   readonly isPolicy: boolean;
-  readonly half: PacketHooks;
+  half: PacketHooks;
   /** By `CAUSE_...`. */
   readonly actions: Uint8Array;
   readonly standing: PluginStanding;

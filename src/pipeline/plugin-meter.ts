@@ -17,6 +17,13 @@ import {
 } from '../flow/counters.ts';
 import type { RunningPlugin } from '../plugin/running-plugin.ts';
 
+/** Looks at what timed calls allocate. */
+export interface AllocationSampler {
+  begin(): void;
+  /** The call was of the plugin at this place. */
+  end(place: number): void;
+}
+
 export class PluginMeter {
   private readonly counters: Counters;
   /** When the call that is being timed began; a field would be a new object for every number. */
@@ -24,6 +31,8 @@ export class PluginMeter {
   private timing = false;
   /** Whether calls count. */
   counts = true;
+  /** Looks at the calls that are timed; undefined: nobody does. */
+  sampler: AllocationSampler | undefined = undefined;
 
   private readonly running: RunningPlugin;
 
@@ -42,7 +51,9 @@ export class PluginMeter {
     }
     const calls = this.counters.addPlugin(plugin, PLUGIN_CALLS, 1);
     this.timing = calls % PLUGIN_TIMED_CALLS === 0;
-    if (this.timing) this.beganMs[0] = performance.now();
+    if (!this.timing) return;
+    if (this.sampler !== undefined) this.sampler.begin();
+    this.beganMs[0] = performance.now();
   }
 
   /** It has returned or thrown. */
@@ -51,6 +62,7 @@ export class PluginMeter {
     if (!this.timing) return;
     const tookMs = performance.now() - this.beganMs[0]!;
     this.counters.addPlugin(plugin, PLUGIN_TIME_MS, tookMs * PLUGIN_TIMED_CALLS);
+    if (this.sampler !== undefined) this.sampler.end(plugin);
   }
 
   /** It has been ended by the watchdog. */

@@ -20,6 +20,7 @@ import { Lab, type Path, type Programs } from './lab.ts';
 import { measurePackets, measurePing, measureTcp, serve } from './load.ts';
 import { compileProgram } from './native-programs.ts';
 import { measurePipeline } from './pipeline-measures.ts';
+import { measurePlugins } from './plugin-measures.ts';
 
 const GROUPS = ['pipeline', 'firewall', 'tun', 'ethernet', 'gre'] as const;
 
@@ -125,7 +126,7 @@ try {
 
 async function benchPipeline(): Promise<Figure[]> {
   say('pipeline: in memory');
-  const figures = measurePipeline(quick).map((figure) => alone(figure));
+  const figures = [...measurePipeline(quick), ...measurePlugins(quick)].map((figure) => alone(figure));
   for (const protocol of ['tcp', 'udp'] as const) {
     const bytes = await allocatedPerPacket(protocol);
     // Less than one byte a packet is the counting's own: nothing that is allocated for each packet is that small.

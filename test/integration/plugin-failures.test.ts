@@ -118,6 +118,26 @@ describe('a plugin that hangs', { skip }, () => {
   });
 });
 
+it('a plugin that takes more and more memory is tripped before there is none left', { skip }, async (t) => {
+  const rig = await DataPlaneRig.start([wayward()], [], {
+    HOMEWARD_PLUGIN_FAULTS: 'wayward:leak',
+    NODE_OPTIONS: '--max-old-space-size=128',
+  });
+  t.after(() => rig.remove());
+  // Thousands of new flows, each of which would keep 32 KiB.
+  const flows = rig.spread(100, 80);
+  const plugin = await eventually('the plugin is tripped', async () => {
+    const [first] = (await rig.status()).plugins;
+    return first!.state === 'tripped' ? first : undefined;
+  });
+  await flows;
+  t.diagnostic(plugin.tripped!.message);
+  assert.equal(plugin.tripped!.cause, 'memory');
+  assert.equal(plugin.failuresByCause.memory, 1);
+  assert.equal(rig.child!.exitCode, null);
+  assert.equal((await rig.status()).plugins[1]!.state, 'running');
+});
+
 it('hands messages on, in their order', { skip }, async (t) => {
   const rig = await rigFor(t, [wayward()]);
   for (let n = 0; n < 20; n++) rig.send({ type: 'plugin-message', plugin: 'wayward', body: { n } });

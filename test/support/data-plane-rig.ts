@@ -43,7 +43,8 @@ export class DataPlaneRig {
   child: ChildProcessWithoutNullStreams | undefined;
   readonly directory = mkdtempSync('/dev/shm/homeward-test-');
   private link: DataPlaneLink | undefined;
-  private waiting: ((message: DataPlaneMessage) => boolean)[] = [];
+  /** Each says whether a message is its answer; undefined: there is nobody to answer any more. */
+  private waiting: ((message: DataPlaneMessage | undefined) => boolean)[] = [];
   private generation = 0;
 
   /** Starts the data plane, with these plugins before return routing, and an echo server on {@link ECHO_PORT} and `ports`. */
@@ -97,6 +98,9 @@ export class DataPlaneRig {
       return DataPlaneLink.open(socketPath, 10_000).catch(() => undefined);
     });
     this.link = link;
+    link.on('close', () => {
+      for (const takes of this.waiting.splice(0)) takes(undefined);
+    });
     link.on('message', (message) => {
       const at = this.waiting.findIndex((takes) => takes(message));
       if (at >= 0) this.waiting.splice(at, 1);
@@ -120,8 +124,12 @@ export class DataPlaneRig {
     request: ControlMessage,
     types: readonly Type[],
   ): Promise<Extract<DataPlaneMessage, { type: Type }>> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       this.waiting.push((message) => {
+        if (message === undefined) {
+          reject(new Error(`the data plane is gone, and does not answer ${request.type}`));
+          return true;
+        }
         if (!(types as readonly string[]).includes(message.type)) return false;
         resolve(message as Extract<DataPlaneMessage, { type: Type }>);
         return true;
@@ -169,6 +177,18 @@ export class DataPlaneRig {
     const stop = await this.ping(50, port);
     await new Promise((resolve) => setTimeout(resolve, 300));
     return stop();
+  }
+
+  /** One datagram from each of so many ports of the client to each of so many of the server. */
+  async spread(from: number, to: number): Promise<void> {
+    const counts = [from, to].map(String);
+    await this.client.attempt(process.execPath, [
+      UDP_END,
+      'spread',
+      CLIENT_ADDRESS,
+      SERVER_ADDRESS,
+      ...counts,
+    ]);
   }
 
   /** Everything is gone afterwards. */
