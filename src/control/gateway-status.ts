@@ -5,7 +5,7 @@ import type { PortCondition, PortState } from '../tunnel/port-state.ts';
 import type { TunnelDriver } from './compile/tunnels.ts';
 import type { Config } from './config/config.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
-import type { DataPlaneReport } from './runtime/supervisor.ts';
+import type { DataPlaneReport } from './runtime/data-plane-requests.ts';
 
 /** Packets and bytes (of IP) since the flow memory was made. */
 export interface PortCounters {

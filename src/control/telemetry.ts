@@ -20,9 +20,9 @@ import { MappedFlowMemory } from './flows/mapped-flow-memory.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
 import { collectMetrics, type MetricSources, type PluginSample } from './metrics/collect.ts';
 import { MetricsServer } from './metrics/server.ts';
+import type { DataPlaneReport } from './runtime/data-plane-requests.ts';
 import type { Logger } from './runtime/logger.ts';
 import type { RuntimeDirectory } from './runtime/runtime-directory.ts';
-import type { DataPlaneReport } from './runtime/supervisor.ts';
 
 const RETRY_MS = 5000;
 const PROBLEMS_INTERVAL_MS = 1000;

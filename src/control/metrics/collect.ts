@@ -35,7 +35,7 @@ import type { Health } from '../health/health-record.ts';
 import type { TunnelHealthStatus } from '../health/tunnel-health.ts';
 import type { IpsecView } from '../ipsec/ipsec-view.ts';
 import type { ControlHalfStatus } from '../plugins/control-half.ts';
-import type { DataPlaneReport } from '../runtime/supervisor.ts';
+import type { DataPlaneReport } from '../runtime/data-plane-requests.ts';
 import { METRICS } from './catalogue.ts';
 import { Exposition } from './exposition.ts';
 import { CLASS_NAMES, countPorts } from './external-ports.ts';

@@ -18,24 +18,12 @@
  * Nothing is forwarded without a data plane, and the guard keeps the host out all the same: a gateway that does
  * not come up again fails closed.
  *
- * Neighbours: `data-plane-process.ts` (the process), `data-plane-session.ts` (what is said to it).
+ * Neighbours: `data-plane-process.ts` (the process), `data-plane-session.ts` (what is said to it),
+ * `data-plane-requests.ts` (what may be asked of it).
  */
 import type { ChildProcess } from 'node:child_process';
-import { EventEmitter } from 'node:events';
-import type {
-  CaptureStartMessage,
-  ControlMessage,
-  DataPlaneMessage,
-  DataPlaneStatus,
-  LogMessage,
-  ProbeAnsweredMessage,
-} from '../../dataplane/messages.ts';
 import { PATIENCE } from '../../dataplane/patience.ts';
-import type { PluginMessage, ReevaluatedMessage } from '../../dataplane/plugin-messages.ts';
-import type { FlowConditions } from '../../flow/flow-conditions.ts';
-import type { Explanation, Question } from '../../pipeline/explain/explanation.ts';
 import type { Plan } from '../../pipeline/plan.ts';
-import type { DecidedVerdict, Json } from '../../plugin/contract.ts';
 import { DataPlaneLink } from './data-plane-link.ts';
 import {
   dataPlaneMain,
@@ -47,6 +35,7 @@ import {
   spawnDataPlane,
   waitForEnd,
 } from './data-plane-process.ts';
+import { type DataPlaneReport, DataPlaneRequests, type DataPlaneState } from './data-plane-requests.ts';
 import { DataPlaneGoneError, DataPlaneSession, PlanRefusedError } from './data-plane-session.ts';
 import { runningPlugin } from './running-plugin.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
@@ -62,36 +51,12 @@ const STABLE_MS = 10_000;
 /** Pause before the n-th start in a series of failures; the last one for all further ones. */
 const RESTART_DELAYS_MS = [0, 0, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 
-export type DataPlaneState = 'stopped' | 'starting' | 'running' | 'forwarding' | 'waiting';
-
-export interface DataPlaneReport {
-  readonly state: DataPlaneState;
-  readonly pid: number | null;
-  /** Starts after the first one or the adoption. */
-  readonly restarts: number;
-  /** Why it was last started anew. */
-  readonly lastFailure: string | null;
-}
-
-interface SupervisorEvents {
-  state: [report: DataPlaneReport];
-  /** The data plane ended or had to be ended. */
-  failure: [reason: string];
-  log: [message: LogMessage];
-  /** The reply to a probe has come. */
-  probe: [message: ProbeAnsweredMessage];
-  /** A data half has something to tell its control half. */
-  'plugin-message': [message: PluginMessage];
-  /** After a restart the data plane refused the plan that it ran before. */
-  'plan-refused': [error: string];
-}
-
 export interface SupervisorOptions {
   /** Program of the data plane; default {@link dataPlaneMain}. */
   readonly main?: string;
 }
 
-export class Supervisor extends EventEmitter<SupervisorEvents> {
+export class Supervisor extends DataPlaneRequests {
   readonly #runtime: RuntimeDirectory;
   readonly #main: string;
   #state: DataPlaneState = 'stopped';
@@ -112,6 +77,10 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     super();
     this.#runtime = runtime;
     this.#main = options.main ?? dataPlaneMain();
+  }
+
+  protected override get session(): DataPlaneSession | undefined {
+    return this.#session;
   }
 
   get report(): DataPlaneReport {
@@ -162,84 +131,9 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
     }
   }
 
-  /**
-   * Sends a request and waits for its answer, which is of this type.
-   *
-   * @throws DataPlaneGoneError
-   */
-  async ask<Type extends DataPlaneMessage['type']>(
-    request: ControlMessage,
-    type: Type,
-  ): Promise<Extract<DataPlaneMessage, { readonly type: Type }>> {
-    const session = this.#session;
-    if (session === undefined) throw new DataPlaneGoneError('no data plane runs');
-    return await session.ask(request, type);
-  }
-
   /** A restarted data plane gets this plan, not the one of an {@link apply} that it did not survive. */
   restartWith(plan: Plan | undefined): void {
     this.#plan = plan;
-  }
-
-  /** @throws DataPlaneGoneError */
-  async status(): Promise<DataPlaneStatus> {
-    return (await this.ask({ type: 'status' }, 'status')).status;
-  }
-
-  /**
-   * Ends the flows that meet the conditions; resolves to their number.
-   *
-   * @throws DataPlaneGoneError, RangeError for conditions that make no sense
-   */
-  async flush(conditions: FlowConditions): Promise<number> {
-    const { error, flows } = await this.ask({ ...conditions, type: 'flush' }, 'flushed');
-    if (error !== undefined) throw new RangeError(error);
-    return flows;
-  }
-
-  /**
-   * What would become of a packet, or becomes of a flow; null if there is no such flow or port.
-   *
-   * @throws DataPlaneGoneError, RangeError for a question that makes no sense
-   */
-  async explain(question: Question): Promise<Explanation | null> {
-    const { error, explanation } = await this.ask({ type: 'explain', question }, 'explained');
-    if (error !== undefined) throw new RangeError(error);
-    return explanation;
-  }
-
-  /**
-   * Lets the data plane copy packets into a ring, until {@link stopCapture} or until nobody renews the ring's lease.
-   * Resolves to why it does not, or to an empty string.
-   *
-   * @throws DataPlaneGoneError
-   */
-  async startCapture(capture: Omit<CaptureStartMessage, 'type'>): Promise<string> {
-    return (await this.ask({ ...capture, type: 'capture-start' }, 'capture-started')).error;
-  }
-
-  stopCapture(id: number): void {
-    this.#session?.send({ type: 'capture-stop', id });
-  }
-
-  /** Tells a data half something; lost while no data plane runs. */
-  sendToPlugin(plugin: string, body: Json): void {
-    this.#session?.send({ type: 'plugin-message', plugin, body });
-  }
-
-  /** Decides on a flow that a data half holds. */
-  decide(plugin: string, holdToken: number, verdict: DecidedVerdict, reason: string): void {
-    this.#session?.send({ type: 'plugin-decide', plugin, holdToken, verdict, reason });
-  }
-
-  /**
-   * Lets every live flow be judged anew by the plan that runs; resolves when that is done.
-   *
-   * @throws DataPlaneGoneError
-   */
-  async reevaluate(): Promise<Omit<ReevaluatedMessage, 'type'>> {
-    const { flows, ended } = await this.ask({ type: 'reevaluate' }, 'reevaluated');
-    return { flows, ended };
   }
 
   /** Tunnels to avoid from now on, by name. A restarted data plane gets the same. */
