@@ -174,6 +174,10 @@ if (inOwnNamespace(import.meta.url)) {
       await peer.kill();
       await inState('down');
       assert.equal(status().reason, 'the peer does not answer');
+      const gone = '192.0.2.1 is not an address of this host';
+      await driver.apply([{ ...driven, path: gone }]);
+      assert.equal(status().reason, gone);
+      await driver.apply([driven]);
       await peer.start();
       await inState('up');
       assert.ok(pings());
