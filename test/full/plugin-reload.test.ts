@@ -115,7 +115,8 @@ describe('reloads under load', labOptions(), () => {
     const most = Math.max(2 * lost(alone), (NEW_FLOWS * SECONDS) / 1000);
     assert.ok(lost(loaded) <= most, `${lost(loaded)} lost, ${lost(alone)} without reloads`);
     assert.ok(loaded.gigabits >= 0.8 * alone.gigabits, `${loaded.gigabits} of ${alone.gigabits} Gbit/s`);
-    const { dataPlane } = (await network.gateway.status())!;
+    const { dataPlane, tunnels } = (await network.gateway.status())!;
+    t.diagnostic(`dropped: ${JSON.stringify(tunnels.map(({ name, drops }) => ({ name, ...drops })))}`);
     assert.equal(dataPlane.restarts, restarts, dataPlane.lastFailure ?? '');
   });
 });
