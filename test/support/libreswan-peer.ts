@@ -18,6 +18,9 @@ export const LIBRESWAN_DEVICE = 'ipsec1';
 /** Of its routes: what driver `libipsec` carries. */
 export const LIBRESWAN_MTU = 1400;
 
+/** Between two questions whether the gateway lives: longer than anything takes in an emulated guest. */
+const DPD_SECONDS = 20;
+
 /** Why there can be no such peer here, if so. */
 export function libreswanObstacle(): string | undefined {
   if (!existsSync(`${PROGRAMS}/pluto`)) return 'pluto is not there (Debian: libreswan)';
@@ -36,10 +39,10 @@ export interface LibreswanPeerOptions {
   readonly remoteId: string;
   readonly authentication: PeerAuthentication;
   /**
-   * Its own networks, with the host's address in each that routes to the gateway name; null: there are none. The script that
-   * makes them fails for IPv6 networks between ends with IPv4 addresses.
+   * Its own networks. Routes to the gateway's are the caller's to make: the daemon would wait for a script that makes them, in
+   * an emulated guest for so long that the gateway takes it for dead.
    */
-  readonly networks: readonly { readonly prefix: string; readonly address: string | null }[];
+  readonly networks: readonly string[];
   /** Lines of the connection. */
   readonly lines?: readonly string[];
 }
@@ -193,17 +196,16 @@ export class LibreswanPeer {
       'esp=aes_gcm256',
       'pfs=no',
       'ipsec-interface=yes',
-      `mtu=${LIBRESWAN_MTU}`,
-      'dpddelay=2',
-      'retransmit-timeout=10s',
+      `dpddelay=${DPD_SECONDS}`,
+      'retransmit-timeout=60s',
       'auto=ignore',
       ...lines,
     ];
-    const connections = networks.map(({ prefix, address }, at) => [
+    const connections = networks.map((prefix, at) => [
       `conn gateway-${at}`,
       '\talso=gateway',
       `\tleftsubnet=${prefix}`,
-      ...(address === null ? ['\tleftupdown='] : [`\tleftsourceip=${address}`]),
+      '\tleftupdown=',
       `\trightsubnet=${prefix.includes(':') ? '::/0' : '0.0.0.0/0'}`,
       '',
     ]);

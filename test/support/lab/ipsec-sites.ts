@@ -84,8 +84,11 @@ export class IpsecSites {
   async libreswanIsConnected(): Promise<void> {
     for (const [name, peer] of this.libreswanPeers) {
       await peer.connected();
-      // Its own script has no IPv6 routes where the outer addresses are IPv4.
-      await this.#lab.ip(name, [`route replace ::/0 dev ${LIBRESWAN_DEVICE} mtu ${LIBRESWAN_MTU}`]);
+      const to = `dev ${LIBRESWAN_DEVICE} mtu ${LIBRESWAN_MTU}`;
+      await this.#lab.ip(name, [
+        `route replace 0.0.0.0/0 ${to} src ${SITE_ADDRESSES[0]}`,
+        `route replace ::/0 ${to} src ${SITE_ADDRESSES[1]}`,
+      ]);
     }
   }
 
@@ -118,11 +121,7 @@ export class IpsecSites {
       authentication: this.peerAuthentication(name),
     };
     if (ipsec.libreswan) {
-      const networks = NETWORKS.map((prefix, index) => ({
-        prefix,
-        address: index === 0 ? SITE_ADDRESSES[0] : null,
-      }));
-      const peer = new LibreswanPeer({ ...ends, local: ipsecEnds(site, at).remote, networks });
+      const peer = new LibreswanPeer({ ...ends, local: ipsecEnds(site, at).remote, networks: NETWORKS });
       this.libreswanPeers.set(name, peer);
       await peer.start();
       return;
