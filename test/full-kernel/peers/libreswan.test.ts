@@ -5,14 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { TunnelBody } from '../../src/api/schemas/gateway.ts';
-import { PROTOCOL_UDP } from '../../src/wire/packet.ts';
-import type { SeenIp } from '../support/lab/captured-packets.ts';
-import { assertComplete, assertNoLeak, labOptions, useNetwork } from '../support/lab/lab-test.ts';
-import { describeOutcome, identicalFlows, Run, runFlows } from '../support/lab/traffic.ts';
-import type { LibreswanPeer } from '../support/libreswan-peer.ts';
-import { libreswanObstacle } from '../support/libreswan-peer.ts';
-import { eventually, PATIENCE } from '../support/patience.ts';
+import type { TunnelBody } from '../../../src/api/schemas/gateway.ts';
+import { PROTOCOL_UDP } from '../../../src/wire/packet.ts';
+import type { SeenIp } from '../../support/lab/captured-packets.ts';
+import { assertComplete, assertNoLeak, labOptions, useNetwork } from '../../support/lab/lab-test.ts';
+import { describeOutcome, identicalFlows, Run, runFlows } from '../../support/lab/traffic.ts';
+import type { LibreswanPeer } from '../../support/libreswan-peer.ts';
+import { libreswanObstacle } from '../../support/libreswan-peer.ts';
+import { eventually, PATIENCE } from '../../support/patience.ts';
 
 const DESTINATIONS = ['datacenter', 'internet'];
 /** By default an end that does not answer for two seconds is dead; here it may only be slow. */
