@@ -43,6 +43,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(('', ${PORT}), Handler).serve_forever()
 `;
 
+/** Of segments with data, one in 25 does not arrive, either way. */
+const LOSSY = `
+table ip lossy {
+  chain forward {
+    type filter hook forward priority 0
+    tcp dport 8080 meta length > 200 numgen random mod 25 0 drop
+    tcp sport 8080 meta length > 200 numgen random mod 25 0 drop
+  }
+}
+`;
+
 describe('plugins that read streams', labOptions(), () => {
   let lab: Lab;
   let network: Network;
@@ -53,6 +64,7 @@ describe('plugins that read streams', labOptions(), () => {
       sites: [
         { name: 'paris', attachment: 'gre' },
         { name: 'lyon', attachment: 'on-link' },
+        { name: 'nice', attachment: 'next-hop' },
       ],
       configuration: {
         plugins: [
@@ -113,6 +125,20 @@ describe('plugins that read streams', labOptions(), () => {
     writeFileSync(body, randomBytes(4 * 1024 * 1024));
     assert.equal(await curl('paris', 'upload', '--upload-file', body), 0);
     assert.equal(sha256(readFileSync(join(lab.directory, 'uploaded'))), sha256(readFileSync(body)));
+    await counters();
+  });
+
+  it('nothing is missing and nothing stops where segments are lost, before the gateway and behind it', async () => {
+    const rules = join(lab.directory, 'lossy.nft');
+    writeFileSync(rules, LOSSY);
+    await lab.exec('nice-rt', 'nft', ['-f', rules]);
+    const body = join(lab.directory, 'body');
+    writeFileSync(body, randomBytes(4_000_000));
+    assert.equal(await curl('nice', 'upload', '--upload-file', body), 0);
+    assert.equal(sha256(readFileSync(join(lab.directory, 'uploaded'))), sha256(readFileSync(body)));
+    assert.equal(await curl('nice', 'file'), 0);
+    assert.equal(sha256(got('nice')), sha256(readFileSync(join(lab.directory, 'served'))));
+    await lab.exec('nice-rt', 'nft', ['delete', 'table', 'ip', 'lossy']);
     await counters();
   });
 

@@ -153,6 +153,8 @@ describe('streams after a restart', () => {
 describe('offloaded segments', () => {
   const GSO_SIZE = 1000;
   const gsoOf = ({ frame }: SentFrame): number[] => [frame[0]!, frame[1]!, frame[4]! | (frame[5]! << 8)];
+  /** Not what the gateway answers to paris itself. */
+  const toServer = (sent: readonly SentFrame[]): SentFrame[] => sent.filter(({ device }) => device !== 1);
   const payloadOf = ({ frame }: SentFrame): Uint8Array => frame.slice(FRAME_PREFIX_BYTES + 40);
 
   function opened(): { gateway: MemoryGateway; connection: StreamConnection; reader: ReadingPlugin } {
@@ -179,9 +181,9 @@ describe('offloaded segments', () => {
 
   it('that came early leave as they came, and one segment of them as a packet', () => {
     const { gateway, connection } = opened();
-    assert.deepEqual(gateway.sendFrame('paris', frameOf(connection, 3000, 60_000)), []);
+    assert.deepEqual(toServer(gateway.sendFrame('paris', frameOf(connection, 3000, 60_000))), []);
     // The first copy of these bytes is in front of them: what is left of it has one segment.
-    assert.deepEqual(gateway.sendFrame('paris', frameOf(connection, 2500, 3500)), []);
+    assert.deepEqual(toServer(gateway.sendFrame('paris', frameOf(connection, 2500, 3500))), []);
     const sent = gateway.sendFrame('paris', frameOf(connection, 0, 2500));
     assert.deepEqual(sent.map(gsoOf), [
       [1, GSO_TCPV4, GSO_SIZE],

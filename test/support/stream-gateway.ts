@@ -93,8 +93,8 @@ export interface SegmentFields {
   readonly acknowledges?: number;
 }
 
-/** Both offer windows in units of 128 bytes. */
-const SCALE = buildTcpOptions({ windowScale: 7 });
+/** Both offer windows in units of 128 bytes, and selective acknowledgments. */
+const SCALE = buildTcpOptions({ windowScale: 7, sackPermitted: true });
 const CLIENT = '10.0.1.7';
 const SERVER = '198.51.100.80';
 
@@ -102,6 +102,8 @@ const SERVER = '198.51.100.80';
 export class StreamConnection {
   readonly gateway: MemoryGateway;
   readonly first: readonly [number, number];
+  /** What the gateway has answered in the receiver's name. */
+  readonly answers: Delivered[] = [];
   /** Of the connection as the server sees it. */
   private source = '';
   private readonly clientPort: number;
@@ -182,12 +184,13 @@ export class StreamConnection {
     );
   }
 
-  /** Sends such a segment; returns all that left the gateway. */
+  /** Sends such a segment; returns what left the gateway, but for acknowledgments to the sender: {@link answers}. */
   send(direction: number, offset: number, fields: SegmentFields): Delivered[] {
-    return this.gateway.sendBytes(
-      direction === 0 ? 'paris' : 'internet',
-      this.packet(direction, offset, fields),
-    );
+    const port = direction === 0 ? 'paris' : 'internet';
+    const left = this.gateway.sendBytes(port, this.packet(direction, offset, fields));
+    const isAnswer = (one: Delivered): boolean => one.port === port && one.view.tcpFlags === TCP_ACK;
+    this.answers.push(...left.filter(isAnswer));
+    return left.filter((one) => !isAnswer(one));
   }
 
   /** A reset of a direction whose number is that of `offset`. */

@@ -48,6 +48,12 @@ export const GAP_SINCE = 14;
 export const UNDECIDED_SINCE = 15;
 /** When anything was delivered or acknowledged. */
 export const PROGRESS = 16;
+/** The window field of the receiver's last segment. */
+export const PEER_WINDOW = 17;
+/** Its last time stamp; see {@link HAS_PEER_STAMP}. */
+export const PEER_STAMP = 18;
+/** The sender's last time stamp of a segment that was not early. */
+export const RECENT_STAMP = 19;
 /** 16 words: the first byte that a plugin has not decided on, by place in the chain. */
 export const FROM = 24;
 /** 16 words: the first byte that a plugin does not want any more. */
@@ -61,3 +67,7 @@ export const FINISHED = 2;
 export const UNREAD = 4;
 /** The connection was reset: no byte is delivered any more. */
 export const DEAD = 8;
+/** The sender's SYN says that it understands selective acknowledgments. */
+export const TAKES_SACK = 16;
+/** The receiver sends time stamps. */
+export const HAS_PEER_STAMP = 32;

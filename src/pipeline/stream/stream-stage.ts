@@ -14,10 +14,12 @@ import { DROP } from '../../plugin/drop-reasons.ts';
 import { PacketView, PROTOCOL_TCP } from '../../wire/packet.ts';
 import type { Departure } from '../departure.ts';
 import type { FlowEnd } from '../flow-end.ts';
+import type { LinkLayer } from '../link/link-layer.ts';
 import type { Scratch } from '../link/scratch.ts';
 import type { OwnErrors } from '../own-errors.ts';
 import type { PluginChain } from '../plugin-chain.ts';
 import { LiveFlow } from '../plugin-link.ts';
+import { DuplicateAcks } from './duplicate-acks.ts';
 import { HeldDeparture, turnIntoReset } from './held-departure.ts';
 import { passesLostStreams, StreamHooks } from './stream-hooks.ts';
 import { FIRST_HELD, READERS } from './stream-layout.ts';
@@ -25,7 +27,7 @@ import { STREAM_PAGE_BYTES } from './stream-pages.ts';
 import { GATHER_BYTES, type ReadFlow, StreamShow } from './stream-readers.ts';
 import { type StreamOwner, StreamSweep } from './stream-sweep.ts';
 import { StreamTable } from './stream-table.ts';
-import { Streams, TAKEN_ENDS } from './streams.ts';
+import { Streams, TAKEN_EARLY, TAKEN_ENDS } from './streams.ts';
 
 /** Packet memory for what is remembered and held back. */
 const STREAM_BYTES = 32 * 1024 * 1024;
@@ -34,6 +36,7 @@ const KEPT_FREE_BYTES = 2 * 1024 * 1024;
 
 export interface StreamStageParts {
   readonly scratch: Scratch;
+  readonly link: LinkLayer;
   readonly flows: Int32Array;
   readonly maxFlows: number;
   readonly departure: Departure;
@@ -50,6 +53,7 @@ interface Parts {
   readonly streams: Streams;
   readonly sweep: StreamSweep;
   readonly held: HeldDeparture;
+  readonly acks: DuplicateAcks;
 }
 
 export class StreamStage implements StreamOwner {
@@ -82,7 +86,8 @@ export class StreamStage implements StreamOwner {
     const streams = new Streams(table, shows, flows);
     const view = new PacketView(scratch.memory, true);
     const held = new HeldDeparture(view, scratch, table, departure, counters, flows);
-    this.memory = { table, shows, streams, sweep: new StreamSweep(table, shows, this, nowMs), held };
+    const acks = new DuplicateAcks(scratch, table, flows);
+    this.memory = { table, shows, streams, sweep: new StreamSweep(table, shows, this, nowMs), held, acks };
   }
 
   /** The chain of another plan. */
@@ -133,10 +138,19 @@ export class StreamStage implements StreamOwner {
       this.parts.counters.add(COUNTER.stream_conflicts, streams.conflicts - this.conflicts);
       this.conflicts = streams.conflicts;
     }
+    if (taken === TAKEN_EARLY) this.askForMissing(view, slot, flow, port, nowMs);
     if (taken !== TAKEN_ENDS) return taken;
     if (shows.reset) this.tellEnds(view, record, direction, port, egress, nowMs);
     this.parts.end.flush(record, END.policy, nowMs);
     return shows.reason;
+  }
+
+  /** Tells the sender that something is missing: its receiver cannot, as it does not see what came behind it. */
+  private askForMissing(view: PacketView, slot: number, flow: LiveFlow, port: number, nowMs: number): void {
+    const { table, acks } = this.memory!;
+    const { record, direction } = flow;
+    if (acks.build(view, table.blockOf(slot, direction), record * RECORD_WORDS, direction))
+      this.parts.link.send(port, acks.reply, nowMs);
   }
 
   /** After the segment has left, or not: sends what may go now, and lets go of a flow that nobody reads. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Delivered } from '../../../test/support/memory-gateway.ts';
+import { problemsOf } from '../../../test/support/plain-packets.ts';
 import { data, StreamBench } from '../../../test/support/stream-bench.ts';
 import { pattern, type StreamConnection } from '../../../test/support/stream-gateway.ts';
 import { COUNTER } from '../../flow/counters.ts';
@@ -90,6 +91,28 @@ describe('segments out of order', () => {
     assert.deepEqual(reader.passed(0), pattern(0, 300));
     assert.equal(bench.held(), 0);
     assert.deepEqual(bench.dropped(), {});
+  });
+
+  it('are answered in the name of the receiver, which does not see them: by what is held', () => {
+    const connection = bench.opened();
+    connection.send(0, 0, { payload: pattern(0, 100) });
+    connection.send(1, 0, { window: 500 });
+    for (const at of [300, 500, 200, 600]) connection.send(0, at, { payload: pattern(at, at + 100) });
+    const said = connection.answers.map(({ port, view, packet }) => {
+      assert.deepEqual(problemsOf(packet), []);
+      const words = new DataView(packet.buffer, packet.byteOffset + 40);
+      assert.equal(words.getUint32(0), 0x0101050a);
+      const block = [4, 8].map((at) => words.getUint32(at) - 1001);
+      return [port, view.sequence, view.acknowledgment - 1001, view.window, block];
+    });
+    assert.deepEqual(said, [
+      ['paris', 9001, 100, 500, [300, 400]],
+      ['paris', 9001, 100, 500, [500, 600]],
+      ['paris', 9001, 100, 500, [200, 400]],
+      ['paris', 9001, 100, 500, [500, 700]],
+    ]);
+    assert.equal(connection.send(0, 100, { payload: pattern(100, 200) }).length, 3);
+    assert.equal(connection.answers.length, 4);
   });
 
   it('with the FIN wait as well', () => {

@@ -35,6 +35,7 @@ import { FOLLOWS_MORE, FOLLOWS_NO_ROOM } from '../../plugin/contract.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
 import { verifyTransportChecksum } from '../../wire/checksum.ts';
 import { GSO_NONE, type PacketView, TCP_FIN, TCP_RST, TCP_SYN, TCP_URG } from '../../wire/packet.ts';
+import { hasStamp, offersSack, stampOf } from './duplicate-acks.ts';
 import { clampWindow, clearUrgent, cutFront, cutTail, resum, setFlags } from './segment-surgery.ts';
 import {
   DEAD,
@@ -45,14 +46,19 @@ import {
   FLAGS,
   FROM,
   GAP_SINCE,
+  HAS_PEER_STAMP,
   JUDGED,
   LIMIT,
   LOW,
   NEXT,
   OPEN,
+  PEER_STAMP,
+  PEER_WINDOW,
   PROGRESS,
   READERS,
+  RECENT_STAMP,
   START,
+  TAKES_SACK,
   UNDECIDED_SINCE,
   UNLIMITED,
   UNREAD,
@@ -64,6 +70,8 @@ import type { StreamTable } from './stream-table.ts';
 export const TAKEN_LEAVES = 0;
 /** The segment is held back, or all of it is held back already: there is nothing to send. */
 export const TAKEN_KEPT = -1;
+/** The same, because something is missing before it. */
+export const TAKEN_EARLY = -3;
 /** The flow ends: `StreamShow.reason` says why. */
 export const TAKEN_ENDS = -2;
 
@@ -122,8 +130,7 @@ export class Streams {
     const flags = words[at + FLAGS];
     const tcp = this.flows[base + SHARED_TCP];
     if ((view.tcpFlags & (TCP_SYN | TCP_RST)) !== 0) return this.takeControl(view, slot, at, direction, tcp);
-    if ((words[other + FLAGS] & UNREAD) === 0)
-      clampWindow(view, STREAM_BOUND_BYTES >>> scaleOf(tcp, direction));
+    if ((words[other + FLAGS] & UNREAD) === 0) this.noteReceiver(view, other, scaleOf(tcp, direction));
     if ((flags & (UNREAD | OPEN)) === UNREAD) return TAKEN_LEAVES;
     const isBare = view.payloadLength === 0 && (view.tcpFlags & (TCP_FIN | TCP_URG)) === 0;
     if (isBare) return TAKEN_LEAVES;
@@ -194,6 +201,16 @@ export class Streams {
     else pages.forget(at, space, low);
   }
 
+  /** What the receiver of a direction says of itself; and the window that it offers is made no larger than the bound. */
+  private noteReceiver(view: PacketView, at: number, scale: number): void {
+    const { words } = this.table;
+    clampWindow(view, STREAM_BOUND_BYTES >>> scale);
+    words[at + PEER_WINDOW] = view.window;
+    if (!hasStamp(view)) return;
+    words[at + PEER_STAMP] = stampOf();
+    words[at + FLAGS] |= HAS_PEER_STAMP;
+  }
+
   /** A SYN or a reset. Neither carries on data: it comes again when the connection is open, or is of no use. */
   private takeControl(view: PacketView, slot: number, at: number, direction: number, tcp: number): number {
     const refused = this.cutData(view, at);
@@ -219,6 +236,7 @@ export class Streams {
     const before = words[at + START];
     const start = (view.sequence + 1) | 0;
     words[at + FLAGS] |= OPEN;
+    if (offersSack(view)) words[at + FLAGS] |= TAKES_SACK;
     words[at + START] = start;
     words[at + NEXT] = start;
     words[at + JUDGED] = start;
@@ -253,6 +271,7 @@ export class Streams {
     const next = words[at + NEXT];
     if (((end - next) | 0) <= 0) return this.repeat(view, at, end);
     if (((start - next) | 0) > 0) return this.holdEarly(view, slot, at, port, nowMs);
+    if (hasStamp(view)) words[at + RECENT_STAMP] = stampOf();
 
     const freshOffset = view.payloadOffset + ((next - start) | 0);
     const mayHold = held.hasRoom(at, view, false);
@@ -305,14 +324,14 @@ export class Streams {
     const { words, held, pages } = this.table;
     const start = view.sequence;
     const end = endOf(view);
-    if (held.covers(at, start, end)) return TAKEN_KEPT;
+    if (held.covers(at, start, end)) return TAKEN_EARLY;
     if (!held.hasRoom(at, view, true)) return DROP.stream_memory;
     const space = this.table.spaceOf(slot);
     if (!pages.write(at, space, start, view.payloadOffset, view.payloadLength, true))
       return DROP.stream_memory;
     if (this.firstEarly(at) < 0) words[at + GAP_SINCE] = nowMs;
     held.insert(at, start, end, view, port);
-    return TAKEN_KEPT;
+    return TAKEN_EARLY;
   }
 
   /** Nobody reads any more, but what was read must not come in another form. */
