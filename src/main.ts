@@ -108,7 +108,7 @@ async function createPlugin(name: string, directory: string): Promise<CreatedPlu
 async function apiSocketPath(configPath: string | undefined): Promise<string> {
   if (configPath !== undefined) {
     const { loadConfig } = await import('./control/config/load.ts');
-    const { socket } = loadConfig(configPath).api;
+    const { socket } = loadConfig(configPath, { withoutPlugins: true }).api;
     if (socket !== null) return socket;
   }
   const { networkNamespaceInode } = await import('./control/runtime/runtime-directory.ts');

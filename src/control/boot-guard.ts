@@ -41,7 +41,8 @@ export async function setBootGuard(
     throw error;
   }
   try {
-    const { loaded, history } = chooseConfig(configPath, logger, options);
+    // The guard knows nothing of plugins, and must not wait for them.
+    const { loaded, history } = chooseConfig(configPath, logger, { ...options, withoutPlugins: true });
     history?.close();
     await protect(loaded.config, runtime);
   } catch (error) {

@@ -22,6 +22,14 @@ import { type ConfigDocument, configSchema } from './schema.ts';
 import { schemaProblems } from './schema-problems.ts';
 import { readConfigText, YamlSource } from './source.ts';
 
+export interface ReadOptions {
+  /**
+   * Leave plugins out, and their files alone: for whoever only needs the rest. They may be on a file system that is not
+   * there yet, and nobody is to be kept from what has nothing to do with them.
+   */
+  readonly withoutPlugins?: boolean | undefined;
+}
+
 /** A configuration in all its forms. */
 export interface LoadedConfig {
   /** As the file has it, comments and all. */
@@ -38,17 +46,17 @@ export interface LoadedConfig {
  *
  * @throws ConfigError with a line for everything that is wrong.
  */
-export function loadConfig(file: string): Config {
-  return parseConfig(readConfigText(file), file);
+export function loadConfig(file: string, options?: ReadOptions): Config {
+  return parseConfig(readConfigText(file), file, options);
 }
 
 /** As {@link loadConfig}, of text; `file` is only for messages. */
-export function parseConfig(text: string, file: string): Config {
-  return readConfig(text, file).config;
+export function parseConfig(text: string, file: string, options?: ReadOptions): Config {
+  return readConfig(text, file, options).config;
 }
 
 /** As {@link parseConfig}, with what it was made from. */
-export function readConfig(text: string, file: string): LoadedConfig {
+export function readConfig(text: string, file: string, options: ReadOptions = {}): LoadedConfig {
   const source = new YamlSource(text, file);
   const content = source.content();
   const parsed = configSchema.safeParse(content);
@@ -60,7 +68,7 @@ export function readConfig(text: string, file: string): LoadedConfig {
   checkDevices(document, findings);
   checkEgress(document, findings);
   checkRoutes(document, findings);
-  const plugins = checkPlugins(document, findings);
+  const plugins = options.withoutPlugins ? [] : checkPlugins(document, findings);
   findings.throwIfAny();
   checkAmbiguity(document, findings);
   return { text, content, document, config: toConfig(document, plugins, findings.notices, source) };

@@ -548,3 +548,9 @@ test('a change has live flows judged anew if somebody wants that', async (t) => 
   const applied = await host.configuration.apply(THREE, { ...BY, reevaluate: true });
   assert.deepEqual(applied.reevaluated, { flows: 9, ended: 2 });
 });
+
+test('who needs no plugins is not kept waiting for them', async (t) => {
+  const host = new Host(t, 'version: 1\nplugins: [ { name: probe, from: /nonexistent/probe } ]\n');
+  await assert.rejects(host.start(), { code: 'config_invalid' });
+  assert.equal(await host.start({ withoutPlugins: true }), 'homeward');
+});

@@ -18,7 +18,7 @@
  */
 import { parseDocument } from 'yaml';
 import { ConfigError } from '../config/errors.ts';
-import { type LoadedConfig, readConfig } from '../config/load.ts';
+import { type LoadedConfig, type ReadOptions, readConfig } from '../config/load.ts';
 import { readConfigText } from '../config/source.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { History } from './history.ts';
@@ -34,7 +34,7 @@ export interface StartingConfig {
   readonly problems: readonly string[];
 }
 
-export interface StartOptions {
+export interface StartOptions extends ReadOptions {
   /** Refuse a broken file instead of running the last good revision. */
   readonly strict?: boolean | undefined;
   readonly environment?: NodeJS.ProcessEnv | undefined;
@@ -51,7 +51,7 @@ export function chooseConfig(path: string, logger: Logger, options: StartOptions
   let loaded: LoadedConfig | undefined;
   try {
     text = readConfigText(path);
-    loaded = readConfig(text, path);
+    loaded = readConfig(text, path, options);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     broken = error;
@@ -59,10 +59,10 @@ export function chooseConfig(path: string, logger: Logger, options: StartOptions
   const stateDir = loaded?.config.gateway.stateDir ?? stateDirOfBroken(text);
   const { history, problems } = openHistory(historyDirectory(path, stateDir, options.environment), logger);
   try {
-    const expired = history === undefined ? undefined : settlePending(history, text, path, logger);
+    const expired = history === undefined ? undefined : settlePending(history, text, path, logger, options);
     if (expired !== undefined) return { loaded: expired, from: 'expired', history, problems };
     if (loaded !== undefined) return { loaded, from: 'file', history, problems };
-    const good = options.strict || history === undefined ? undefined : lastGood(history);
+    const good = options.strict || history === undefined ? undefined : lastGood(history, options);
     if (good === undefined) throw broken!;
     const lines = [
       `${path} is broken: revision ${good.number} of ${good.time} runs instead; put the file right and apply it`,
@@ -110,6 +110,7 @@ function settlePending(
   text: string,
   path: string,
   logger: Logger,
+  options: ReadOptions,
 ): LoadedConfig | undefined {
   const { pending } = history;
   if (pending === null) return undefined;
@@ -122,17 +123,18 @@ function settlePending(
     return undefined;
   }
   if (pending.deadline > Date.now()) return undefined;
-  return readConfig(history.text(pending.previous), path);
+  return readConfig(history.text(pending.previous), path, options);
 }
 
 function lastGood(
   history: History,
+  options: ReadOptions,
 ): { readonly loaded: LoadedConfig; readonly number: number; readonly time: string } | undefined {
   const number = history.lastGood;
   if (number === null) return undefined;
   try {
     return {
-      loaded: readConfig(history.text(number), `revision ${number}`),
+      loaded: readConfig(history.text(number), `revision ${number}`, options),
       number,
       time: history.find(number)?.time ?? '',
     };
