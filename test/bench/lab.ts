@@ -11,7 +11,7 @@
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Plan } from '../../src/pipeline/plan.ts';
+import type { Plan, PlanPlugin } from '../../src/pipeline/plan.ts';
 import { linesOf, NetworkNamespace } from '../support/network-namespace.ts';
 import { startDataPlane } from './data-plane-start.ts';
 import {
@@ -31,7 +31,8 @@ export interface Path {
   readonly server: NetworkNamespace;
 }
 
-export type Programs = Readonly<Record<'tun-loop' | 'packet-loop' | 'gre-raw' | 'udp-load', string>>;
+/** Paths of compiled programs; those that the paths to be built use must be there. */
+export type Programs = Readonly<Partial<Record<'tun-loop' | 'packet-loop' | 'gre-raw' | 'udp-load', string>>>;
 
 /** In the gateway's namespaces of the ethernet paths: towards the site, its twin, and the internet. */
 const SITE_END: EthernetEnd = {
@@ -118,10 +119,12 @@ export class Lab {
     return this.tunPath(gateway, 't-site', gateway, 't-internet', CLIENT_ADDRESS, 1500);
   }
 
-  async homewardEthernet(): Promise<Path> {
+  /** `policyPlugins` run in front of return routing. */
+  async homewardEthernet(policyPlugins: readonly PlanPlugin[] = []): Promise<Path> {
     const { gateway, ...path } = this.ethernetPath();
     gateway.nft(guardOf(SITE_END.name, INTERNET_END.name));
-    await this.runDataPlane(gateway, ethernetPlan([SITE_END, TWIN_END, INTERNET_END]));
+    const plan = ethernetPlan([SITE_END, TWIN_END, INTERNET_END]);
+    await this.runDataPlane(gateway, { ...plan, plugins: [...policyPlugins, ...plan.plugins] });
     return path;
   }
 
@@ -134,6 +137,11 @@ export class Lab {
   }
 
   kernel(): Path {
+    return this.kernelWithRules().path;
+  }
+
+  /** Linux as the gateway, and a way to load more of its rules. */
+  kernelWithRules(): { readonly path: Path; load(rules: string): void } {
     const { gateway, ...path } = this.ethernetPath();
     gateway.ip(
       `address add ${SITE_END.address}/30 dev ${SITE_END.name}`,
@@ -149,7 +157,7 @@ export class Lab {
     );
     gateway.nft(KERNEL_RULES);
     gateway.exec('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv4.conf.all.rp_filter=0']);
-    return path;
+    return { path, load: (rules) => gateway.nft(rules) };
   }
 
   async homewardGre(): Promise<Path> {
@@ -199,7 +207,7 @@ export class Lab {
     program: keyof Programs,
     args: readonly string[],
   ): Promise<void> {
-    const child = gateway.spawn(this.programs[program], args);
+    const child = gateway.spawn(this.programs[program]!, args);
     let problem = '';
     child.stderr.on('data', (chunk: Buffer) => {
       problem += chunk.toString();

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { allocatedPerPacket } from './allocation.ts';
 import { alone, type Bar, compare, type Figure, formatFigures, type Samples } from './figures.ts';
+import { measureBesideNftables } from './firewall-devices.ts';
 import { measureFirewall } from './firewall-measures.ts';
 import { Lab, type Path, type Programs } from './lab.ts';
 import { measurePackets, measurePing, measureTcp, serve } from './load.ts';
@@ -105,6 +106,12 @@ try {
   if (groups.includes('firewall')) {
     say('firewall: in memory');
     figures.push(...measureFirewall(quick).map((figure) => alone(figure, 'firewall')));
+    say('firewall: beside nftables');
+    const udpLoad = compileProgram(directory, 'udp-load');
+    lab = new Lab({ 'udp-load': udpLoad });
+    const beside = await measureBesideNftables(lab, udpLoad, quick ? 1 : 5, durations.seconds);
+    figures.push(...beside.map((figure) => alone(figure, 'firewall')));
+    await lab.remove();
   }
   const overDevices = groups.filter((group) => group !== 'pipeline' && group !== 'firewall');
   if (overDevices.length > 0) {
@@ -178,7 +185,7 @@ async function benchDevices(group: 'tun' | 'ethernet' | 'gre', programs: Program
       take(samples.cpu, name, gbitPerCpuSecond);
     }
     for (const [name, path] of order) {
-      take(samples.packets, name, await measurePackets(path, durations.seconds, programs['udp-load']));
+      take(samples.packets, name, await measurePackets(path, durations.seconds, programs['udp-load']!));
     }
     for (const [name, path] of order) take(samples.ping, name, await measurePing(path, durations.pings));
   }
