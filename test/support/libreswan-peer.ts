@@ -69,6 +69,7 @@ export class LibreswanPeer {
   /** Starts the daemon, loads the connections and begins to connect. */
   async start(): Promise<void> {
     const { namespace } = this.#options;
+    this.#loadModules();
     this.#process = spawn(
       'ip',
       [
@@ -163,6 +164,26 @@ export class LibreswanPeer {
     this.#run('certutil', '-A', '-d', this.#database, '-n', 'authority', '-t', 'CT,,', '-i', authority);
   }
 
+  /** The kernel loads what ESP needs with the first SA, which in a guest takes minutes: no daemon is to wait for it. */
+  #loadModules(): void {
+    const ends = ['src', '192.0.2.1', 'dst', '192.0.2.2', 'proto', 'esp', 'spi', '0x100'];
+    const key = `0x${'00'.repeat(36)}`;
+    this.#here(
+      'ip',
+      'xfrm',
+      'state',
+      'add',
+      ...ends,
+      'mode',
+      'tunnel',
+      'aead',
+      'rfc4106(gcm(aes))',
+      key,
+      '128',
+    );
+    this.#here('ip', 'xfrm', 'state', 'delete', ...ends);
+  }
+
   #here(program: string, ...args: readonly string[]): string {
     return this.#run('ip', 'netns', 'exec', this.#options.namespace, program, ...args);
   }
@@ -205,7 +226,7 @@ export class LibreswanPeer {
       `conn gateway-${at}`,
       '\talso=gateway',
       `\tleftsubnet=${prefix}`,
-      '\tleftupdown=',
+      '\tleftupdown="%disabled"',
       `\trightsubnet=${prefix.includes(':') ? '::/0' : '0.0.0.0/0'}`,
       '',
     ]);
