@@ -3,36 +3,48 @@ import * as z from 'zod';
 
 const stepSchema = z
   .object({
-    stage: z.enum([
-      'packet',
-      'space',
-      'flow',
-      'own_address',
-      'sender',
-      'route',
-      'egress',
-      'budget',
-      'plugin',
-      'return',
-      'translation',
-      'mtu',
-      'neighbor',
-    ]),
+    stage: z
+      .enum([
+        'packet',
+        'space',
+        'flow',
+        'own_address',
+        'sender',
+        'route',
+        'egress',
+        'budget',
+        'plugin',
+        'return',
+        'translation',
+        'mtu',
+        'neighbor',
+      ])
+      .describe("A stage of the packet's way; those that were reached, in their order."),
     passes: z.boolean().describe('False: here it ends.'),
-    text: z.string(),
+    text: z.string().describe('What was found there, a sentence for people.'),
   })
   .meta({ id: 'ExplanationStep' });
 
 export const explanationSchema = z
   .object({
-    verdict: z.enum(['forward', 'drop', 'reject', 'answer']),
-    reason: z.string().nullable().describe('The drop reason.'),
+    verdict: z
+      .enum(['forward', 'drop', 'reject', 'answer'])
+      .describe(
+        'What becomes of it. reject: dropped, and the sender is told. answer: the gateway itself answers. Of a route: forward or drop.',
+      ),
+    reason: z.string().nullable().describe('The drop reason; null: it is not dropped.'),
     flow: z.int().nullable().describe('The flow that it belongs to; null: none yet.'),
-    from: z.string().nullable(),
-    to: z.string().nullable(),
-    ingress: z.string().nullable(),
-    egress: z.string().nullable(),
-    pin: z.string().nullable().describe('Where replies go.'),
+    from: z.string().nullable().describe('Site or egress in whose address space the sender is.'),
+    to: z
+      .string()
+      .nullable()
+      .describe('Site or egress in whose address space the receiver is; null: not found.'),
+    ingress: z.string().nullable().describe('Tunnel or egress that it comes in by.'),
+    egress: z.string().nullable().describe('Tunnel or egress that it leaves by; null: by none.'),
+    pin: z
+      .string()
+      .nullable()
+      .describe('Tunnel that replies go to, without a look at routes; null: there is no flow.'),
     translated: z
       .object({
         source: z.string(),
@@ -46,13 +58,13 @@ export const explanationSchema = z
       .array(
         z.object({
           name: z.string(),
-          priority: z.int().nullable(),
-          isUp: z.boolean(),
+          priority: z.int().nullable().describe('Lower is preferred; null: an egress.'),
+          isUp: z.boolean().describe('Whether packets may leave by it.'),
           isAvoided: z.boolean().describe('Its health checks fail: the others are preferred.'),
-          isCandidate: z.boolean(),
+          isCandidate: z.boolean().describe('Among those that are chosen from.'),
         }),
       )
-      .describe('The tunnels or the egress that it could leave by.'),
+      .describe('Of a route: the tunnels or the egress that lead there.'),
     steps: z.array(stepSchema),
   })
   .meta({ id: 'Explanation' });
