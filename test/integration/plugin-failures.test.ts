@@ -138,6 +138,26 @@ it('a plugin that takes more and more memory is tripped before there is none lef
   assert.equal((await rig.status()).plugins[1]!.state, 'running');
 });
 
+it('a flow that is held goes on when its control half has decided, or by its default', {
+  skip,
+}, async (t) => {
+  const rig = await rigFor(t, [wayward({}, { ports: { [WATCHED]: 'hold' }, holdMs: 5000 })]);
+  const end = await rig.ping(20, WATCHED);
+  const held = await eventually('the data half asks', () =>
+    rig.said.flatMap((message) => (message.type === 'plugin-message' ? [message.body] : [])).at(0),
+  );
+  const holdToken = (held as { held: number }).held;
+  assert.equal((await rig.status()).plugins[0]!.held, 1);
+  assert.equal((await rig.status()).flows, 0);
+  rig.send({ type: 'plugin-decide', plugin: 'wayward', holdToken, verdict: 'accept', reason: 'known' });
+  await eventually('the flow is there', async () => (await rig.status()).flows === 1);
+  const report = await end();
+  assert.ok(report.received > 0);
+  const [plugin] = (await rig.status()).plugins;
+  assert.equal(plugin!.held, 0);
+  assert.equal(plugin!.failures, 0);
+});
+
 it('hands messages on, in their order', { skip }, async (t) => {
   const rig = await rigFor(t, [wayward()]);
   for (let n = 0; n < 20; n++) rig.send({ type: 'plugin-message', plugin: 'wayward', body: { n } });
