@@ -46,14 +46,20 @@ async function script(shell: string): Promise<string> {
 type Completes = (line: string) => Promise<string[]>;
 
 async function check(completes: Completes): Promise<void> {
-  const topics = [...new Set(Object.keys(commands).map((id) => id.split(':')[0]!))].sort();
+  // Plugins that come with homeward have commands, too.
+  const topics = [...new Set(['firewall', ...Object.keys(commands).map((id) => id.split(':')[0]!)])].sort();
   assert.deepEqual(await completes('homeward '), topics);
   assert.deepEqual(await completes('homeward tun'), ['tunnels']);
   const verbs = Object.keys(commands).flatMap((id) => (id.startsWith('tunnels:') ? [id.slice(8)] : []));
   assert.deepEqual(await completes('homeward tunnels '), verbs.sort());
   assert.deepEqual(await completes('homeward tunnels add --ty'), ['--type']);
-  assert.deepEqual(await completes('homeward tunnels add --type '), ['device', 'gre', 'interconnect']);
-  assert.deepEqual(await completes('homeward tunnels add --type in'), ['interconnect']);
+  assert.deepEqual(await completes('homeward tunnels add --type '), [
+    'device',
+    'gre',
+    'interconnect',
+    'ipsec',
+  ]);
+  assert.deepEqual(await completes('homeward tunnels add --type int'), ['interconnect']);
   assert.ok((await completes('homeward tunnels show ')).includes('paris-gre'));
   assert.deepEqual(await completes('homeward sites show da'), ['datacenter']);
   assert.ok((await completes('homeward config check hom')).some((file) => file.startsWith('homeward.')));
