@@ -35,7 +35,7 @@ async function bothRefuse(
 ): Promise<void> {
   const checked = await check(host, ...flags);
   const { code, message } = await host.run('run', host.configPath, ...flags);
-  assert.deepEqual([checked.status, checked.error?.code], [status, code]);
+  assert.deepEqual([checked.status, checked.error?.code], [status, code], String(message));
   assert.equal(checked.error!.message, message);
   const told = String(message).split('\n');
   assert.equal(told.length, lines.length, String(message));
@@ -123,7 +123,7 @@ const CASES: readonly (readonly [
       const listen = `{ address: 192.0.2.1, port: 8443, certificate: ${host.directory}/none.pem, key: ${host.directory}/key.pem, tokens: [ { name: a, role: read, file: ${host.directory}/token } ] }`;
       writeFileSync(host.configPath, `${CONFIG}api: { listen: ${listen} }\n`);
     },
-    (host) => bothRefuse(host, [/api\.listen: the certificate cannot be read: .*none\.pem/], 1),
+    (host) => bothRefuse(host, [/api\.listen: the certificate: .*none\.pem cannot be read/], 1),
   ],
 ];
 
