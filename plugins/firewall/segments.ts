@@ -14,6 +14,7 @@
  * boxes of all its pieces, so some that do not hold the value at hand; but never more than the `slack` that begin or
  * end within the group. So the memory is bounded, and so is the number of candidates that are looked at in vain.
  */
+import { randomFillSync } from 'node:crypto';
 import type { Ranges } from './ranges.ts';
 
 /** Which rows the groups of a line have. */
@@ -119,6 +120,8 @@ function ascending<T>(values: readonly T[]): ArrayLike<number> & Iterable<number
   return Int32Array.from(packed, (value) => value % MOST_PACKED);
 }
 
+const KEY_WORDS = 3;
+
 /** Keeps which sets hold at the place at hand, and in the group at hand. */
 class GroupsBuilder<T> {
   readonly result: Groups<T> = { starts: [], rows: [], rowCount: 0 };
@@ -127,7 +130,8 @@ class GroupsBuilder<T> {
   private readonly gone = new Set<number>();
   private isOpen = false;
   private readonly writeRow: RowWriter | undefined;
-  private readonly keys: readonly (readonly [number, number, number])[];
+  /** Three words for each set. */
+  private readonly keys: Int32Array;
   /** Exclusive or of the keys of all sets of the group: equal sets have equal signatures. */
   private readonly signature: [number, number, number] = [0, 0, 0];
   /** Rows by the first part of their signatures, and the last part by row. */
@@ -136,14 +140,9 @@ class GroupsBuilder<T> {
 
   constructor(sets: number, writeRow: RowWriter | undefined) {
     this.writeRow = writeRow;
-    let random = 0x2545f491;
-    const next = (): number => {
-      random ^= random << 13;
-      random ^= random >>> 17;
-      random ^= random << 5;
-      return random;
-    };
-    this.keys = Array.from({ length: sets }, () => [next(), next(), next()] as const);
+    // From outside: the words of a small generator depend on each other, and so would signatures. Of independent words
+    // those of different sets are equal once in 2^85 times, whoever has chosen the sets.
+    this.keys = randomFillSync(new Int32Array(sets * KEY_WORDS));
   }
 
   /** `set` begins, or, if it is the complement of one, has ended. */
@@ -183,10 +182,10 @@ class GroupsBuilder<T> {
   }
 
   private toggle(set: number): void {
-    const { signature } = this;
-    const [a, b, c] = this.keys[set]!;
-    signature[0] ^= a;
-    signature[1] ^= b;
-    signature[2] ^= c;
+    const { signature, keys } = this;
+    const at = set * KEY_WORDS;
+    signature[0] ^= keys[at]!;
+    signature[1] ^= keys[at + 1]!;
+    signature[2] ^= keys[at + 2]!;
   }
 }
