@@ -71,6 +71,19 @@ function capabilities(name: string): string[] {
   return bounding!.split(' ').map((capability) => capability.replace('CAP_', '+').toLowerCase());
 }
 
+test('the service may read which modules the kernel has, and cannot load one itself', () => {
+  const [protectsModules] = settings('homeward.service', 'ProtectKernelModules');
+  assert.equal(
+    protectsModules,
+    'no',
+    'anything else hides /lib/modules: GRE and XFRM would seem to be missing',
+  );
+  for (const name of ['homeward.service', 'homeward-ipsec.conf']) {
+    assert.ok(!capabilities(name).includes('+sys_module'), name);
+    for (const list of settings(name, 'SystemCallFilter')) assert.doesNotMatch(list, /module|^~/, name);
+  }
+});
+
 /** For setpriv. */
 function privileges(names: readonly string[]): string[] {
   return [`--bounding-set=${['-all', ...names].join(',')}`, '--no-new-privs'];
