@@ -5,8 +5,9 @@
  * again. There are never more counts than flows, and the table has room for those of all flows. Should it be full all
  * the same, whoever has no count yet is refused.
  *
- * The counts are this process's; flows know in which `epoch` they were counted. Those of another epoch, from before a
- * crash, do not count, and their ends count nothing down. Over an orderly restart counts and epoch are handed on.
+ * The counts are this process's, as is the state of flows; flows know in which `epoch` they were counted. Those of
+ * another epoch do not count, and their ends count nothing down. Changed code goes on with counts and epoch; after any
+ * start of the data plane flows from before count no more.
  */
 
 const ENTRY_WORDS = 3;

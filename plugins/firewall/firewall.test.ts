@@ -10,6 +10,7 @@ import {
   type ControlHalf,
   type FlowHandle,
   type FlowSetup,
+  type Json,
   PluginOptionsError,
   PluginQueryError,
   VERDICT_CONTINUE,
@@ -79,9 +80,17 @@ class Tested {
 
   /** Ends the flow that began first. */
   end(): void {
-    this.firewall.flowEnd({ state: this.states.shift()!, stateAt: 0 } as FlowHandle);
+    this.endIn(this);
+  }
+
+  /** Ends it in another firewall, which has taken over. */
+  endIn({ firewall }: Tested): void {
+    firewall.flowEnd({ state: this.states.shift()!, stateAt: 0 } as FlowHandle);
   }
 }
+
+/** What the next instance reads. */
+const exported = ({ firewall }: Tested): Json => JSON.parse(JSON.stringify(firewall.exportState()));
 
 const web = (source = '10.0.1.5', port = 40000): PacketSpec =>
   tcp(`${source} ${port}`, '192.0.2.80 443', SYN);
@@ -267,9 +276,29 @@ describe('limits', () => {
     assert.equal(tested.judge(web()), VERDICT_DROP);
     assert.deepEqual([...tested.firewall.policy!.matches], [0, 3]);
     const next = new Tested({ rules: [rule] });
-    next.firewall.importState(JSON.parse(JSON.stringify(tested.firewall.exportState())));
+    next.firewall.importState(exported(tested), '1.0.0', true);
     assert.deepEqual([...next.firewall.policy!.matches], [3]);
     assert.equal(next.judge(web()), VERDICT_DROP);
+    // Flows that began before end here, and make room.
+    tested.endIn(next);
+    assert.equal(next.judge(web()), VERDICT_CONTINUE);
+    assert.equal(next.judge(web()), VERDICT_DROP);
+  });
+
+  it('forget the flows of a process that was stopped, as these do not know who counted them', () => {
+    const rule = { name: 'few', action: 'accept', limit: { concurrent: 2 } };
+    const tested = new Tested({ rules: [rule] });
+    for (let i = 0; i < 2; i++) assert.equal(tested.judge(web()), VERDICT_CONTINUE);
+    const next = new Tested({ rules: [rule] });
+    next.firewall.importState(exported(tested), '1.0.0', false);
+    assert.deepEqual([...next.firewall.policy!.matches], [2]);
+    for (let i = 0; i < 2; i++) {
+      next.firewall.flowEnd({ state: new Int32Array(3), stateAt: 0 } as FlowHandle);
+      assert.equal(next.judge(web()), VERDICT_CONTINUE);
+    }
+    assert.equal(next.judge(web()), VERDICT_DROP);
+    next.end();
+    assert.equal(next.judge(web()), VERDICT_CONTINUE);
   });
 });
 

@@ -253,14 +253,15 @@ export class Firewall implements DataHalf {
     };
   }
 
-  importState(state: Json): void {
+  importState(state: Json, _version: string, keepsFlowState: boolean): void {
     const { matches, seeds, concurrent } = state as unknown as {
       matches: [string, number][];
       seeds: number[];
       concurrent: ConcurrentState;
     };
     this.seeds.set(seeds);
-    this.concurrent.import(concurrent);
+    // Flows that no longer know where they are counted would never be counted down.
+    if (keepsFlowState) this.concurrent.import(concurrent);
     const { policy } = this;
     if (policy === undefined) return;
     const before = new Map(matches);

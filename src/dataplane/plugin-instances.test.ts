@@ -99,6 +99,7 @@ const counting = (offset: number): string => `
     let asked = 0;
     const loaded = counter('loaded');
     loaded();
+    const kept = counter('kept');
     return {
       configure({ options, topology }) {
         if (options.verdict === 'bad') throw Object.assign(new Error('is bad; write a number'), { path: 'verdict' });
@@ -114,7 +115,8 @@ const counting = (offset: number): string => `
         return verdict + asked * 10000 + ${offset};
       },
       exportState: () => ({ asked }),
-      importState: (state, version) => {
+      importState: (state, version, keepsFlowState) => {
+        if (keepsFlowState) kept();
         if (version !== '1.0.0') throw new Error('unknown version ' + version);
         asked = state.asked;
       },
@@ -222,6 +224,8 @@ describe('plugins from one plan to the next', () => {
     assert.equal(tested.ask('anew'), 31_029);
     // Its counters go on.
     assert.equal(tested.instances.find('anew')!.counters.get('loaded'), 2);
+    // And its flows have their state.
+    assert.equal(tested.instances.find('anew')!.counters.get('kept'), 1);
     // What is no plugin changes nothing.
     write('anew', { 'half.ts': 'export const createDataHalf = 5;' });
     assert.throws(
@@ -252,6 +256,7 @@ describe('plugins from one plan to the next', () => {
     const second = new Tested(left);
     second.take([again('stays')]);
     assert.equal(second.ask('stays'), 21_024);
+    assert.equal(second.instances.find('stays')!.counters.get('kept'), 0);
     const other = new Tested(new Map([['stays', { version: '3.0.0', state: {} }]]));
     other.take([again('stays')]);
     assert.equal(other.ask('stays'), 11_024);

@@ -195,10 +195,10 @@ export class PluginInstances {
     }
     if (left === undefined || half.importState === undefined) return false;
     const { state, version } = left;
-    this.calls.call(name, NO_PLACE, HOOK_IMPORT, () => half.importState!(state, version));
-    if (before === undefined || before.standing.stateWords !== standing.stateWords) return false;
-    standing.inherit(before.standing);
-    return true;
+    const keepsFlowState = before !== undefined && before.standing.stateWords === standing.stateWords;
+    this.calls.call(name, NO_PLACE, HOOK_IMPORT, () => half.importState!(state, version, keepsFlowState));
+    if (keepsFlowState) standing.inherit(before.standing);
+    return keepsFlowState;
   }
 }
 

@@ -282,8 +282,12 @@ export interface DataHalf extends PacketHooks {
   query?(view: string, parameters: Json): Json;
   /** What another instance of this plugin needs to go on: on reload of changed code and on an orderly stop. */
   exportState?(): Json;
-  /** Takes over what an instance of this `version` of the plugin has exported. After the first `configure`. */
-  importState?(state: Json, version: string): void;
+  /**
+   * Takes over what an instance of this `version` of the plugin has exported. After the first `configure`.
+   * `keepsFlowState`: flows still have the state that the other instance has given them; after a stop, and where
+   * `flow_state_bytes` is another, they have not.
+   */
+  importState?(state: Json, version: string, keepsFlowState: boolean): void;
 }
 
 /** A tunnel or an egress: what `ingressPort` and `egressPort` are numbers of. */
