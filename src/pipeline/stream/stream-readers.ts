@@ -28,6 +28,7 @@ import {
 } from '../../plugin/contract.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
 import {
+  ACTION_DROP_FLOW,
   ACTION_PASS_FLOW,
   ACTION_PASS_PACKET,
   ACTION_REJECT,
@@ -55,10 +56,13 @@ import type { StreamTable } from './stream-table.ts';
 
 /** No answer of the contract. */
 export const STREAM_UNKNOWN = 99;
-/** What a plugin may have held back before it must decide, bytes. */
+/** A plugin that is shown so many bytes must decide; so fewer are ever held back for one. */
 export const STREAM_HOLD_BYTES = 65_536;
-/** What can be shown at once: what is held, and the longest segment behind it. */
-export const GATHER_BYTES = STREAM_HOLD_BYTES + 65_536;
+/**
+ * What can be shown at once: what is held, the longest segment behind it, and another in front of that on which nobody has
+ * decided, because a plugin was ended while it was shown.
+ */
+export const GATHER_BYTES = STREAM_HOLD_BYTES + 2 * 65_536;
 
 /** Instead of where fresh bytes lie in packet memory: in pages only. */
 export const GATHERED = -1;
@@ -125,8 +129,7 @@ export class StreamShow {
       if (isEnd && to === dataEnd) follows = FOLLOWS_END;
       else if (isLast) follows = FOLLOWS_NOTHING_WANTED;
       else if (length === 0) continue;
-      else if (follows === FOLLOWS_MORE && ((fresh - from) | 0) >= STREAM_HOLD_BYTES)
-        follows = FOLLOWS_NO_ROOM;
+      else if (follows === FOLLOWS_MORE && length >= STREAM_HOLD_BYTES) follows = FOLLOWS_NO_ROOM;
       flow.position = (from - words[at + START]) & 0x7fffffff;
       let answer = this.ask(at, i, flow, from, length, fresh, freshOffset, follows);
       if (answer === STREAM_NEED_MORE && follows === FOLLOWS_MORE) {
@@ -157,6 +160,7 @@ export class StreamShow {
     words[at + JUDGED] = judged;
   }
 
+  /** The answer of a plugin to these bytes, as of {@link StreamReaders.read}; where there is no place to gather them, its flow ends. */
   private ask(
     at: number,
     plugin: number,
@@ -169,6 +173,7 @@ export class StreamShow {
   ): number {
     let offset = freshOffset + ((from - fresh) | 0);
     if (freshOffset === GATHERED || ((from - fresh) | 0) < 0) {
+      if (length > GATHER_BYTES) return ~ACTION_DROP_FLOW;
       offset = this.gatherOffset;
       this.table.pages.read(at, from, length, offset);
     }
