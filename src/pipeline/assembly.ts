@@ -269,9 +269,10 @@ export class Assembly {
     this.policy = policy;
     this.pipeline.setPolicy(policy);
     this.tap.setPorts(policy.ports);
-    this.renamePlugins(nowMs);
-    this.endOrphans(new Set(change.ended), nowMs);
+    // Before flows end: a plugin may be interrupted in that, and the plan comes again with nothing to compare it with.
     this.forgetFragments(before);
+    this.renamePlugins(nowMs);
+    this.endOrphans(nowMs);
     for (const { index, generation } of plan.ports) this.counters.claimPort(index, generation);
     this.counters.add(COUNTER.plans_applied, 1);
   }
@@ -390,16 +391,18 @@ export class Assembly {
     flowMemory.plugins = chain.names;
   }
 
-  private endOrphans(endedSlots: ReadonlySet<number>, nowMs: number): void {
-    const { table } = this.state;
+  /** Asks every flow, not what has just changed: whatever interrupts this, the next plan ends the others. */
+  private endOrphans(nowMs: number): void {
+    const { table, translation } = this.state;
     const { ports } = this.policy;
     const words = table.words;
     const spaces = new Set(ports.all().map((port) => port.space));
     const egresses = new Set(ports.all().flatMap(({ role, space }) => (role === 'egress' ? [space] : [])));
     for (let record = table.next(-1); record >= 0; record = table.next(record)) {
       const base = record * RECORD_WORDS;
+      const slot = words[base + SHARED_TRANSLATION] - 1;
       const orphaned =
-        endedSlots.has(words[base + SHARED_TRANSLATION] - 1) ||
+        (slot >= 0 && !translation.isUsable(slot)) ||
         isReplaced(ports, words[base + SHARED_INGRESS]) ||
         isReplaced(ports, words[base + DIRECTION_EGRESS]) ||
         isReplaced(ports, words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS]) ||

@@ -1,10 +1,12 @@
 /** What a new plan changes for flows that exist, and what it must not. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { runInterruptible } from '../../src/dataplane/interruptible.ts';
 import { PORT_FLOWS_LIVE, PORT_PACKETS_IN, PORT_PACKETS_OUT } from '../../src/flow/counters.ts';
 import { FlowMemory } from '../../src/flow/flow-memory.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import { PACKET_DONE, PACKET_DROP, PACKET_PASS, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
+import { HOOK_FLOW_END } from '../../src/plugin/running-plugin.ts';
 import { buildPacket } from '../../src/wire/build.ts';
 import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';
 import { udp } from '../support/packets.ts';
@@ -40,6 +42,48 @@ function inspector(name: string, answer: number): LoadedPlugin & { seen: number 
 /** A plugin that has nothing to do with packets. */
 function bystander(name: string, verdict = VERDICT_CONTINUE): LoadedPlugin {
   return { name, phase: 'policy', half: { flowSetup: () => verdict } };
+}
+
+/** A plugin that never returns from the first end of a flow that it is told, until a SIGINT ends it there. */
+function hangsAtAnEnd(): LoadedPlugin {
+  let ends = 0;
+  return {
+    name: 'hangs',
+    phase: 'policy',
+    half: {
+      flowSetup: () => VERDICT_CONTINUE,
+      flowEnd: () => {
+        if (++ends > 1) return;
+        process.kill(process.pid, 'SIGINT');
+        for (;;);
+      },
+    },
+  };
+}
+
+/** Gives the gateway a plan in which the plugin hangs, and then the same again, as a data plane does. */
+function applyTwice(gateway: MemoryGateway, apply: () => void): void {
+  assert.equal(runInterruptible(apply), false, 'interrupted');
+  gateway.assembly.chain.stalled(0, HOOK_FLOW_END, 200);
+  assert.equal(runInterruptible(apply), true);
+}
+
+/** One half of a datagram for the data centre. */
+function fragment(offset: number, more: boolean): Uint8Array {
+  const payload = new Uint8Array(64).fill(0x41);
+  const whole = buildPacket(udp('10.0.1.10 1', '10.50.0.10 53', payload));
+  const header = whole.slice(0, 20);
+  const part = whole.slice(20 + offset, more ? 20 + offset + 32 : undefined);
+  const packet = Uint8Array.from([...header, ...part]);
+  const view = new DataView(packet.buffer);
+  view.setUint16(2, packet.length);
+  view.setUint16(4, 0x1234);
+  view.setUint16(6, (more ? 0x2000 : 0) | (offset >> 3));
+  view.setUint16(10, 0);
+  let sum = 0;
+  for (let at = 0; at < 20; at += 2) sum += view.getUint16(at);
+  view.setUint16(10, ~((sum & 0xffff) + (sum >>> 16)));
+  return packet;
 }
 
 describe('plugins of a flow, when the list of plugins changes', () => {
@@ -160,22 +204,6 @@ describe('a plugin that is done with a flow', () => {
 describe('fragments that wait, when another tunnel takes the place of theirs', () => {
   it('complete no datagram of the tunnel that stands there now', () => {
     const gateway = new MemoryGateway(lab);
-    const payload = new Uint8Array(64).fill(0x41);
-    const fragment = (offset: number, more: boolean): Uint8Array => {
-      const whole = buildPacket(udp('10.0.1.10 1', '10.50.0.10 53', payload));
-      const header = whole.slice(0, 20);
-      const part = whole.slice(20 + offset, more ? 20 + offset + 32 : undefined);
-      const packet = Uint8Array.from([...header, ...part]);
-      const view = new DataView(packet.buffer);
-      view.setUint16(2, packet.length);
-      view.setUint16(4, 0x1234);
-      view.setUint16(6, (more ? 0x2000 : 0) | (offset >> 3));
-      view.setUint16(10, 0);
-      let sum = 0;
-      for (let at = 0; at < 20; at += 2) sum += view.getUint16(at);
-      view.setUint16(10, ~((sum & 0xffff) + (sum >>> 16)));
-      return packet;
-    };
     assert.equal(gateway.sendBytes('paris', fragment(0, true)).length, 0);
     gateway.reconfigure(lab);
     assert.equal(gateway.sendBytes('paris', fragment(32, false)).length, 2, 'cut again');
@@ -184,6 +212,49 @@ describe('fragments that wait, when another tunnel takes the place of theirs', (
       ...plan,
       ports: plan.ports.map((port) => (port.name === 'paris' ? { ...port, generation: 2 } : port)),
     }));
+    assert.equal(gateway.sendBytes('paris', fragment(32, false)).length, 0);
+  });
+});
+
+describe('a plan that a plugin interrupts at the end of a flow', () => {
+  it('ends the other flows of an address that is gone when it is applied again', () => {
+    const withPool = (address: string): MemoryGatewayOptions => ({
+      ...lab,
+      egress: [{ name: 'internet', pools: [{ address }] }],
+    });
+    const gateway = new MemoryGateway({ ...withPool('198.51.100.1'), policyPlugins: [hangsAtAnEnd()] });
+    for (const port of [1, 2, 3]) gateway.send('paris', udp(`10.0.1.10 ${port}`, '203.0.113.10 53'));
+    assert.equal(gateway.flows, 3);
+    applyTwice(gateway, () => gateway.reconfigure(withPool('198.51.100.2')));
+    assert.equal(gateway.flows, 0);
+  });
+
+  it('ends the other flow of ports that it gives to port forwards', () => {
+    const egress = { name: 'internet', pools: [{ address: '198.51.100.1', portMin: 5000, portMax: 5001 }] };
+    const gateway = new MemoryGateway({ ...lab, egress: [egress], policyPlugins: [hangsAtAnEnd()] });
+    for (const port of [1, 2]) gateway.send('paris', udp(`10.0.1.10 ${port}`, '203.0.113.10 53'));
+    assert.equal(gateway.flows, 2);
+    const to = { site: 'datacenter', address: '10.50.0.10', port: 53 };
+    const portForwards = [5000, 5001].map((port) => ({
+      protocol: 'udp' as const,
+      address: '198.51.100.1',
+      port,
+      to,
+    }));
+    applyTwice(gateway, () => gateway.reconfigure({ ...lab, egress: [{ ...egress, portForwards }] }));
+    assert.equal(gateway.flows, 0);
+  });
+
+  it('forgets the fragments of a tunnel that is another one now', () => {
+    const gateway = new MemoryGateway({ ...lab, policyPlugins: [hangsAtAnEnd()] });
+    gateway.send('paris', REQUEST);
+    assert.equal(gateway.sendBytes('paris', fragment(0, true)).length, 0);
+    applyTwice(gateway, () =>
+      gateway.reconfigure(lab, (plan) => ({
+        ...plan,
+        ports: plan.ports.map((port) => (port.name === 'paris' ? { ...port, generation: 2 } : port)),
+      })),
+    );
     assert.equal(gateway.sendBytes('paris', fragment(32, false)).length, 0);
   });
 });
