@@ -24,6 +24,7 @@ import {
   DIRECTION_WORDS,
   FLOW_LIVE,
   FLOW_ROUTED_REPLY,
+  FLOW_STREAMS,
   FLOW_WIRE_PACKETS,
   ORIGINATOR,
   RECORD_WORDS,
@@ -230,7 +231,11 @@ export class FlowSetupStage {
     words[base + SHARED_PLAN] = planGeneration;
     writeDeltas(words, record);
     if (view.protocol === PROTOCOL_TCP) startTcp(words, record, view);
-    const flags = (routed ? FLOW_ROUTED_REPLY : 0) | (chain.wantsWire ? FLOW_WIRE_PACKETS : 0);
+    const isRead = chain.streamWishes.any && view.protocol === PROTOCOL_TCP;
+    const flags =
+      (routed ? FLOW_ROUTED_REPLY : 0) |
+      (chain.wantsWire ? FLOW_WIRE_PACKETS : 0) |
+      (isRead ? FLOW_STREAMS : 0);
     const state = FLOW_LIVE | (startTimeoutClass(view.protocol) << 8) | flags;
     table.commit(record, state);
     budgets.flowCreated(draft.ingressPort, draft.originatorSpace);

@@ -150,6 +150,32 @@ describe('streams after a restart', () => {
   }
 });
 
+describe('a process that ends while plugins are told of a new flow', () => {
+  it('leaves none behind whose bytes nobody reads', () => {
+    const plugin = new ReadingPlugin().loaded();
+    let found = new ArrayBuffer();
+    const gateway: MemoryGateway = streamGateway([
+      {
+        ...plugin,
+        half: {
+          ...plugin.half,
+          flowStart: () => {
+            found = gateway.buffer.slice(0);
+          },
+        },
+      },
+    ]);
+    const connection = new StreamConnection(gateway);
+    connection.open();
+    const after = streamGateway([plugin], { memory: found, nowMs: gateway.nowMs + 10 });
+    assert.equal(after.flows, 1);
+    const syn = tcp(connection.client, connection.server, TCP_SYN, { sequence: 1000, window: 65535 });
+    after.send('paris', syn);
+    assert.deepEqual(after.drops('paris'), { stream_lost: 1 });
+    assert.equal(after.flows, 0);
+  });
+});
+
 describe('offloaded segments', () => {
   const GSO_SIZE = 1000;
   const gsoOf = ({ frame }: SentFrame): number[] => [frame[0]!, frame[1]!, frame[4]! | (frame[5]! << 8)];

@@ -102,8 +102,9 @@ export class StreamStage implements StreamOwner {
   }
 
   /**
-   * Opens the streams that plugins asked for when this flow was set up, whose SYN `view` is. Returns 0, or the reason why
-   * the flow has ended already.
+   * Opens the streams that plugins asked for when this flow was set up, whose SYN `view` is. Its record says already that
+   * it has some ({@link FLOW_STREAMS}): should the process end in between, they are lost, and not forgotten. Returns 0, or
+   * the reason why the flow has ended already.
    */
   begin(record: number, view: PacketView, nowMs: number): number {
     if (!this.chain.streamWishes.any || view.protocol !== PROTOCOL_TCP) return 0;
@@ -113,13 +114,10 @@ export class StreamStage implements StreamOwner {
   }
 
   private open(record: number, view: PacketView): number {
-    const words = this.parts.flows;
-    const base = record * RECORD_WORDS;
-    const space = words[base + KEY_META] >>> 16;
+    const space = this.parts.flows[record * RECORD_WORDS + KEY_META] >>> 16;
     if (this.memory?.streams.open(record, space, this.chain.streamWishes.limits, view) !== true) {
       return DROP.stream_memory;
     }
-    words[base + SHARED_STATE] |= FLOW_STREAMS;
     const { table, streams } = this.memory;
     return streams.cutData(view, table.blockOf(table.slotOf(record), 0));
   }
