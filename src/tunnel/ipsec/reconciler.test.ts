@@ -48,21 +48,31 @@ describe('the reconciler', () => {
   /** SAs are left out where the daemon is not to wait for them. */
   let isBusy = false;
   let keys = 0;
+  /** Which commands are answered only when the test says so, by {@link release}. */
+  let isHeld: (name: string, waits: boolean) => boolean = () => false;
+  const held: (() => void)[] = [];
   let server: ViciServer;
   let reconciler: Reconciler;
   const states: string[] = [];
   let sockets = 0;
 
   function answer(name: string, message: ViciSection): Buffer {
-    commands.push(name);
     if (name === 'get-algorithms') return response(ALGORITHMS);
     if (name === 'list-sas') {
-      const waits = field.text(message, 'noblock') === 'no';
-      return Buffer.concat([event('list-sa', isBusy && !waits ? {} : sas), response({})]);
+      return Buffer.concat([event('list-sa', isBusy && !waits(message) ? {} : sas), response({})]);
     }
     if (name === 'load-key') return response({ success: 'yes', id: `key${++keys}` });
     if (name === 'terminate') sas = {};
     return response({ success: 'yes' });
+  }
+
+  function waits(message: ViciSection): boolean {
+    return field.text(message, 'noblock') === 'no';
+  }
+
+  function release(): void {
+    isHeld = () => false;
+    for (const write of held.splice(0)) write();
   }
 
   function logs(...texts: readonly string[]): void {
@@ -88,7 +98,12 @@ describe('the reconciler', () => {
       if (type !== 0) {
         if (name === 'log') listeners.add(socket);
         socket.write(packet(CONFIRM));
-      } else socket.write(answer(name, decodeMessage(message)));
+        return;
+      }
+      commands.push(name);
+      const asked = decodeMessage(message);
+      if (isHeld(name, waits(asked))) held.push(() => socket.write(answer(name, asked)));
+      else socket.write(answer(name, asked));
     });
     await server.listen(path);
     reconciler = new Reconciler({
@@ -101,7 +116,8 @@ describe('the reconciler', () => {
   afterEach(() => {
     reconciler.stop();
     server.close();
-    for (const list of [commands, states]) list.length = 0;
+    for (const list of [commands, states, held]) list.length = 0;
+    isHeld = () => false;
     listeners.clear();
     sas = {};
     isBusy = false;
@@ -173,6 +189,71 @@ describe('the reconciler', () => {
     await eventually('the former key is unloaded', () => count('unload-key') === 1);
     reconciler.want([]);
     await eventually('so is the other', () => count('unload-key') === 2);
+  });
+
+  /** Certificates that are others with every look, so that each is sent. */
+  function renewed(): WantedTunnel {
+    let looks = 0;
+    const credentials: WantedTunnel['credentials'] = () => ({
+      kind: 'certificate',
+      certificates: [Buffer.from(`certificate ${++looks}`)],
+      key: Buffer.from(`key ${looks}`),
+      authorities: [Buffer.from('authority')],
+    });
+    return wanted('', { credentials, tunnel: { ...TUNNEL, start: 'both' } });
+  }
+
+  it('begins nothing for a tunnel that is removed while it looks', async () => {
+    sas = isUp();
+    const tunnel = renewed();
+    reconciler.want([tunnel]);
+    reconciler.start();
+    await eventually('it is up', () => status().state === 'up');
+    // Made anew, it would be tried again at once.
+    isHeld = (name, waits) => name === 'list-sas' && waits;
+    reconciler.want([tunnel]);
+    await eventually('it looks whether its SAs are gone', () => held.length > 0);
+    const told = states.length;
+    const before = commands.length;
+    reconciler.want([]);
+    release();
+    await reconciler.settled();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.deepEqual(states.slice(told), []);
+    const sent = commands.slice(before).filter((name) => name.startsWith('load-') || name === 'initiate');
+    assert.deepEqual(sent, []);
+    assert.equal(count('unload-conn'), 1);
+  });
+
+  it('unloads a tunnel that is removed while it is loaded for another attempt', async () => {
+    isHeld = (name) => name === 'load-key' && count('load-key') === 2;
+    reconciler.want([renewed()]);
+    reconciler.start();
+    await eventually('the attempt loads its key', () => held.length > 0);
+    const told = states.length;
+    reconciler.want([]);
+    // Time for what does not wait for its turn.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    release();
+    await reconciler.settled();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.ok(commands.lastIndexOf('load-conn') < commands.indexOf('unload-conn'), commands.join(' '));
+    assert.equal(count('unload-key'), 2, 'the key before, and this one');
+    assert.deepEqual(states.slice(told), []);
+  });
+
+  it('unloads a tunnel that is removed while all is loaded into a new daemon', async () => {
+    isHeld = (name) => name === 'load-key';
+    reconciler.want([renewed()]);
+    reconciler.start();
+    await eventually('its key is loaded', () => held.length > 0);
+    reconciler.want([]);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    release();
+    await reconciler.settled();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.ok(commands.lastIndexOf('load-conn') < commands.lastIndexOf('unload-conn'), commands.join(' '));
+    assert.equal(count('unload-key'), 1);
   });
 
   it('lets a tunnel that is up go on when its secret is gone', async () => {

@@ -110,7 +110,7 @@ export class Reconciler {
   readonly #attempts: Gate;
   #algorithms: ReadonlyMap<string, readonly string[]> = new Map();
   #refreshTimer: NodeJS.Timeout | undefined;
-  /** One thing after the other. */
+  /** One thing after the other: what is loaded for a tunnel is there before the tunnel is unloaded. */
   #work: Promise<void> = Promise.resolve();
   #refreshIsDue = false;
   #stopped = false;
@@ -118,7 +118,10 @@ export class Reconciler {
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#attempts = new Gate(options.attemptsAtATime);
-    this.#client = new ViciClient({ socketPath: options.socketPath, reconcile: () => this.#reconcile() });
+    this.#client = new ViciClient({
+      socketPath: options.socketPath,
+      reconcile: () => this.#inTurn(() => this.#reconcile()),
+    });
     for (const event of EVENTS) this.#client.handle(event, () => this.#refreshSoon());
     for (const [event, what] of Object.entries(REKEYINGS)) {
       this.#client.handle(event, (rekeyed) => {
@@ -259,7 +262,7 @@ export class Reconciler {
   async #bring(entries: readonly Entry[]): Promise<void> {
     if (!this.#isConnected) return;
     for (const entry of entries) {
-      if (this.#entries.get(entry.wanted.tunnel.name) === entry) await this.#load(entry);
+      if (this.#isWanted(entry)) await this.#load(entry);
     }
     await this.#refresh();
   }
@@ -347,7 +350,13 @@ export class Reconciler {
     }
   }
 
+  /** Whether it was not removed meanwhile, by whatever follows it under its name. */
+  #isWanted(entry: Entry): boolean {
+    return this.#entries.get(entry.wanted.tunnel.name) === entry;
+  }
+
   #judge(entry: Entry): void {
+    if (!this.#isWanted(entry)) return;
     const { state, sas } = entry;
     if (sas.some(isUp)) {
       entry.reason = undefined;
@@ -379,7 +388,7 @@ export class Reconciler {
     entry.isAttempting = true;
     entry.reason = undefined;
     try {
-      if (!(await this.#load(entry))) return;
+      if (!(await this.#loadInTurn(entry))) return;
       if (isPeersTurn(entry)) return entry.state.waitsAgain();
       entry.state.connecting();
       await this.#attempts.pass(() => this.#initiate(entry));
@@ -388,19 +397,26 @@ export class Reconciler {
       if (!(error instanceof ViciError) || error.code !== 'refused') return;
       // Read off the log, the reason may come a moment after the answer.
       await new Promise((resolve) => setTimeout(resolve, 50));
-      if (this.#entries.get(entry.wanted.tunnel.name) === entry && !entry.sas.some(isUp)) {
-        entry.state.down(whyDown(entry));
-      }
+      if (this.#isWanted(entry) && !entry.sas.some(isUp)) entry.state.down(whyDown(entry));
     } finally {
       entry.isAttempting = false;
       this.#refreshSoon();
     }
   }
 
+  /** @returns whether the daemon has all of it, and it is still wanted. */
+  async #loadInTurn(entry: Entry): Promise<boolean> {
+    let isLoaded = false;
+    await this.#inTurn(async () => {
+      if (this.#client.state === 'up' && this.#isWanted(entry)) isLoaded = await this.#load(entry);
+    });
+    return isLoaded && this.#isWanted(entry);
+  }
+
   async #initiate(entry: Entry): Promise<void> {
     const { name } = entry.wanted.tunnel;
     // While it waited for its turn, the peer may have called.
-    if (this.#stopped || this.#entries.get(name) !== entry || entry.sas.some(isUp)) return;
+    if (this.#stopped || !this.#isWanted(entry) || entry.sas.some(isUp)) return;
     const message = { ike: connectionName(name), child: CHILD_NAME };
     await this.#client.block('initiate', message, { timeoutMs: INITIATE_TIMEOUT_MS });
   }
@@ -440,15 +456,13 @@ export class Reconciler {
     return this.#entries.size === 1 ? this.#entries.values().next().value : undefined;
   }
 
-  #inTurn(job: () => Promise<void>): void {
-    this.#work = this.#work.then(async () => {
-      if (this.#stopped) return;
-      try {
-        await job();
-      } catch (error) {
-        this.#options.log('debug', {}, `the IKE daemon: ${(error as Error).message}`);
-      }
-    });
+  /** @returns what becomes of the job; nobody has to look. */
+  #inTurn(job: () => Promise<void>): Promise<void> {
+    const done = this.#work.then(() => (this.#stopped ? undefined : job()));
+    this.#work = done.catch((error: Error) =>
+      this.#options.log('debug', {}, `the IKE daemon: ${error.message}`),
+    );
+    return done;
   }
 }
 
