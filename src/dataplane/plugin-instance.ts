@@ -29,6 +29,7 @@ import {
 import { moduleFile } from '../plugin/module-file.ts';
 import { PluginFiles } from '../plugin/module-loader.ts';
 import { HOOK_LOAD, NO_PLACE } from '../plugin/running-plugin.ts';
+import { untrustedFile } from '../plugin/trusted-files.ts';
 import type { PluginCalls } from './plugin-calls.ts';
 import { type PluginFault, withFault } from './plugin-faults.ts';
 
@@ -72,6 +73,8 @@ export class PluginInstance {
     before: PluginInstance | undefined,
     fault: PluginFault | undefined,
   ) {
+    const untrusted = untrustedFile(dirname(plugin.manifest));
+    if (untrusted !== undefined) throw new Error(untrusted);
     const manifest = JSON.parse(readFileSync(plugin.manifest, 'utf8')) as PluginManifest;
     if (manifest.name !== plugin.name) throw new Error(`its manifest names it ${manifest.name}`);
     this.name = plugin.name;

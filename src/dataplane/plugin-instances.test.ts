@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -165,6 +165,9 @@ describe('loading plugins', () => {
       plugin('rigid', { 'half.ts': 'export const createDataHalf = () => ({ flowSetup: () => 0 });' }),
       /plugin rigid: its data half has no configure/,
     );
+    const open = plugin('open', { 'half.ts': half(1) });
+    chmodSync(join(folder, 'open/half.ts'), 0o666);
+    refuses(open, /plugin open: others than root may write .*open\/half\.ts \(mode 0666\); do "chmod go-w /);
     assert.deepEqual(tested.instances.all, []);
   });
 });

@@ -13,9 +13,9 @@
  * Neighbours: `dataplane/plugin-loader.ts` (the data half), `control/plugins/` (manifests, the other modules).
  */
 import { existsSync } from 'node:fs';
-import { dirname, relative, resolve } from 'node:path';
+import { dirname, relative, resolve, sep } from 'node:path';
 
-/** In a build: where it has the modules of homeward's own plugins, and where their manifests stay. */
+/** Where a checkout has homeward's own plugins; a build has their modules there, while their manifests stay in the other place. */
 const BUILT_PLUGINS = resolve(import.meta.dirname, '../../plugins');
 const PACKAGE_PLUGINS = resolve(import.meta.dirname, '../../../plugins');
 
@@ -34,4 +34,10 @@ export function moduleFile(manifest: string, module: string): string | undefined
   const inPackage = relative(PACKAGE_PLUGINS, compiled);
   const inBuild = inPackage.startsWith('..') ? [] : [resolve(BUILT_PLUGINS, inPackage)];
   return [compiled, ...inBuild, source].find(existsSync);
+}
+
+/** Whether a path lies among the plugins that come with homeward. */
+export function isOwnPlugin(path: string): boolean {
+  const places = import.meta.filename.endsWith('.js') ? [BUILT_PLUGINS, PACKAGE_PLUGINS] : [BUILT_PLUGINS];
+  return places.some((place) => resolve(path).startsWith(place + sep));
 }

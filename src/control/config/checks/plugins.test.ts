@@ -1,6 +1,6 @@
 /** Plugins in a configuration: where they are, for whom, in which order, with which options. */
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { EXAMPLE_CONFIG, EXAMPLE_FILE } from '../../../../test/fixtures/example-gateway.ts';
@@ -234,5 +234,15 @@ test('cycles and names that nobody has', (t) => {
   assert.deepEqual(refusal(`{ name: three, from: ${three} }`), [
     `${EXAMPLE_FILE}:43:3: plugins: return-routing has to run before three, and that before return-routing: no order is right (plugins of the routing phase run behind the others); change runs_before or runs_after in a manifest of theirs, or leave one of them out`,
     `${EXAMPLE_FILE}:43:13: plugins.three.name: ${three}/manifest.json says that it runs after four, which is no plugin of homeward's own and not configured; configure four, or take it out of runs_after`,
+  ]);
+});
+
+test('refused before anything of it is loaded: code that others can change', (t) => {
+  const check = 'throw new Error("loaded");';
+  const folder = pluginFolder(t, { manifest: { check: './check.ts' }, files: { 'check.ts': check } });
+  chmodSync(join(folder, 'check.ts'), 0o666);
+  const path = join(folder, 'check.ts');
+  assert.deepEqual(refusal(`{ name: probe, from: ${folder} }`), [
+    `${EXAMPLE_FILE}:43:26: plugins.probe.from: its code would run with all rights, and others than root may write ${path} (mode 0666); do "chmod go-w ${path}"`,
   ]);
 });

@@ -5,8 +5,10 @@
  *
  * Neighbours: `../../plugins/` (manifests, options, order), `../plugin-schema.ts` (the file's shape).
  */
+import { dirname } from 'node:path';
 import { COUNTED_PLUGINS } from '../../../flow/counters.ts';
 import { DEFAULT_FAILURE_ACTION, FAILURE_CAUSES, type FailurePolicy } from '../../../plugin/contract.ts';
+import { untrustedFile } from '../../../plugin/trusted-files.ts';
 import { checkOptions } from '../../plugins/check-options.ts';
 import { isKnownPlugin, locatePlugin, RETURN_ROUTING } from '../../plugins/installed.ts';
 import { readManifest } from '../../plugins/manifest.ts';
@@ -38,6 +40,12 @@ export function checkPlugins(document: ConfigDocument, findings: Findings): Plug
     const located = locatePlugin(plugin.name, plugin.from, document.gateway.plugin_dir);
     if ('problem' in located) {
       findings.problem([...path, plugin.from === undefined ? 'name' : 'from'], located.problem);
+      return [];
+    }
+    // Before anything of it is loaded.
+    const fault = plugin.from === undefined ? undefined : untrustedFile(dirname(located.manifest));
+    if (fault !== undefined) {
+      findings.problem([...path, 'from'], `its code would run with all rights, and ${fault}`);
       return [];
     }
     const manifest = manifestOf(plugin, located.manifest, path, findings);
