@@ -28,6 +28,12 @@ import type {
 
 /** Messages of one plugin that may wait for control. */
 const MAX_WAITING = 256;
+/** Of one plugin, as JSON. So much is the longest message, too. */
+const MAX_WAITING_BYTES = 1024 * 1024;
+/** The longest answer of a view, as JSON. */
+const MAX_ANSWER_BYTES = 1024 * 1024;
+/** No view is answered while more than this has not been sent: the connection is dropped for too much (`control-socket.ts`). */
+const MAX_ANSWER_BACKLOG_BYTES = 2 * 1024 * 1024;
 /** While more than this has not been sent, messages wait here, bytes. */
 const MAX_BACKLOG_BYTES = 1024 * 1024;
 /** A plugin's failures are logged that often at most. */
@@ -52,8 +58,8 @@ export class PluginDesk {
   private readonly control: ControlPeer;
   private readonly calls: PluginCalls;
   private readonly log: PluginLog;
-  private readonly waiting: PluginMessage[] = [];
-  private readonly waitingOf = new Map<string, number>();
+  private readonly waiting: { readonly message: PluginMessage; readonly bytes: number }[] = [];
+  private readonly waitingOf = new Map<string, { count: number; bytes: number }>();
   private readonly failureLoggedMs = new Map<string, number>();
 
   constructor(control: ControlPeer, calls: PluginCalls, log: PluginLog) {
@@ -62,12 +68,16 @@ export class PluginDesk {
     this.log = log;
   }
 
-  /** Takes a message for a control half; false if too many wait. */
+  /** Takes a message for a control half; false if too much waits, or it is too long or no JSON. */
   take(plugin: string, body: Json): boolean {
-    const count = this.waitingOf.get(plugin) ?? 0;
-    if (count >= MAX_WAITING) return false;
-    this.waitingOf.set(plugin, count + 1);
-    this.waiting.push({ type: 'plugin-message', plugin, body });
+    const queue = this.waitingOf.get(plugin) ?? { count: 0, bytes: 0 };
+    if (queue.count >= MAX_WAITING) return false;
+    const { bytes } = jsonLength(body);
+    if (queue.bytes + bytes > MAX_WAITING_BYTES) return false;
+    queue.count++;
+    queue.bytes += bytes;
+    this.waitingOf.set(plugin, queue);
+    this.waiting.push({ message: { type: 'plugin-message', plugin, body }, bytes });
     return true;
   }
 
@@ -76,8 +86,10 @@ export class PluginDesk {
     const { control, waiting } = this;
     let sent = 0;
     while (sent < waiting.length && control.connected && control.backlogBytes < MAX_BACKLOG_BYTES) {
-      const message = waiting[sent++]!;
-      this.waitingOf.set(message.plugin, this.waitingOf.get(message.plugin)! - 1);
+      const { message, bytes } = waiting[sent++]!;
+      const queue = this.waitingOf.get(message.plugin)!;
+      queue.count--;
+      queue.bytes -= bytes;
       try {
         control.send(message);
       } catch (error) {
@@ -109,20 +121,29 @@ export class PluginDesk {
 
   /** A view of a data half is asked. */
   answer(request: PluginQueryRequest, instances: PluginInstances, chain: PluginChain | undefined): void {
-    this.control.send(this.answerTo(request, instances, chain));
+    const { control } = this;
+    if (control.backlogBytes > MAX_ANSWER_BACKLOG_BYTES) {
+      control.send(refusal(request, 'unavailable', 'control has not taken earlier answers yet; ask again'));
+      return;
+    }
+    const answer = this.answerTo(request, instances, chain);
+    const { bytes, fault } = jsonLength(answer);
+    const what = `plugin ${request.plugin} answers its view ${request.view} with`;
+    if (fault !== '') control.send(refusal(request, 'failed', `${what} what is no JSON: ${fault}`));
+    else if (bytes > MAX_ANSWER_BYTES) {
+      const text = `${what} ${bytes} bytes, more than ${MAX_ANSWER_BYTES}; ask for less`;
+      control.send(refusal(request, 'failed', text));
+    } else control.send(answer);
   }
 
   private answerTo(
-    { id, plugin, view, parameters }: PluginQueryRequest,
+    request: PluginQueryRequest,
     instances: PluginInstances,
     chain: PluginChain | undefined,
   ): PluginAnswerMessage {
-    const refuse = (kind: 'query' | 'failed' | 'unavailable', message: string): PluginAnswerMessage => ({
-      type: 'plugin-answer',
-      id,
-      result: null,
-      error: { kind, message },
-    });
+    const { id, plugin, view, parameters } = request;
+    const refuse = (kind: RefusalKind, message: string): PluginAnswerMessage =>
+      refusal(request, kind, message);
     const place = instances.all.findIndex(({ name }) => name === plugin);
     const instance = instances.all[place];
     if (instance === undefined) return refuse('unavailable', `no plugin ${plugin} runs`);
@@ -175,5 +196,22 @@ export class PluginDesk {
       held,
       counters: Object.fromEntries(instance.counters),
     };
+  }
+}
+
+type RefusalKind = NonNullable<PluginAnswerMessage['error']>['kind'];
+
+function refusal({ id }: PluginQueryRequest, kind: RefusalKind, message: string): PluginAnswerMessage {
+  return { type: 'plugin-answer', id, result: null, error: { kind, message } };
+}
+
+/** How long something is as JSON, bytes of UTF-8; infinite, with the reason, if it cannot be that. */
+function jsonLength(value: unknown): { readonly bytes: number; readonly fault: string } {
+  try {
+    const text = JSON.stringify(value) as string | undefined;
+    if (text !== undefined) return { bytes: Buffer.byteLength(text), fault: '' };
+    return { bytes: Number.POSITIVE_INFINITY, fault: `it is ${typeof value}` };
+  } catch (error) {
+    return { bytes: Number.POSITIVE_INFINITY, fault: (error as Error).message };
   }
 }

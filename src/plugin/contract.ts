@@ -334,7 +334,7 @@ export interface PluginEnvironment {
   nowMs(): number;
   /**
    * Sends a message to the control half, later: the body must not change any more. False if the queue is full, as when
-   * control is away for long; then it is not sent.
+   * control is away for long, or the message has more than 1 MiB as JSON; then it is not sent.
    */
   send(body: Json): boolean;
 }
