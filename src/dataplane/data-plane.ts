@@ -148,7 +148,7 @@ export class DataPlane {
   /** The watchdog has ended a call of a plugin. */
   private recover(): void {
     const message = this.handling;
-    const next = this.plugins.recover(this.assembly, this.received > 0);
+    const next = this.plugins.recover(this.assembly, this.received > 0, message?.type === 'plan');
     if (message !== undefined && next === 'again') this.handle(message);
     if (message?.type === 'plan' && next === 'refuse') this.refusePlan(message.plan, this.plugins.lastEnded);
     this.handling = undefined;
@@ -325,6 +325,7 @@ export class DataPlane {
   }
 
   private refusePlan({ generation }: Plan, error: string): void {
+    this.plugins.refused();
     this.control.send({ type: 'plan-refused', generation, error });
   }
 

@@ -73,6 +73,8 @@ export class PluginSide {
   private readonly instances: PluginInstances;
   private readonly heap: HeapWatch;
   private prepared: PreparedPlugins | undefined;
+  /** Why plugins were tripped while a plan was taken that comes again, by name: it makes new instances of them. */
+  private readonly tripped = new Map<string, string>();
   /** One after the other. */
   private readonly reevaluations: ReturnType<Assembly['reevaluation']>[] = [];
 
@@ -108,18 +110,29 @@ export class PluginSide {
    */
   prepare(plan: Plan): readonly LoadedPlugin[] {
     this.prepared = this.instances.prepare(plan.plugins, topologyOf(plan));
+    for (const { name, standing } of this.prepared.instances) {
+      const message = this.tripped.get(name);
+      if (message !== undefined && !standing.isTripped) standing.tripFor(CAUSE_TIMEOUT, message);
+    }
     return this.prepared.plugins;
   }
 
   /** The pipeline has taken the plan. */
   commit({ chain, state, pipeline }: Assembly): void {
     const { prepared } = this;
+    this.tripped.clear();
     if (prepared === undefined) return;
     for (const instance of prepared.strangers)
       markUnseen(state.table, pipeline.streams, chain, prepared.instances.indexOf(instance));
     this.instances.commit(prepared, (place, error) =>
       chain.trip(place, CAUSE_EXCEPTION, `its configuration was not put into force: ${String(error)}`),
     );
+    this.prepared = undefined;
+  }
+
+  /** The plan that was being taken is refused: what ran before goes on, or nothing does. */
+  refused(): void {
+    this.tripped.clear();
     this.prepared = undefined;
   }
 
@@ -208,9 +221,10 @@ export class PluginSide {
    * A call was ended by the watchdog.
    *
    * @param inBurst whether that was on a packet's way
+   * @param inPlan whether that was while a plan was taken
    * @throws Error if it was no call of a plugin: then nobody knows what was left half done
    */
-  recover(assembly: Assembly | undefined, inBurst: boolean): AfterInterrupt {
+  recover(assembly: Assembly | undefined, inBurst: boolean, inPlan: boolean): AfterInterrupt {
     const { running } = this.calls;
     const word = running.word[0]!;
     if (word === 0 || running.accused[0] !== word)
@@ -223,11 +237,11 @@ export class PluginSide {
       this.lastEnded = `plugin ${this.calls.name}: its ${hookName(hook)} did not return within ${limitMs} ms`;
       return 'refuse';
     }
-    if (assembly === undefined) {
-      const standing = this.prepared?.instances[place]?.standing;
-      standing?.tripFor(CAUSE_TIMEOUT, `its ${hookName(hook)} did not return within ${limitMs} ms`);
-      return 'again';
-    }
+    const name = this.prepared?.instances[place]?.name;
+    // What is prepared is called in its own place by the pipeline only; the slow calls are for who runs already.
+    if (inPlan && name !== undefined && (hook & HOOK_SLOW) === 0)
+      this.tripped.set(name, `its ${hookName(hook)} did not return within ${limitMs} ms`);
+    if (assembly === undefined) return 'again';
     if (inBurst) assembly.pipeline.abandon(hook);
     assembly.chain.stalled(place, hook, limitMs);
     return hook === HOOK_MESSAGE ? 'done' : 'again';

@@ -25,6 +25,11 @@
 /* HOOK_SLOW of src/plugin/running-plugin.ts, where the hook stands in the word. */
 #define SLOW_CALL 0x8000u
 
+struct suspicion {
+  uint32_t seen, signalled;
+  int64_t since, cpu_since;
+};
+
 static struct {
   /* Held while the thread looks at the words. */
   pthread_mutex_t mutex;
@@ -33,6 +38,8 @@ static struct {
   atomic_bool stopped;
   _Atomic uint32_t *word;
   _Atomic uint32_t *accused;
+  /* Of the words at hand. */
+  struct suspicion suspicion;
   clockid_t main_clock;
   int64_t limit_ns;
   int64_t slow_limit_ns;
@@ -48,11 +55,6 @@ static void rest(long ns) {
   struct timespec wait = {.tv_nsec = ns};
   nanosleep(&wait, NULL);
 }
-
-struct suspicion {
-  uint32_t seen, signalled;
-  int64_t since, cpu_since;
-};
 
 static void look(struct suspicion *suspicion) {
   uint32_t word = atomic_load(watchdog.word);
@@ -78,11 +80,10 @@ static void look(struct suspicion *suspicion) {
 
 static void *watch_calls(void *argument) {
   (void)argument;
-  struct suspicion suspicion = {0};
   while (!atomic_load(&watchdog.stopped)) {
     rest(POLL_MS * 1000000L);
     pthread_mutex_lock(&watchdog.mutex);
-    look(&suspicion);
+    look(&watchdog.suspicion);
     pthread_mutex_unlock(&watchdog.mutex);
   }
   return NULL;
@@ -111,6 +112,8 @@ int watchdog_start(int32_t *word, int32_t *accused, int limit_ms, int slow_limit
   pthread_mutex_lock(&watchdog.mutex);
   watchdog.accused = own_accused;
   watchdog.word = own_word;
+  /* Who writes these words may count calls from the beginning: the same word is another call. */
+  watchdog.suspicion = (struct suspicion){0};
   pthread_mutex_unlock(&watchdog.mutex);
   if (watchdog.started) return 0;
   last_step = "pthread_create";
