@@ -290,7 +290,7 @@ export class Assembly {
 
   /** Judges live flows anew, a stretch at each call of what this returns; it answers true when all have been judged. */
   reevaluation(): { readonly run: Reevaluation; step(nowMs: number, budgetMs: number): boolean } {
-    const run = new Reevaluation(this.state, this.end);
+    const run = new Reevaluation(this.state, this.end, this.pipeline.streams);
     return { run, step: (nowMs, budgetMs) => run.step(this.policy, nowMs, budgetMs) };
   }
 

@@ -15,7 +15,6 @@ import {
   DIRECTION_PACKETS,
   DIRECTION_WORDS,
   FLOW_ANSWERED,
-  FLOW_STREAMS,
   KEY_META,
   RECORD_WORDS,
   REPLY,
@@ -156,7 +155,7 @@ export class FlowEnd {
     if (this.events !== undefined) this.events.ended(words, table.floats, record, reason, nowMs);
     this.describe(this.ended, record, REPLY);
     this.statistics.read(table.floats, base);
-    if ((words[base + SHARED_STATE] & FLOW_STREAMS) !== 0) this.streams?.close(record);
+    this.streams?.close(record);
     const lateMs = holdMs(timeoutClassOf(words[base + SHARED_STATE]), how);
     const slot = words[base + SHARED_TRANSLATION] - 1;
     if (slot < 0 && holds) holdFlow(held, words, record, lateMs, nowMs);

@@ -66,7 +66,7 @@ import type { PluginMeter } from './plugin-meter.ts';
 import { StreamWishes } from './stream/stream-wishes.ts';
 
 /** At most so many plugins: each has a bit in a flow's record. */
-export const MAX_PLUGINS = 16;
+const MAX_PLUGINS = 16;
 
 /** What `setUpFlow` answers for a flow that waits for a decision. */
 export const HELD = -1;

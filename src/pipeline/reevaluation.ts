@@ -15,7 +15,7 @@ import { END } from '../flow/flow-event-layout.ts';
 import {
   DIRECTION_EGRESS,
   DIRECTION_WORDS,
-  FLOW_STREAMS,
+  FLOW_WIRE_PACKETS,
   FlowKey,
   KEY_META,
   ORIGINATOR,
@@ -35,9 +35,9 @@ import { type PacketView, PROTOCOL_ICMP, PROTOCOL_ICMPV6, PROTOCOL_TCP } from '.
 import { questionPacket } from './explain/question-packet.ts';
 import type { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
-import { MAX_PLUGINS } from './plugin-chain.ts';
 import { FlowDraft } from './plugin-link.ts';
 import { portIndex } from './port-table.ts';
+import type { StreamStage } from './stream/stream-stage.ts';
 
 /** Flows that are judged between two looks at the clock. */
 const STRETCH = 16;
@@ -48,13 +48,15 @@ export class Reevaluation {
   ended = 0;
   private readonly state: FlowState;
   private readonly end: FlowEnd;
+  private readonly streams: StreamStage;
   private readonly draft = new FlowDraft();
   private readonly key = new FlowKey();
   private record = -1;
 
-  constructor(state: FlowState, end: FlowEnd) {
+  constructor(state: FlowState, end: FlowEnd, streams: StreamStage) {
     this.state = state;
     this.end = end;
+    this.streams = streams;
     this.draft.reevaluated = true;
   }
 
@@ -96,19 +98,21 @@ export class Reevaluation {
     if (refused !== 0 && refused !== DROP.no_pin) return refused;
     if (this.missesBeginning(record, policy)) return DROP.plugin_failed;
     words[base + SHARED_PLUGINS] = (chain.decider << 16) | chain.wanted;
+    const state = words[base + SHARED_STATE]!;
+    words[base + SHARED_STATE] = chain.wantsWire ? state | FLOW_WIRE_PACKETS : state & ~FLOW_WIRE_PACKETS;
     words[base + SHARED_PLAN] = policy.planGeneration;
     return 0;
   }
 
   /** Whether the flow may not go on because a plugin wants to read what has passed already. */
   private missesBeginning(record: number, { chain }: FlowPolicy): boolean {
-    const { words } = this.state.table;
-    const base = record * RECORD_WORDS;
-    const { any, limits } = chain.streamWishes;
-    const protocol = (words[base + KEY_META]! >>> 8) & 0xff;
-    if (!any || protocol !== PROTOCOL_TCP || (words[base + SHARED_STATE]! & FLOW_STREAMS) !== 0) return false;
-    for (let place = 0; place < chain.links.length; place++) {
-      if (limits[place] === 0 && limits[MAX_PLUGINS + place] === 0) continue;
+    const { streamWishes, links } = chain;
+    const protocol = (this.state.table.words[record * RECORD_WORDS + KEY_META]! >>> 8) & 0xff;
+    if (!streamWishes.any || protocol !== PROTOCOL_TCP) return false;
+    for (let place = 0; place < links.length; place++) {
+      // Who has asked before reads from the beginning, or has read all that it needs.
+      const asked = streamWishes.askedBy(place);
+      if ((asked & ~this.streams.askedFor(record)) === 0) continue;
       const action = chain.countFailure(
         place,
         CAUSE_MIDSTREAM,
@@ -116,6 +120,7 @@ export class Reevaluation {
         false,
       );
       if (action < ACTION_PASS_PACKET) return true;
+      this.streams.doWithout(record, asked);
     }
     return false;
   }

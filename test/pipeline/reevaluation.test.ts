@@ -1,12 +1,13 @@
 /** Live flows judged anew: who ends, who stays, and with what. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { PLUGIN_FAILURES_BY_CAUSE } from '../../src/flow/counters.ts';
-import { RECORD_WORDS, SHARED_PLUGINS } from '../../src/flow/layout.ts';
+import { COUNTER, PLUGIN_FAILURES_BY_CAUSE } from '../../src/flow/counters.ts';
+import { FLOW_WIRE_PACKETS, RECORD_WORDS, SHARED_PLUGINS, SHARED_STATE } from '../../src/flow/layout.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
 import {
   type FailureAction,
+  STREAM_DONE,
   STREAM_PASS,
   STREAM_WHOLE,
   VERDICT_CONTINUE,
@@ -16,7 +17,8 @@ import {
 import { CAUSE_MIDSTREAM } from '../../src/plugin/failure-numbers.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
-import { MemoryGateway } from '../support/memory-gateway.ts';
+import { MemoryGateway, returnRouting } from '../support/memory-gateway.ts';
+import { pattern, ReadingPlugin, StreamConnection, streamGateway } from '../support/stream-gateway.ts';
 
 /** Judges by a function that may be another one later; keeps in each flow's state how often it was asked. */
 class Bench {
@@ -69,10 +71,14 @@ class Bench {
   }
 
   run(): { flows: number; ended: number } {
-    const { run, step } = this.gateway.assembly.reevaluation();
-    while (!step(this.gateway.nowMs, 1));
-    return { flows: run.flows, ended: run.ended };
+    return judgeAll(this.gateway);
   }
+}
+
+function judgeAll({ assembly, nowMs }: MemoryGateway): { flows: number; ended: number } {
+  const { run, step } = assembly.reevaluation();
+  while (!step(nowMs, 1));
+  return { flows: run.flows, ended: run.ended };
 }
 
 function udp(source: string, destination: string, destinationPort: number): PacketSpec {
@@ -160,5 +166,102 @@ describe('judging live flows anew', () => {
     while (!step(bench.gateway.nowMs, 0)) steps++;
     assert.equal(run.flows, 100);
     assert.equal(steps, 7);
+  });
+});
+
+describe('judging flows anew whose bytes plugins read', () => {
+  const midstreams = ({ failures }: MemoryGateway): string[] =>
+    failures.filter(({ cause }) => cause === CAUSE_MIDSTREAM).map(({ plugin }) => plugin);
+
+  for (const [midstream, ended] of [
+    ['drop-flow', 1],
+    ['pass-flow', 0],
+  ] as const) {
+    it(`is midstream, once, for one that is added to those that read: ${midstream}`, () => {
+      const [first, second] = [new ReadingPlugin(), new ReadingPlugin()];
+      const [a, b] = [first.loaded('a'), second.loaded('b', { failurePolicy: { midstream } })];
+      const gateway = streamGateway([a]);
+      const connection = new StreamConnection(gateway);
+      connection.open();
+      gateway.assembly.apply(gateway.plan, [b, a, returnRouting()], gateway.nowMs);
+      assert.deepEqual(judgeAll(gateway), { flows: 1, ended });
+      assert.deepEqual(midstreams(gateway), ['b']);
+      if (ended !== 0) return;
+      assert.deepEqual(judgeAll(gateway), { flows: 1, ended });
+      assert.deepEqual(midstreams(gateway), ['b']);
+      connection.send(0, 0, { payload: pattern(0, 100) });
+      assert.deepEqual([first.shown.length, second.shown.length], [1, 0]);
+    });
+  }
+
+  it('is midstream for one that has read the other direction only', () => {
+    const reader = new ReadingPlugin();
+    reader.reply = 0;
+    const gateway = streamGateway([reader.loaded()]);
+    new StreamConnection(gateway).open();
+    reader.reply = STREAM_WHOLE;
+    assert.deepEqual(judgeAll(gateway), { flows: 1, ended: 1 });
+  });
+
+  it('is not for those that read them, or have read all that they need', () => {
+    const reader = new ReadingPlugin();
+    reader.answer = ({ position }) => (position === 0 ? STREAM_DONE : STREAM_PASS);
+    const gateway = streamGateway([reader.loaded()]);
+    const [read, reading] = [41_000, 42_000].map((port) => {
+      const connection = new StreamConnection(gateway, [1000, 9000], port);
+      connection.open();
+      return connection;
+    });
+    for (const direction of [0, 1]) read!.send(direction, 0, { payload: pattern(0, 100) });
+    read!.send(0, 100, {});
+    gateway.pass(1);
+    assert.equal(gateway.assembly.counters.global(COUNTER.stream_flows), 1);
+    assert.deepEqual(judgeAll(gateway), { flows: 2, ended: 0 });
+    assert.deepEqual(midstreams(gateway), []);
+    assert.equal(read!.send(0, 200, { payload: pattern(200, 300) }).length, 1);
+    const before = reader.shown.length;
+    assert.equal(reading!.send(0, 0, { payload: pattern(0, 100) }).length, 1);
+    assert.equal(reader.shown.length, before + 1);
+  });
+
+  it('is for a flow in the place of one that was read', () => {
+    const reader = new ReadingPlugin();
+    const gateway = streamGateway([reader.loaded()], { maxFlows: 1 });
+    new StreamConnection(gateway).open();
+    gateway.assembly.flush(() => true, gateway.nowMs);
+    reader.originator = 0;
+    reader.reply = 0;
+    new StreamConnection(gateway, [1000, 9000], 41_000).open();
+    assert.equal(gateway.flows, 1);
+    reader.originator = STREAM_WHOLE;
+    assert.deepEqual(judgeAll(gateway), { flows: 1, ended: 1 });
+  });
+
+  it('says who wants packets as they were on the wire', () => {
+    let wantsWirePackets = false;
+    const gateway = streamGateway([
+      {
+        name: 'looks',
+        phase: 'policy',
+        half: {
+          flowSetup: (_packet, flow) => {
+            flow.wantsPackets = true;
+            flow.wantsWirePackets = wantsWirePackets;
+            return VERDICT_CONTINUE;
+          },
+          packet: () => 0,
+        },
+      },
+    ]);
+    new StreamConnection(gateway).open();
+    const { table } = gateway.assembly.state;
+    const at = table.next(-1) * RECORD_WORDS + SHARED_STATE;
+    const before = table.words[at]!;
+    wantsWirePackets = true;
+    judgeAll(gateway);
+    assert.equal(table.words[at], before | FLOW_WIRE_PACKETS);
+    wantsWirePackets = false;
+    judgeAll(gateway);
+    assert.equal(table.words[at], before);
   });
 });

@@ -172,9 +172,22 @@ export class StreamStage implements StreamOwner {
     return (readers & (1 << place)) !== 0;
   }
 
-  /** A flow has ended: nothing of it is held any more. */
+  /** Who has asked for the bytes of a flow since the process began, as `StreamTable.asked` has it. */
+  askedFor(record: number): number {
+    return this.memory?.table.asked[record] ?? 0;
+  }
+
+  /** Plugins (as above) ask for bytes of a flow that have passed, and let it go on without. */
+  doWithout(record: number, asked: number): void {
+    if (this.memory !== undefined) this.memory.table.asked[record] |= asked;
+  }
+
+  /** A flow has ended: nothing of it is held or known any more. */
   close(record: number): void {
-    this.memory?.table.close(record);
+    if (this.memory === undefined) return;
+    const { table } = this.memory;
+    table.close(record);
+    table.asked[record] = 0;
   }
 
   /** Housekeeping. */
@@ -236,7 +249,7 @@ export class StreamStage implements StreamOwner {
   /** Nobody reads any more: the flow is like any other. */
   private letGo(record: number): void {
     this.parts.flows[record * RECORD_WORDS + SHARED_STATE] &= ~FLOW_STREAMS;
-    this.close(record);
+    this.memory?.table.close(record);
   }
 
   /** A flow whose streams are not known any more. What plugins have not seen may not pass, if one must see it. */

@@ -39,6 +39,11 @@ export class StreamTable {
   readonly words: Int32Array;
   readonly pages: StreamPages;
   readonly held: HeldSegments;
+  /**
+   * By record: who has asked for the bytes of a flow, and may have read all that it needs: bit i for the plugin at place i
+   * and the originator's bytes, bit 16 + i for the reply's. Stays when the slot is given back; whoever ends the flow clears it.
+   */
+  readonly asked: Int32Array;
   /** Slots there are. */
   readonly capacity: number;
   /** Slots in use. */
@@ -65,6 +70,7 @@ export class StreamTable {
     const places = Math.floor((poolBytes - pageBytes) / HELD_HEADER_BYTES);
     this.held = new HeldSegments(memory, this.words, poolOffset + pageBytes, places);
     this.slots = new Int32Array(flows);
+    this.asked = new Int32Array(flows);
     this.records = new Int32Array(this.capacity).fill(-1);
     this.spaces = new Int32Array(this.capacity);
     this.free = new Int32Array(this.capacity);
@@ -151,13 +157,25 @@ export class StreamTable {
    * any more.
    */
   renumber(places: readonly number[]): void {
-    const { words } = this;
+    const { words, asked } = this;
+    for (let record = 0; record < asked.length; record++) {
+      if (asked[record] !== 0) asked[record] = renumberAsked(asked[record], places);
+    }
     for (let slot = 0; slot < this.capacity; slot++) {
       if (this.records[slot] < 0) continue;
       for (let direction = 0; direction < 2; direction++)
         renumberBlock(words, this.blockOf(slot, direction), places);
     }
   }
+}
+
+function renumberAsked(asked: number, places: readonly number[]): number {
+  let renumbered = 0;
+  for (let i = 0; i < 16; i++) {
+    const place = places[i] ?? -1;
+    if (place >= 0) renumbered |= ((asked >>> i) & 0x10001) << place;
+  }
+  return renumbered;
 }
 
 function renumberBlock(words: Int32Array, at: number, places: readonly number[]): void {

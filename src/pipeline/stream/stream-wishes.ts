@@ -21,6 +21,12 @@ export class StreamWishes {
     this.limits.fill(0);
   }
 
+  /** What the plugin at this place asks for, as `StreamTable.asked` has it. */
+  askedBy(place: number): number {
+    const originator = this.limits[place] !== 0 ? 1 << place : 0;
+    return this.limits[PLACES + place] !== 0 ? originator | (1 << (PLACES + place)) : originator;
+  }
+
   /** The plugin at this place has answered. */
   note(place: number, flow: FlowSetup): void {
     this.limits[place] = flow.streamOriginator;

@@ -100,12 +100,14 @@ export class Streams {
   open(record: number, space: number, limits: Int32Array, view: PacketView): boolean {
     const slot = this.table.open(record, space);
     if (slot < 0) return false;
-    const words = this.table.words;
+    const { words, asked } = this.table;
+    asked[record] = 0;
     for (let direction = 0; direction < 2; direction++) {
       const at = this.table.blockOf(slot, direction);
       for (let i = 0; i < 16; i++) {
         const limit = limits[direction * 16 + i];
         if (limit === 0) continue;
+        asked[record] |= 1 << (direction * 16 + i);
         words[at + READERS] |= 1 << i;
         if (limit < 0) words[at + UNLIMITED] |= 1 << i;
         words[at + LIMIT + i] = limit;
