@@ -174,6 +174,7 @@ export class PluginChain {
     this.reject = false;
     this.nowMs = flow.nowMs;
     this.judgedRecord = record;
+    this.streamWishes.clear();
     flow.returnRouting = RETURN_UNSET;
     const judged = this.judgeFrom(0, view, flow);
     this.judgedRecord = -1;

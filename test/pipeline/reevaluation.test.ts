@@ -224,6 +224,17 @@ describe('judging flows anew whose bytes plugins read', () => {
     assert.equal(reader.shown.length, before + 1);
   });
 
+  it('is not for flows that are judged after one that is read', () => {
+    const plugin = new ReadingPlugin().loaded();
+    const { half } = plugin;
+    const flowSetup: typeof half.flowSetup = (packet, flow) =>
+      packet.sourcePort === 41_000 ? half.flowSetup(packet, flow) : VERDICT_CONTINUE;
+    const gateway = streamGateway([{ ...plugin, half: { ...half, flowSetup } }]);
+    for (const port of [41_000, 42_000, 43_000]) new StreamConnection(gateway, [1000, 9000], port).open();
+    assert.deepEqual(judgeAll(gateway), { flows: 3, ended: 0 });
+    assert.deepEqual(midstreams(gateway), []);
+  });
+
   it('is for a flow in the place of one that was read', () => {
     const reader = new ReadingPlugin();
     const gateway = streamGateway([reader.loaded()], { maxFlows: 1 });
