@@ -4,6 +4,7 @@ import { pattern, StreamConnection, streamGateway } from '../../../test/support/
 import {
   FOLLOWS_MORE,
   FOLLOWS_NO_ROOM,
+  STREAM_DONE,
   STREAM_NEED_MORE,
   STREAM_PASS,
   STREAM_WHOLE,
@@ -101,5 +102,26 @@ describe('what is gathered to be shown', () => {
       memory.bytes.subarray(MIN_STREAM_BYTES + GATHER_BYTES).findIndex((byte) => byte !== SENTINEL),
       -1,
     );
+  });
+});
+
+describe('a plugin that is ended while it is shown bytes', () => {
+  it('leaves those that were done before it done', () => {
+    const { table, at, shows } = undecided(0b11, 100);
+    let asked: number[] = [];
+    // As the watchdog does it: nothing in between catches that.
+    const interrupted = new Error('ended');
+    const show = shows((plugin) => {
+      asked.push(plugin);
+      if (plugin === 0) return STREAM_DONE;
+      throw interrupted;
+    });
+    const again = (): number => show.show(at, new LiveFlow(), 0, GATHERED, FOLLOWS_MORE);
+    assert.throws(again, interrupted);
+    assert.deepEqual(asked, [0, 1]);
+    assert.equal(table.words[at + READERS], 0b10);
+    asked = [];
+    assert.throws(again, interrupted);
+    assert.deepEqual(asked, [1]);
   });
 });

@@ -139,9 +139,11 @@ export class StreamShow {
       if (answer !== STREAM_PASS && answer !== STREAM_DONE) answer = this.judge(i, answer, follows);
       if (answer === STREAM_PASS) words[at + FROM + i] = to;
       else if (answer !== STREAM_DONE) return 1;
-      if (answer === STREAM_DONE || isLast || isEnd) readers &= ~(1 << i);
+      if (answer !== STREAM_DONE && !isLast && !isEnd) continue;
+      readers &= ~(1 << i);
+      // At once: a plugin behind it may be ended in its call, and what follows here is not done.
+      words[at + READERS] = readers;
     }
-    words[at + READERS] = readers;
     words[at + JUDGED] = judged;
     if (readers === 0) this.finish(at);
     return 0;
