@@ -1,6 +1,6 @@
 /** The control process with the real data plane, in a namespace: it does not end with either's death. */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { DaemonHost, isRunning } from '../../test/support/daemon-host.ts';
@@ -66,4 +66,25 @@ test('a whole life: start, crashes of either process, restart, down', async (t) 
   assert.equal(host.picture(), before);
   assert.deepEqual(host.files(), []);
   assert.equal(existsSync(host.runtimeDirectory), false);
+});
+
+test('a secret in its environment stays there: neither the data plane nor a tool gets it', async (t) => {
+  const host = new DaemonHost(t);
+  Object.assign(host.environment, { LYON_SECRET: 'only control knows' });
+  const daemon = host.start();
+  const { dataPlane } = await host.forwarding();
+  const environ = (pid: number): string => {
+    try {
+      return readFileSync(`/proc/${pid}/environ`, 'latin1');
+    } catch {
+      return '';
+    }
+  };
+  assert.match(environ(dataPlane.pid!), /(^|\0)PATH=/);
+  assert.doesNotMatch(environ(dataPlane.pid!), /only control knows/);
+  // A process is its parent's image for a moment, until it becomes the tool.
+  await eventually('no other process has it', () => {
+    const holders = host.namespace.pids().filter((pid) => environ(pid).includes('only control knows'));
+    return holders.length === 1 && holders[0] === daemon.pid;
+  });
 });

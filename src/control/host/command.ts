@@ -3,6 +3,7 @@
  * never one for a packet, neighbour or event.
  */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { childEnvironment } from '../child-environment.ts';
 
 /** A tool could not be started, or said no. */
 export class CommandError extends Error {
@@ -49,7 +50,7 @@ export function runCommand(
       // In a group of its own: what is typed at the terminal ends the gateway, not half of what it was doing.
       detached: true,
       stdio: ['pipe', 'pipe', 'pipe', ...(heldByCommands === undefined ? [] : [heldByCommands])],
-      env: { ...process.env, LC_ALL: 'C' },
+      env: { ...childEnvironment(), LC_ALL: 'C' },
     }) as ChildProcessWithoutNullStreams;
     let stdout = '';
     let stderr = '';

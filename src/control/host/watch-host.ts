@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { STEERING_TABLE } from '../../tunnel/ipsec/user-space-host.ts';
+import { childEnvironment } from '../child-environment.ts';
 import { GUARD_TABLE } from './guard-rules.ts';
 
 /** Changes come in swarms (one command, many messages): wait until they have settled. */
@@ -57,6 +58,7 @@ export class HostWatch {
   #follow(command: string, args: readonly string[], concernsUs: (line: string) => boolean): void {
     const child = spawn('sh', ['-c', WHILE_READ, 'sh', command, ...args], {
       stdio: ['pipe', 'pipe', 'ignore'],
+      env: childEnvironment(),
       // In a session of its own: what is typed at the terminal must not end the shell before its child.
       detached: true,
     });

@@ -10,6 +10,7 @@ import { closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } 
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { formatDataPlaneArguments } from '../../dataplane/messages.ts';
+import { childEnvironment } from '../child-environment.ts';
 import type { RuntimeDirectory } from './runtime-directory.ts';
 
 /** Of a failed data plane's output, into the log. */
@@ -45,7 +46,7 @@ export function spawnDataPlane(runtime: RuntimeDirectory, main: string): ChildPr
           flowMemoryPath: runtime.flowMemoryPath,
         }),
       ],
-      { detached: true, stdio: ['ignore', log, log] },
+      { detached: true, stdio: ['ignore', log, log], env: childEnvironment() },
     );
     // Control may end without it.
     child.unref();

@@ -1,6 +1,6 @@
 /** The supervisor with real processes: a stub data plane that misbehaves on demand. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { eventually } from '../../../test/support/patience.ts';
@@ -188,10 +188,7 @@ test('one that was left is adopted; a deaf one is replaced', async (t) => {
 test('a first start that fails says why and leaves nothing', async (t) => {
   const bench = new Bench(t);
   const supervisor = bench.newSupervisor();
-  process.env.STUB_FAILS_AT_START = '1';
-  t.after(() => {
-    delete process.env.STUB_FAILS_AT_START;
-  });
+  writeFileSync(join(bench.runtime.directory, 'stub-fails'), '');
   await assert.rejects(supervisor.start(), /ended with status 4/);
   assert.equal(supervisor.report.state, 'stopped');
   assert.equal(findDataPlane(bench.runtime), undefined);
