@@ -1,5 +1,5 @@
 /**
- * Follows changes of the host by two subscriptions: an `ip monitor` child for interfaces, addresses and routes, an
+ * Follows changes of the host by two subscriptions: an `ip monitor` child for interfaces, addresses, routes and rules, an
  * `nft monitor` child for our rules, both for as long as control runs. What changed is not read from them; the
  * facts are collected anew, at most every half second.
  */
@@ -37,7 +37,7 @@ export class HostWatch {
   }
 
   start(): void {
-    this.#follow('ip', ['monitor', 'link', 'address', 'route'], () => true);
+    this.#follow('ip', ['monitor', 'link', 'address', 'route', 'rule'], () => true);
     // Others' rules may change all the time: only a line that names our tables counts.
     this.#follow('nft', ['monitor'], (line) => NAMES_OURS.test(line));
   }
