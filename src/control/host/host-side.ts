@@ -12,6 +12,7 @@ import { readFileSync } from 'node:fs';
 import { networkNamespaceCookie } from '../../device/native.ts';
 import type { HostDevice, HostSetup } from '../compile/host-setup.ts';
 import type { HostFacts } from '../facts.ts';
+import { formerDevices } from './former-devices.ts';
 import { Guard, removeGuard } from './guard.ts';
 import { emptyHostState, readHostState, writeHostState } from './host-state.ts';
 import { Links } from './links.ts';
@@ -62,19 +63,21 @@ export class HostSide {
    */
   async protect(setup: HostSetup, facts: HostFacts): Promise<void> {
     writeHostState(this.#statePath, this.#links.state);
-    await this.#guard.apply(this.#withNumbers(setup, facts), facts.links);
+    await this.#guard.apply(this.#withNumbers(this.#withFormer(setup, facts), facts), facts.links);
   }
 
   /**
-   * Before the data plane gets a plan: guard and links for it, while what the former one had stays guarded.
+   * Before the data plane gets a plan: guard and links for it, while what the former one had stays guarded, also one of an
+   * earlier run.
    *
    * @returns whether a link was made or changed: the facts may have changed with it.
    * @throws CommandError
    */
   async prepare(setup: HostSetup, facts: HostFacts): Promise<boolean> {
     writeHostState(this.#statePath, this.#links.state);
-    await this.#guard.apply(this.#withNumbers(union(setup, this.#setup), facts), facts.links);
-    this.#setup = union(setup, this.#setup);
+    const both = this.#withFormer(union(setup, this.#setup), facts);
+    await this.#guard.apply(this.#withNumbers(both, facts), facts.links);
+    this.#setup = both;
     return await this.#links.take(setup);
   }
 
@@ -83,6 +86,12 @@ export class HostSide {
     await this.#links.giveBackOthers(setup);
     await this.#guard.apply(this.#withNumbers(setup, facts), facts.links);
     this.#setup = setup;
+  }
+
+  /** With what is still taken and not named any more. */
+  #withFormer(setup: HostSetup, facts: HostFacts): HostSetup {
+    const former = formerDevices(this.#links.state, setup, facts);
+    return former.length === 0 ? setup : union({ devices: former }, setup);
   }
 
   /** A device that was taken and has another name now is still guarded, by its number: its site has not moved. */

@@ -1,0 +1,57 @@
+/** What stays guarded over a stop and a start with another configuration. In a namespace of its own. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { it } from 'node:test';
+import { INTERCONNECT } from '../../../test/fixtures/classifier-cases.ts';
+import { inOwnNamespace } from '../../../test/support/own-namespace.ts';
+import type { HostSetup } from '../compile/host-setup.ts';
+import { collectFacts } from './collect-facts.ts';
+import { HostSide } from './host-side.ts';
+import { readHostState, writeHostState } from './host-state.ts';
+
+const NOTHING: HostSetup = { devices: [] };
+
+function rules(): string {
+  return execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' });
+}
+
+if (inOwnNamespace(import.meta.url)) {
+  it('devices of a former run are guarded until they are given back', async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), 'homeward-host-side-'));
+    t.after(() => rmSync(directory, { recursive: true }));
+    const statePath = join(directory, 'host-state.json');
+    execFileSync('ip', ['link', 'add', 'ic0', 'type', 'veth', 'peer', 'name', 'made0']);
+    const facts = await collectFacts([]);
+    const { ifindex } = facts.links.ic0!;
+    const former = HostSide.open(statePath);
+    const setup = { devices: [{ ...INTERCONNECT, ifindex }] };
+    await former.prepare(setup, facts);
+    await former.finish(setup, facts);
+    // A kernel's tunnel is recorded by its name; any interface will do for the guard.
+    const state = readHostState(statePath)!;
+    writeHostState(statePath, {
+      ...state,
+      madeLinks: [{ name: 'made0', arguments: 'type gre', ends: 'gre' }],
+    });
+
+    for (const begin of ['protect', 'prepare'] as const) {
+      const next = HostSide.open(statePath);
+      assert.ok(next.takesOver);
+      await next[begin](NOTHING, facts);
+      for (const name of ['ic0', 'made0']) {
+        const found = rules();
+        assert.match(found, new RegExp(`iifname "${name}" goto`), `${begin}: ${name}, by name`);
+        assert.match(found, new RegExp(`device[^\\n]*${name}`), `${begin}: ${name}, by its hook`);
+        assert.match(found, /oifname \{ "ic0", "made0" \} drop/, begin);
+        assert.match(found, new RegExp(`iif (${facts.links[name]!.ifindex}|"${name}") goto`), begin);
+      }
+      if (begin === 'prepare') await next.finish(NOTHING, facts);
+    }
+    assert.doesNotMatch(rules(), /ic0|made0/);
+    const left = await collectFacts([]);
+    assert.deepEqual([Object.hasOwn(left.links, 'made0'), readHostState(statePath)!.links], [false, []]);
+  });
+}
