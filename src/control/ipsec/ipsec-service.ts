@@ -12,7 +12,7 @@
  * Neighbours: `../compile/ipsec-wish.ts`, `../../tunnel/ipsec/` (the drivers), `ike-credentials.ts`.
  */
 import { join } from 'node:path';
-import type { DrivenTunnel, IpsecDriverOptions } from '../../tunnel/ipsec/driver.ts';
+import { type DrivenTunnel, type IpsecDriverOptions, isSameTunnel } from '../../tunnel/ipsec/driver.ts';
 import type { RunTool } from '../../tunnel/ipsec/host-tools.ts';
 import { KernelDriver, removeKernelLeftovers } from '../../tunnel/ipsec/kernel.ts';
 import type { IpsecDetails } from '../../tunnel/ipsec/reconciler.ts';
@@ -183,5 +183,5 @@ function drivenTunnel({ key, tunnel, ike, path }: IpsecWish): DrivenTunnel {
 }
 
 function isSame(one: IpsecWish, other: IpsecWish): boolean {
-  return one.tunnel.name === other.tunnel.name && one.driver === other.driver && one.key === other.key;
+  return one.driver === other.driver && isSameTunnel(one, other);
 }

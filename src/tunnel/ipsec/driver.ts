@@ -21,6 +21,20 @@ export interface DrivenTunnel extends WantedTunnel {
   readonly path: UplinkPath | string;
 }
 
+/** What says which tunnel it is. */
+export type TunnelIdentity = Pick<DrivenTunnel, 'key' | 'tunnel'>;
+
+/** Whether one can go on as the other: with other ids in the kernel, SAs and policies are not its own any more. */
+export function isSameTunnel(one: TunnelIdentity, other: TunnelIdentity): boolean {
+  const [a, b] = [one.tunnel, other.tunnel];
+  return (
+    a.name === b.name &&
+    one.key === other.key &&
+    a.kernel?.requestId === b.kernel?.requestId &&
+    a.kernel?.interfaceId === b.kernel?.interfaceId
+  );
+}
+
 export interface IpsecDriverOptions {
   /** For the daemons' files. */
   readonly directory: string;

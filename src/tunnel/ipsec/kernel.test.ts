@@ -1,45 +1,51 @@
 /** The xfrm driver and a daemon of the host's: it gets ours, loses ours, and keeps what is its own. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { Charon, charonObstacle } from '../../../test/support/charon.ts';
 import { NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import { eventually } from '../../../test/support/patience.ts';
+import { CONFIRM, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
 import { ViciClient } from '../../vici/client.ts';
+import type { ViciInput } from '../../vici/message.ts';
 import type { IpsecTunnel } from './connection.ts';
 import type { DrivenTunnel } from './driver.ts';
 import type { RunTool } from './host-tools.ts';
 import { KernelDriver, removeKernelLeftovers } from './kernel.ts';
 import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
 
+const run: RunTool = async () => '';
+const log = (): void => {};
+
+function driven(name: string, key = name, id = 0x68000007): DrivenTunnel {
+  const tunnel: IpsecTunnel = {
+    name,
+    local: '192.0.2.1',
+    remote: '192.0.2.2',
+    localId: 'gw.example',
+    remoteId: `${key}.example`,
+    ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
+    espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
+    ikeRekeyMs: 14_400_000,
+    childRekeyMs: 3_600_000,
+    dpdMs: 2000,
+    replayProtection: true,
+    start: 'respond',
+    protects: 'everything',
+    kernel: { requestId: id, interfaceId: id },
+  };
+  const path = { device: 'up0', mtu: 1500, local: '192.0.2.1', remote: '192.0.2.2', nextHop: '192.0.2.2' };
+  return { key, tunnel, credentials: () => ({ kind: 'psk', secret: Buffer.from('secret') }), path };
+}
+
 const skip = charonObstacle();
 describe('the xfrm driver with a daemon of the host', skip === undefined ? {} : { skip }, () => {
-  const run: RunTool = async () => '';
-  const log = (): void => {};
   let namespace: NetworkNamespace;
   let charon: Charon;
   let host: ViciClient;
   let driver: KernelDriver;
-
-  function driven(name: string, key = name): DrivenTunnel {
-    const tunnel: IpsecTunnel = {
-      name,
-      local: '192.0.2.1',
-      remote: '192.0.2.2',
-      localId: 'gw.example',
-      remoteId: `${key}.example`,
-      ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
-      espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
-      ikeRekeyMs: 14_400_000,
-      childRekeyMs: 3_600_000,
-      dpdMs: 2000,
-      replayProtection: true,
-      start: 'respond',
-      protects: 'everything',
-      kernel: { requestId: 0x68000007, interfaceId: 0x68000007 },
-    };
-    const path = { device: 'up0', mtu: 1500, local: '192.0.2.1', remote: '192.0.2.2', nextHop: '192.0.2.2' };
-    return { key, tunnel, credentials: () => ({ kind: 'psk', secret: Buffer.from('secret') }), path };
-  }
 
   async function loaded(): Promise<string[]> {
     return (await host.connections()).map(({ name }) => name).sort();
@@ -134,3 +140,45 @@ describe('the xfrm driver with a daemon of the host', skip === undefined ? {} : 
     );
   });
 });
+
+it('takes a tunnel with other ids in the kernel for another tunnel', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'homeward-kernel-'));
+  const socketPath = join(directory, 'vici');
+  const commands: string[] = [];
+  const server = new ViciServer((socket, type, name) => {
+    if (type === 0) commands.push(name);
+    socket.write(type === 0 ? response({ success: 'yes', ...ALGORITHMS }) : packet(CONFIRM));
+  });
+  await server.listen(socketPath);
+  const driver = new KernelDriver({
+    directory,
+    instance: 'test',
+    daemonSocket: socketPath,
+    run,
+    log,
+    onState: () => {},
+  });
+  const loads = (): number => commands.filter((name) => name === 'load-conn').length;
+  try {
+    await driver.apply([driven('paris')]);
+    await eventually('it is loaded', () => driver.status('paris')?.reason?.startsWith('waits'));
+    await driver.apply([driven('paris')]);
+    await driver.apply([driven('paris', 'paris', 0x68000008)]);
+    await eventually('it is loaded anew', () => loads() === 2);
+    const changes = commands.filter((name) => /load-conn|terminate/.test(name));
+    assert.deepEqual(changes, ['load-conn', 'unload-conn', 'terminate', 'load-conn']);
+  } finally {
+    await driver.stop();
+    server.close();
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+const names = (...list: readonly string[]): ViciInput => Object.fromEntries(list.map((name) => [name, '']));
+const ALGORITHMS: ViciInput = {
+  encryption: names('AES_CBC'),
+  aead: names('AES_GCM_16'),
+  integrity: names('HMAC_SHA2_256_128'),
+  prf: names('PRF_HMAC_SHA2_384', 'PRF_HMAC_SHA2_256'),
+  ke: names('ECP_384', 'ECP_256', 'MODP_2048'),
+};

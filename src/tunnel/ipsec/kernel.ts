@@ -21,7 +21,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Charon } from './charon.ts';
-import type { DrivenTunnel, IpsecDriver, IpsecDriverOptions } from './driver.ts';
+import { type DrivenTunnel, type IpsecDriver, type IpsecDriverOptions, isSameTunnel } from './driver.ts';
 import { removeSas } from './kernel-host.ts';
 import { type IpsecDetails, Reconciler } from './reconciler.ts';
 import type { IpsecTunnelStatus } from './tunnel-state.ts';
@@ -61,9 +61,10 @@ export class KernelDriver implements IpsecDriver {
 
   async apply(tunnels: readonly DrivenTunnel[]): Promise<void> {
     const wanted = new Map(tunnels.map((tunnel) => [tunnel.tunnel.name, tunnel]));
-    const gone = [...this.#tunnels.values()].filter(
-      ({ key, tunnel }) => wanted.get(tunnel.name)?.key !== key,
-    );
+    const gone = [...this.#tunnels.values()].filter((former) => {
+      const next = wanted.get(former.tunnel.name);
+      return next === undefined || !isSameTunnel(next, former);
+    });
     for (const { tunnel } of gone) this.#tunnels.delete(tunnel.name);
     if (gone.length > 0) await this.#remove(gone);
     this.#tunnels = wanted;

@@ -141,6 +141,50 @@ describe('the reconciler', () => {
     assert.ok(count('list-sas') - loads < 10, commands.join(' '));
   });
 
+  it('takes no SA for its own that a tunnel has left that had its name', async () => {
+    const tunnel = { ...TUNNEL, kernel: { requestId: 0x68000007, interfaceId: 0x68000007 } };
+    const own = {
+      ...CHILD,
+      reqid: `${0x68000007}`,
+      'spi-in': 'c1',
+      'if-id-in': '68000007',
+      'if-id-out': '68000007',
+    };
+    const of = (child: ViciInput): ViciInput => ({
+      'homeward-paris-ipsec': { uniqueid: '1', state: 'ESTABLISHED', 'child-sas': { 'site-1': child } },
+    });
+    const formers = [
+      { ...own, reqid: `${0x68000008}` },
+      { ...own, 'if-id-in': '68000008' },
+      { ...own, 'if-id-out': '68000008' },
+      { ...CHILD, reqid: own.reqid, 'spi-in': 'c1' },
+    ];
+    sas = of(formers[0]!);
+    reconciler.want([wanted('secret', { tunnel })]);
+    reconciler.start();
+    await eventually('it has looked', () => status().reason !== null);
+    assert.deepEqual(states, ['configured: waits for the peer to connect']);
+    assert.equal(count('terminate'), 1, 'the former one is ended');
+    for (const former of formers) {
+      sas = of(former);
+      const looks = count('list-sas');
+      for (const socket of listeners) socket.write(event('ike-updown', {}));
+      await eventually('it has looked again', () => count('list-sas') > looks);
+      await reconciler.settled();
+    }
+    assert.equal(states.length, 1, states.join(' '));
+    // The daemon tells less of an SA while it updates it.
+    for (const child of [own, { ...CHILD, reqid: own.reqid, state: 'UPDATING' }]) {
+      sas = of(child);
+      const looks = count('list-sas');
+      for (const socket of listeners) socket.write(event('ike-updown', {}));
+      await eventually('it has looked again', () => count('list-sas') > looks);
+      await reconciler.settled();
+      assert.deepEqual(states.slice(1), ['up: null']);
+    }
+    assert.equal(count('terminate'), 1);
+  });
+
   it('takes no SA for gone that the daemon is busy with', async () => {
     sas = isUp();
     reconciler.want([wanted('secret')]);

@@ -7,10 +7,10 @@
  *  not up, ours to begin ---- initiate, then again after 1, 2, 4 ... 15 s, for ever
  * ```
  *
- * SAs are known by the names of connection and child: unique ids change with every rekeying. Connections that do not
- * begin with our prefix are never touched: the daemon may be another's.
+ * SAs are known by the names of connection and child, and by the tunnel's ids in the kernel: unique ids change with every
+ * rekeying. Connections that do not begin with our prefix are never touched: the daemon may be another's.
  *
- * Neighbours: `daemon-copy.ts` (what the daemon has), `tunnel-state.ts`, `failure-reasons.ts`.
+ * Neighbours: `daemon-copy.ts` (what the daemon has), `sa-judgement.ts`, `tunnel-state.ts`, `failure-reasons.ts`.
  */
 import { ViciClient } from '../../vici/client.ts';
 import { ViciError } from '../../vici/errors.ts';
@@ -29,6 +29,7 @@ import { failureReason } from './failure-reasons.ts';
 import { Gate } from './gate.ts';
 import type { IpsecLog } from './host-tools.ts';
 import { type PeerCertificate, peerCertificate } from './peer-certificate.ts';
+import { carrierOf, hasFormer, isBeingMade } from './sa-judgement.ts';
 import { type IpsecTraffic, type Rekeyings, SaTraffic } from './sa-traffic.ts';
 import { type IpsecTunnelStatus, TunnelState } from './tunnel-state.ts';
 
@@ -44,8 +45,6 @@ const TELL_MS = 10_000;
 /** From a failure that the peer began until secrets are looked at: once for all that come meanwhile. */
 const RELOAD_MS = 1_000;
 const CONNECTED_LOOK_MS = 50;
-const IKE_UP = ['ESTABLISHED', 'REKEYING', 'REKEYED'];
-const CHILD_UP = ['INSTALLED', 'REKEYING', 'REKEYED', 'UPDATING'];
 const EVENTS = ['ike-updown', 'child-updown', 'ike-update'];
 const REKEYINGS = { 'ike-rekey': 'ike', 'child-rekey': 'child' } as const;
 
@@ -255,7 +254,16 @@ export class Reconciler {
       entry.retryMs = FIRST_RETRY_MS;
       await this.#load(entry);
     }
+    await this.#endFormer();
     await this.#refresh();
+  }
+
+  /** Ends what goes on in the daemon for tunnels that had the names of ours. */
+  async #endFormer(): Promise<void> {
+    const sas = await this.#client.ikeSas();
+    for (const [name, { wanted }] of this.#entries) {
+      if (hasFormer(wanted.tunnel, sas)) await terminate(this.#client, name);
+    }
   }
 
   /** Tunnels that are new, or have changed; those that have gone meanwhile are passed over. */
@@ -282,7 +290,7 @@ export class Reconciler {
       if (error instanceof ViciError && error.code !== 'refused') throw error;
       entry.reason = (error as Error).message;
       // What is up goes on without.
-      if (!entry.sas.some(isUp)) entry.state.down(entry.reason);
+      if (!isUp(entry)) entry.state.down(entry.reason);
       return false;
     }
   }
@@ -319,7 +327,7 @@ export class Reconciler {
     const sas = await this.#client.ikeSas();
     for (const [name, entry] of this.#entries) {
       const seen = sas.filter((sa) => sa.name === connectionName(name));
-      entry.sas = seen.some(isUp) || !entry.sas.some(isUp) ? seen : await this.#settledSas(name);
+      entry.sas = isUp(entry, seen) || !isUp(entry) ? seen : await this.#settledSas(name);
       entry.traffic.look(entry.sas);
       this.#judge(entry);
     }
@@ -340,12 +348,12 @@ export class Reconciler {
   /** Once for every SA: the daemon has what it was shown. */
   async #readPeerCertificates(): Promise<void> {
     const unread = [...this.#entries.values()].filter(
-      ({ copy, sas, certified }) => copy.keyId !== undefined && sas.some(isUp) && certified !== idOf(sas),
+      (entry) => entry.copy.keyId !== undefined && isUp(entry) && entry.certified !== carrierId(entry),
     );
     if (unread.length === 0) return;
     const certificates = await this.#client.certificates();
     for (const entry of unread) {
-      entry.certified = idOf(entry.sas);
+      entry.certified = carrierId(entry);
       entry.peerCertificate = peerCertificate(certificates, entry.wanted.tunnel.remoteId);
     }
   }
@@ -358,7 +366,7 @@ export class Reconciler {
   #judge(entry: Entry): void {
     if (!this.#isWanted(entry)) return;
     const { state, sas } = entry;
-    if (sas.some(isUp)) {
+    if (isUp(entry)) {
       entry.reason = undefined;
       entry.retryMs = FIRST_RETRY_MS;
       clearTimeout(entry.retry);
@@ -397,7 +405,7 @@ export class Reconciler {
       if (!(error instanceof ViciError) || error.code !== 'refused') return;
       // Read off the log, the reason may come a moment after the answer.
       await new Promise((resolve) => setTimeout(resolve, 50));
-      if (this.#isWanted(entry) && !entry.sas.some(isUp)) entry.state.down(whyDown(entry));
+      if (this.#isWanted(entry) && !isUp(entry)) entry.state.down(whyDown(entry));
     } finally {
       entry.isAttempting = false;
       this.#refreshSoon();
@@ -416,7 +424,7 @@ export class Reconciler {
   async #initiate(entry: Entry): Promise<void> {
     const { name } = entry.wanted.tunnel;
     // While it waited for its turn, the peer may have called.
-    if (this.#stopped || !this.#isWanted(entry) || entry.sas.some(isUp)) return;
+    if (this.#stopped || !this.#isWanted(entry) || isUp(entry)) return;
     const message = { ike: connectionName(name), child: CHILD_NAME };
     await this.#client.block('initiate', message, { timeoutMs: INITIATE_TIMEOUT_MS });
   }
@@ -466,25 +474,17 @@ export class Reconciler {
   }
 }
 
-function isUp(sa: IkeSa): boolean {
-  return (
-    IKE_UP.includes(sa.state) &&
-    sa.children.some(({ name, state }) => name === CHILD_NAME && CHILD_UP.includes(state))
-  );
+function isUp({ wanted, sas }: Entry, seen = sas): boolean {
+  return carrierOf(wanted.tunnel, seen) !== undefined;
 }
 
-/** Of the SA that carries packets. */
-function idOf(sas: readonly IkeSa[]): string | undefined {
-  return sas.find(isUp)?.uniqueId;
+function carrierId({ wanted, sas }: Entry): string | undefined {
+  return carrierOf(wanted.tunnel, sas)?.uniqueId;
 }
 
 /** Whether nothing is left to do for us until the peer calls. */
 function isPeersTurn({ wanted, copy }: Entry): boolean {
   return wanted.tunnel.start === 'respond' && copy.isLoaded;
-}
-
-function isBeingMade(sa: IkeSa): boolean {
-  return sa.state === 'CREATED' || sa.state === 'CONNECTING';
 }
 
 /** What is in the way is known better than what comes of it. */
