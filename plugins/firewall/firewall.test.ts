@@ -11,6 +11,7 @@ import {
   type FlowHandle,
   type FlowSetup,
   type Json,
+  MESSAGE_CONFIGURE,
   PluginOptionsError,
   PluginQueryError,
   VERDICT_CONTINUE,
@@ -426,7 +427,15 @@ it('takes files of sets anew that have changed, and keeps what it has if they ar
         name: 'firewall',
         log: () => {},
         counter: () => () => {},
-        send: () => tested.firewall.message(),
+        send: () => {
+          // The data plane would do the same, and log what is refused.
+          assert.equal(tested.firewall.message(), MESSAGE_CONFIGURE);
+          try {
+            tested.configure(options);
+          } catch (error) {
+            tested.lines.push((error as Error).message, (error as PluginOptionsError).path);
+          }
+        },
         decide: () => {},
       },
       20,

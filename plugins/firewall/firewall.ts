@@ -17,9 +17,9 @@ import {
   type FlowHandle,
   type FlowSetup,
   type Json,
+  MESSAGE_CONFIGURE,
   type PluginConfiguration,
   type PluginEnvironment,
-  PluginOptionsError,
   PluginQueryError,
   VERDICT_CONTINUE,
   VERDICT_DROP,
@@ -215,16 +215,8 @@ export class Firewall implements DataHalf {
   }
 
   /** The control half says that files of sets have changed. */
-  message(): void {
-    if (this.configuration === undefined) return;
-    const { log } = this.environment;
-    try {
-      this.configure(this.configuration)();
-      log('info', 'files of sets have changed and are in force');
-    } catch (error) {
-      if (!(error instanceof PluginOptionsError)) throw error;
-      log('error', `files of sets have changed and are not used: ${error.path}: ${error.message}`);
-    }
+  message(): typeof MESSAGE_CONFIGURE {
+    return MESSAGE_CONFIGURE;
   }
 
   query(view: string, parameters: Json): Json {

@@ -8,8 +8,12 @@ import { meets } from './linear.ts';
 import { Problems } from './options-check.ts';
 import { type FirewallOptions, readOptions } from './rules.ts';
 
+const LISTED = '203.0.113.7\n';
 const FILES: Readonly<Record<string, string>> = {
   '/lists/listed': '# listed\n203.0.113.0/24\n\n2001:db8:bad::/48 # another\n198.51.100.4..198.51.100.6\n',
+  '/lists/half': LISTED.repeat(15_000),
+  '/lists/more': LISTED.repeat(15_001),
+  '/lists/long': LISTED.repeat(300_000),
   '/lists/broken': '203.0.113.0/24\n203.0.113.300\n10.0.0.1/8\n',
 };
 
@@ -166,6 +170,14 @@ describe('wrong options', () => {
     ],
     [{ sets: { 'a b': { ports: [1] } } }, /^sets\.a b: the name of a set has letters/],
     [{ sets: { a: { file: '/lists/none' } } }, /^sets\.a\.file: \/lists\/none cannot be read: ENOENT/],
+    [
+      { sets: { a: { file: '/lists/long' } } },
+      /^sets\.a\.file: \/lists\/long has 300000 lines; all files may have 30000 together$/,
+    ],
+    [
+      { sets: { a: { file: '/lists/half' }, b: { file: '/lists/more' } } },
+      /^sets\.b\.file: \/lists\/more has 15001 lines, and files before it 15000; all files may have 30000 together$/,
+    ],
     [
       { sets: { a: { file: '/lists/broken' } } },
       /^sets\.a\.file: \/lists\/broken:2: column 1: "203.0.113.300".*\nsets\.a\.file: \/lists\/broken:3: column 1: "10.0.0.1\/8" has host bits/m,

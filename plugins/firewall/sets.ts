@@ -10,13 +10,18 @@ import { Mapping, type Problems } from './options-check.ts';
 import { numberLine, rangesOf } from './ranges.ts';
 import { mergeAddresses, readAddresses, readNumber } from './values.ts';
 
-/** Lines that a file may have: what can be read, sorted and compiled within a second. */
-const MAX_LINES = 500_000;
+/** Lines that all files may have: what can be read and compiled in the time that a plugin has for being configured. */
+const MAX_LINES = 30_000;
 const PORTS = numberLine(65535);
 const SET_NAME = /^[\w.-]+$/;
 
 /** Reads a file as text; throws as `readFileSync` does. */
 export type ReadFile = (path: string) => string;
+
+/** How many lines may still be read. */
+interface Room {
+  lines: number;
+}
 
 const readText: ReadFile = (path) => readFileSync(path, 'utf8');
 
@@ -28,6 +33,7 @@ export function readSets(
 ): { readonly sets: ReadonlyMap<string, NamedSet>; readonly files: readonly string[] } {
   const sets = new Map<string, NamedSet>();
   const files: string[] = [];
+  const room = { lines: MAX_LINES };
   for (const [name, value] of entries.entries('sets')) {
     const path = `${entries.at('sets')}.${name}`;
     if (!SET_NAME.test(name)) {
@@ -41,7 +47,7 @@ export function readSets(
     if (mapping.has('ports') === hasPrefixes) {
       problems.add(path, 'a set has "ports", or "prefixes" and "file", or one of these two');
     } else if (hasPrefixes) {
-      sets.set(name, { kind: 'prefixes', values: prefixes(mapping, file, problems, readFile) });
+      sets.set(name, { kind: 'prefixes', values: prefixes(mapping, file, problems, readFile, room) });
     } else {
       sets.set(name, { kind: 'ports', values: ports(mapping, problems) });
     }
@@ -54,6 +60,7 @@ function prefixes(
   file: string | undefined,
   problems: Problems,
   readFile: ReadFile,
+  room: Room,
 ): AddressValues {
   const all: AddressValues[] = [];
   mapping.list('prefixes').forEach((item, index) => {
@@ -61,7 +68,8 @@ function prefixes(
     const values = problems.attempt(path, () => addressesOf(String(item)));
     if (values !== undefined) all.push(values);
   });
-  if (file !== undefined) all.push(...fromFile(file, mapping.at('file'), problems, readFile));
+  const values = file === undefined ? [] : fromFile(file, mapping.at('file'), problems, readFile, room);
+  for (const each of values) all.push(each);
   return all.length === 0 ? { ipv4: [], ipv6: [] } : mergeAddresses(all);
 }
 
@@ -72,7 +80,13 @@ function addressesOf(text: string): AddressValues {
   return readAddresses(text.slice(0, dots), 0, { text: text.slice(dots + 2), at: dots + 2 }, 0);
 }
 
-function fromFile(file: string, path: string, problems: Problems, readFile: ReadFile): AddressValues[] {
+function fromFile(
+  file: string,
+  path: string,
+  problems: Problems,
+  readFile: ReadFile,
+  room: Room,
+): AddressValues[] {
   let text: string;
   try {
     text = readFile(file);
@@ -80,11 +94,16 @@ function fromFile(file: string, path: string, problems: Problems, readFile: Read
     problems.add(path, `${file} cannot be read: ${(error as Error).message}`);
     return [];
   }
-  const lines = text.split('\n');
-  if (lines.length > MAX_LINES) {
-    problems.add(path, `${file} has ${lines.length} lines; at most ${MAX_LINES} are read`);
+  const lines = text.replace(/\n$/, '').split('\n');
+  if (lines.length > room.lines) {
+    const others = room.lines < MAX_LINES ? `, and files before it ${MAX_LINES - room.lines}` : '';
+    problems.add(
+      path,
+      `${file} has ${lines.length} lines${others}; all files may have ${MAX_LINES} together`,
+    );
     return [];
   }
+  room.lines -= lines.length;
   const all: AddressValues[] = [];
   lines.forEach((line, index) => {
     const hash = line.indexOf('#');

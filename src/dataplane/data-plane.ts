@@ -148,7 +148,7 @@ export class DataPlane {
   /** The watchdog has ended a call of a plugin. */
   private recover(): void {
     const message = this.handling;
-    const next = this.plugins.recover(this.assembly, this.received > 0, message?.type === 'plan');
+    const next = this.plugins.recover(this.assembly, this.received > 0, message);
     if (message !== undefined && next === 'again') this.handle(message);
     if (message?.type === 'plan' && next === 'refuse') this.refusePlan(message.plan, this.plugins.lastEnded);
     this.handling = undefined;

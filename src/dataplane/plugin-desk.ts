@@ -13,12 +13,13 @@ import {
 } from '../flow/counters.ts';
 import type { PluginChain } from '../pipeline/plugin-chain.ts';
 import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
-import { FAILURE_CAUSES, type Json } from '../plugin/contract.ts';
+import { FAILURE_CAUSES, type Json, MESSAGE_CONFIGURE } from '../plugin/contract.ts';
+import { CAUSE_EXCEPTION } from '../plugin/failure-numbers.ts';
 import { HOOK_MESSAGE, HOOK_QUERY } from '../plugin/running-plugin.ts';
 import type { DataPlaneMessage } from './messages.ts';
 import type { PluginCalls } from './plugin-calls.ts';
 import type { PluginInstance } from './plugin-instance.ts';
-import type { PluginInstances } from './plugin-instances.ts';
+import { type PluginInstances, textOf } from './plugin-instances.ts';
 import type {
   PluginAnswerMessage,
   PluginMessage,
@@ -113,10 +114,33 @@ export class PluginDesk {
     const instance = instances.all[place];
     if (instance?.half.message === undefined || instance.standing.isTripped) return;
     try {
-      this.calls.call(plugin, place, HOOK_MESSAGE, () => instance.half.message!(body));
+      const answer = this.calls.call(plugin, place, HOOK_MESSAGE, () => instance.half.message!(body));
+      if (answer === MESSAGE_CONFIGURE) this.configureAnew(place, instances, chain);
     } catch (error) {
       chain.failed(place, error);
     }
+  }
+
+  private configureAnew(place: number, instances: PluginInstances, chain: PluginChain): void {
+    const { name } = instances.all[place]!;
+    let commit: () => void;
+    try {
+      commit = instances.configureAnew(place);
+    } catch (error) {
+      this.refusedAnew(name, textOf(error));
+      return;
+    }
+    try {
+      commit();
+      this.log(name, 'info', 'what its options name was read anew and is in force');
+    } catch (error) {
+      chain.trip(place, CAUSE_EXCEPTION, `its configuration was not put into force: ${String(error)}`);
+    }
+  }
+
+  /** A plugin that was configured anew was not ready for that, or not in time. */
+  refusedAnew(plugin: string, why: string): void {
+    this.log(plugin, 'error', `what its options name was read anew, and is not used: ${why}`);
   }
 
   /** A view of a data half is asked. */

@@ -163,6 +163,19 @@ export class PluginInstances {
     }
   }
 
+  /**
+   * Has a plugin read anew what its options name; returns the commit.
+   *
+   * @throws whatever its `configure` does: it goes on as it is
+   */
+  configureAnew(place: number): () => void {
+    const { half, name, configured } = this.all[place]!;
+    const configuration = JSON.parse(configured) as PluginConfiguration;
+    const commit = this.calls.call(name, place, HOOK_CONFIGURE, () => half.configure(configuration));
+    const made = usable(commit);
+    return () => this.calls.call(name, place, HOOK_COMMIT, made);
+  }
+
   /** What the plugins that run want to leave to others. One that fails leaves nothing. */
   export(): Map<string, ExportedState> {
     const states = new Map<string, ExportedState>();
@@ -208,8 +221,8 @@ function usable(commit: unknown): () => void {
   return commit as () => void;
 }
 
-/** In a plugin's own words, with the place in its options. */
-function textOf(error: unknown): string {
+/** What is wrong in a plugin's own words, with the place in its options. */
+export function textOf(error: unknown): string {
   const { message = String(error), path = '' } = (error ?? {}) as { message?: string; path?: unknown };
   return typeof path === 'string' && path !== '' && !message.startsWith(path)
     ? `${path}: ${message}`

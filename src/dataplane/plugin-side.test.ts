@@ -42,9 +42,9 @@ test('a plugin that hangs is ended again where the plan comes again, and stays t
     });
   };
   assert.equal(hangs(), true);
-  assert.equal(side.recover(undefined, false, true), 'again');
+  assert.equal(side.recover(undefined, false, { type: 'plan', plan }), 'again');
   assert.equal(hangs(), true, 'its number is the same');
-  assert.equal(side.recover(undefined, false, true), 'again');
+  assert.equal(side.recover(undefined, false, { type: 'plan', plan }), 'again');
   const [loaded] = side.prepare(plan);
   assert.deepEqual(loaded?.standing?.trip, {
     cause: 'timeout',

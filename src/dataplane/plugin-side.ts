@@ -4,7 +4,8 @@
  *
  * ```
  *   too long in a hook of the packet's way     200 ms   the plugin is tripped; the packet at hand is dropped; the next one
- *   too long in loading or configuring         700 ms   the plan is refused; what ran before goes on
+ *   too long in loading or configuring         700 ms   the plan is refused; what ran before goes on. The same if a plugin
+ *                                                       has asked for it in a message
  *   too long in a message, a view, a commit    700 ms   the plugin is tripped
  * ```
  *
@@ -32,6 +33,7 @@ import {
   runningPlace,
 } from '../plugin/running-plugin.ts';
 import { HeapWatch } from './heap-watch.ts';
+import type { ControlMessage } from './messages.ts';
 import { PATIENCE } from './patience.ts';
 import { PluginCalls } from './plugin-calls.ts';
 import { type ControlPeer, PluginDesk, type PluginLog } from './plugin-desk.ts';
@@ -221,10 +223,14 @@ export class PluginSide {
    * A call was ended by the watchdog.
    *
    * @param inBurst whether that was on a packet's way
-   * @param inPlan whether that was while a plan was taken
+   * @param handled what control had asked for, and was being done
    * @throws Error if it was no call of a plugin: then nobody knows what was left half done
    */
-  recover(assembly: Assembly | undefined, inBurst: boolean, inPlan: boolean): AfterInterrupt {
+  recover(
+    assembly: Assembly | undefined,
+    inBurst: boolean,
+    handled: ControlMessage | undefined,
+  ): AfterInterrupt {
     const { running } = this.calls;
     const word = running.word[0]!;
     if (word === 0 || running.accused[0] !== word)
@@ -234,12 +240,14 @@ export class PluginSide {
     const hook = runningHook(word);
     const limitMs = (hook & HOOK_SLOW) === 0 ? LIMIT_MS : SLOW_LIMIT_MS;
     if (place === NO_PLACE || hook === HOOK_CONFIGURE) {
-      this.lastEnded = `plugin ${this.calls.name}: its ${hookName(hook)} did not return within ${limitMs} ms`;
+      const why = `its ${hookName(hook)} did not return within ${limitMs} ms`;
+      this.lastEnded = `plugin ${this.calls.name}: ${why}`;
+      if (handled?.type === 'plugin-message') this.desk.refusedAnew(handled.plugin, why);
       return 'refuse';
     }
     const name = this.prepared?.instances[place]?.name;
     // What is prepared is called in its own place by the pipeline only; the slow calls are for who runs already.
-    if (inPlan && name !== undefined && (hook & HOOK_SLOW) === 0)
+    if (handled?.type === 'plan' && name !== undefined && (hook & HOOK_SLOW) === 0)
       this.tripped.set(name, `its ${hookName(hook)} did not return within ${limitMs} ms`);
     if (assembly === undefined) return 'again';
     if (inBurst) assembly.pipeline.abandon(hook);

@@ -47,6 +47,9 @@ export const VERDICT_NAMES = [
 /** What `decide` may answer for a held flow, and what `holdDefault` may be: {@link VERDICT_NAMES} 0 to 3. */
 export type DecidedVerdict = 'continue' | 'accept' | 'drop' | 'reject';
 
+/** Answer to a message: configure me anew with what I run with. */
+export const MESSAGE_CONFIGURE = 1;
+
 /** Answers of `packet`. */
 export const PACKET_PASS = 0;
 /** Pass, and do not show this plugin any more packets of this flow. */
@@ -272,8 +275,12 @@ export interface DataHalf extends PacketHooks {
    * @throws PluginOptionsError; the whole plan is refused then
    */
   configure(configuration: PluginConfiguration): () => void;
-  /** What the control half has sent. Between two bursts. */
-  message?(body: Json): void;
+  /**
+   * What the control half has sent. Between two bursts: be quick. Who answers {@link MESSAGE_CONFIGURE} is configured
+   * anew with what it runs with, as when files that options name have changed: if that is refused or takes too long,
+   * everything stays as it was.
+   */
+  message?(body: Json): unknown;
   /**
    * Answers a view whose half is `data`. Between two bursts: be quick.
    *

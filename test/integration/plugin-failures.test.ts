@@ -98,6 +98,28 @@ describe('a plugin that hangs', { skip }, () => {
     assert.equal(report.received, report.sent);
   });
 
+  for (const [anew, why] of [
+    [undefined, /^what its options name was read anew and is in force$/],
+    ['throw', /^what its options name was read anew, and is not used: file: has nothing in it$/],
+    [
+      'hang',
+      /^what its options name was read anew, and is not used: its configure did not return within \d+ ms$/,
+    ],
+  ] as const) {
+    it(`when a message has it configured anew, runs on (${anew ?? 'in force'})`, async (t) => {
+      const rig = await rigFor(t, [wayward({}, { ports: { [WATCHED]: 'drop' }, anew })]);
+      rig.send({ type: 'plugin-message', plugin: 'wayward', body: 'anew' });
+      await eventually('it is told', () =>
+        rig.said.some((message) => message.type === 'log' && why.test(message.msg)),
+      );
+      const [plugin] = (await rig.status()).plugins;
+      assert.deepEqual([plugin!.state, plugin!.failures], ['running', 0]);
+      assert.equal((await rig.answered(WATCHED)).received, 0);
+      const others = await rig.answered();
+      assert.equal(others.received, others.sent);
+    });
+  }
+
   it('in a view is ended, and whoever asked is told', async (t) => {
     const rig = await rigFor(t, [wayward()]);
     const ask = (view: string, id: number) =>
