@@ -28,13 +28,13 @@ export class Problems {
     if (this.count <= MOST_PROBLEMS) this.found.push({ path, message });
   }
 
-  /** Calls `read`; an {@link ExpressionError} becomes a problem, and the answer undefined. */
-  attempt<T>(path: string, read: () => T): T | undefined {
+  /** Calls `read`; an {@link ExpressionError} becomes a problem, behind `place`, and the answer undefined. */
+  attempt<T>(path: string, read: () => T, place = ''): T | undefined {
     try {
       return read();
     } catch (error) {
       if (!(error instanceof ExpressionError)) throw error;
-      this.add(path, error.message);
+      this.add(path, place + error.message);
       return undefined;
     }
   }

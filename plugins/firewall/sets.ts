@@ -4,6 +4,7 @@
  * A file has one address, prefix or range (`10.0.0.1..10.0.0.9`) a line; `#` begins a comment.
  */
 import { readFileSync } from 'node:fs';
+import { basename, isAbsolute } from 'node:path';
 import type { AddressValues } from './condition.ts';
 import type { NamedSet } from './names.ts';
 import { Mapping, type Problems } from './options-check.ts';
@@ -23,7 +24,7 @@ interface Room {
   lines: number;
 }
 
-const readText: ReadFile = (path) => readFileSync(path, 'utf8');
+export const readText: ReadFile = (path) => readFileSync(path, 'utf8');
 
 /** The sets of the options by name, and the paths of their files. */
 export function readSets(
@@ -41,7 +42,7 @@ export function readSets(
       continue;
     }
     const mapping = new Mapping(value, path, ['prefixes', 'file', 'ports'], problems);
-    const file = mapping.text('file');
+    const file = absolutePath(mapping, problems);
     if (file !== undefined) files.push(file);
     const hasPrefixes = mapping.has('prefixes') || mapping.has('file');
     if (mapping.has('ports') === hasPrefixes) {
@@ -53,6 +54,17 @@ export function readSets(
     }
   }
   return { sets, files };
+}
+
+/** The file of a set. The daemon's working directory is nothing that a path should depend on. */
+function absolutePath(mapping: Mapping, problems: Problems): string | undefined {
+  const file = mapping.text('file');
+  if (file === undefined || isAbsolute(file)) return file;
+  problems.add(
+    mapping.at('file'),
+    `${JSON.stringify(file)} is relative, and nobody could say to what; write an absolute path such as /etc/homeward/${basename(file)}`,
+  );
+  return undefined;
 }
 
 function prefixes(
@@ -109,7 +121,7 @@ function fromFile(
     const hash = line.indexOf('#');
     const item = (hash < 0 ? line : line.slice(0, hash)).trim();
     if (item === '') return;
-    const values = problems.attempt(`${path}: ${file}:${index + 1}`, () => addressesOf(item));
+    const values = problems.attempt(path, () => addressesOf(item), `${file}:${index + 1}: `);
     if (values !== undefined) all.push(values);
   });
   return all;

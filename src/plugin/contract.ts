@@ -381,7 +381,7 @@ export interface OptionsFinding {
   readonly message: string;
 }
 
-/** `checkOptions` of a `check` module: pure, and run wherever a configuration is looked at. */
+/** `checkOptions` of a `check` module: changes nothing, and is run wherever a configuration is looked at. */
 export type OptionsCheck = (configuration: PluginConfiguration) => readonly OptionsFinding[];
 
 export type PluginPhase = 'policy' | 'routing';
