@@ -90,6 +90,19 @@ describe('ipsec tunnels', () => {
       'sites.paris.tunnels.t1.ike.remote_id: paris.example does not tell this tunnel from t0 (same remote, local_id and remote_id); write another remote_id',
     ],
     [
+      'identities that differ in how they are written only',
+      [
+        `remote: 198.51.100.1, ike: { ${IKE} }`,
+        `remote: 198.51.100.1, ike: { ${IKE.replace('paris.example', "'@Paris.example'")} }`,
+      ],
+      'sites.paris.tunnels.t1.ike.remote_id: @Paris.example does not tell this tunnel from t0 (same remote, local_id and remote_id); write another remote_id',
+    ],
+    [
+      'a pattern as identity',
+      [`remote: 198.51.100.1, ike: { ${IKE.replace('paris.example', "'*.example'")} }`],
+      'sites.paris.tunnels.t0.ike.remote_id: "*.example" is not an identity; write a name, an address, an e-mail address or a distinguished name, whole and without *',
+    ],
+    [
       'an interval that the daemon cannot count in',
       [`remote: 198.51.100.1, ike: { ${IKE}, dpd: 1500ms }`],
       'sites.paris.tunnels.t0.ike.dpd: 1500ms is not usable; write whole seconds from 1s to 3600s',

@@ -56,8 +56,12 @@ function proposals(kind: ProposalKind) {
 }
 
 const identity = text(
-  { what: 'an identity', write: 'a name, an address, an e-mail address or a distinguished name' },
-  (value) => found(/^[\x20-\x7e\u00a0-\uffff]{1,255}$/.test(value) ? value : undefined),
+  {
+    what: 'an identity',
+    write: 'a name, an address, an e-mail address or a distinguished name, whole and without *',
+  },
+  // A pattern would let other sites in that have a certificate of the same authority.
+  (value) => found(/^(?!%any)[\x20-\x29\x2b-\x7e\u00a0-\uffff]{1,255}$/.test(value) ? value : undefined),
 );
 
 const SECRET_TEXT =

@@ -134,7 +134,13 @@ export class IpsecSites {
       kernel: attachment !== 'ipsec',
       ...(attachment === 'ipsec-gre' ? { selectors: GRE_SELECTORS } : {}),
       connection: `${ipsec.translated ? 'keyingtries = 0' : ''}\n${ipsec.peer?.connection ?? ''}`,
-      child: `${ipsec.translated ? 'start_action = start\ndpd_action = restart\nclose_action = start' : ''}\n${attachment === 'ipsec-kernel' ? INTERFACE : ''}\n${ipsec.peer?.child ?? ''}`,
+      child: [
+        ipsec.translated ? 'start_action = start\ndpd_action = restart\nclose_action = start' : '',
+        attachment === 'ipsec-kernel' ? INTERFACE : '',
+        // From the first packet on: without, GRE leaves in clear text until there is an SA.
+        attachment === 'ipsec-gre' ? 'start_action = trap' : '',
+        ipsec.peer?.child ?? '',
+      ].join('\n'),
     });
     this.peers.set(name, peer);
     await peer.start();

@@ -7,11 +7,18 @@ import type { ConfigDocument } from '../schema.ts';
 type TunnelDocument = ConfigDocument['sites'][number]['tunnels'][number];
 type IpsecDocument = Pick<Extract<TunnelDocument, { type: 'ipsec' }>, 'name' | 'local' | 'remote' | 'ike'>;
 
-/** @param ends of the tunnels before, by name: what an IKE daemon tells connections by */
+/** What an IKE daemon tells connections by, of the tunnels before. */
+export class KnownEnds {
+  /** Name of the tunnel with this remote and these identities. */
+  readonly tunnels = new Map<string, string>();
+  /** By identities alone: where the peer calls from, the daemon may not ask. */
+  readonly identities = new Map<string, { readonly tunnel: string; readonly site: ConfigPath[number] }>();
+}
+
 export function checkIpsec(
   tunnel: IpsecDocument,
   path: ConfigPath,
-  ends: Map<string, string>,
+  ends: KnownEnds,
   findings: Findings,
 ): void {
   const { local, remote } = tunnel;
@@ -33,7 +40,7 @@ export function checkIpsec(
 export function checkIke(
   { name, remote, ike }: IpsecDocument,
   ikePath: ConfigPath,
-  ends: Map<string, string>,
+  ends: KnownEnds,
   findings: Findings,
 ): void {
   if (remote === 'any' && ike.start !== undefined && ike.start !== 'respond') {
@@ -43,17 +50,37 @@ export function checkIke(
     );
   }
   const idPath = [...ikePath, 'remote_id'];
-  if (ike.local_id === ike.remote_id) {
+  const [localId, remoteId] = [compared(ike.local_id), compared(ike.remote_id)];
+  if (localId === remoteId) {
     findings.problem(idPath, `${ike.remote_id} is local_id as well; write the other end's identity`);
   }
-  const identity = JSON.stringify([remote, ike.local_id, ike.remote_id]);
-  const other = ends.get(identity);
-  if (other === undefined) {
-    ends.set(identity, name);
+  const same = JSON.stringify([remote, localId, remoteId]);
+  const other = ends.tunnels.get(same);
+  if (other !== undefined) {
+    findings.problem(
+      idPath,
+      `${ike.remote_id} does not tell this tunnel from ${other} (same remote, local_id and remote_id); write another remote_id`,
+    );
     return;
   }
-  findings.problem(
-    idPath,
-    `${ike.remote_id} does not tell this tunnel from ${other} (same remote, local_id and remote_id); write another remote_id`,
-  );
+  ends.tunnels.set(same, name);
+  // Secrets belong to identities, not to addresses: who knows one site's could call as the other.
+  const [, site] = ikePath;
+  const pair = JSON.stringify([localId, remoteId]);
+  const known = ends.identities.get(pair);
+  if (known === undefined) ends.identities.set(pair, { tunnel: name, site: site! });
+  else if (known.site !== site) {
+    findings.problem(
+      idPath,
+      `${ike.remote_id} is the other end of ${known.tunnel} as well, which is of another site (same local_id and remote_id); write another remote_id`,
+    );
+  }
+}
+
+/** As the daemon compares: names without regard to case or a leading `@`, subjects without regard to spaces. */
+function compared(identity: string): string {
+  return identity
+    .toLowerCase()
+    .replace(/^@/, '')
+    .replace(/\s*([,=])\s*/g, '$1');
 }

@@ -4,7 +4,7 @@ import type { ConfigPath } from '../config.ts';
 import type { Findings } from '../findings.ts';
 import { familyOf, isLinkLocal, knownAddress, knownPrefix } from '../ip.ts';
 import type { ConfigDocument } from '../schema.ts';
-import { checkIke, checkIpsec } from './ipsec.ts';
+import { checkIke, checkIpsec, KnownEnds } from './ipsec.ts';
 
 type SiteDocument = ConfigDocument['sites'][number];
 type TunnelDocument = SiteDocument['tunnels'][number];
@@ -17,7 +17,7 @@ const MIN_IPV6_MTU = 1280;
 export function checkTunnels(document: ConfigDocument, findings: Findings): void {
   const greEndpoints = new Map<string, string>();
   const greEnds = new Map<string, GreDocument>();
-  const ipsecEnds = new Map<string, string>();
+  const ipsecEnds = new KnownEnds();
   document.sites.forEach((site, siteAt) => {
     checkSitePrefixes(site, ['sites', siteAt, 'prefixes'], findings);
     site.tunnels.forEach((tunnel, at) => {
@@ -116,7 +116,7 @@ function checkGre(
 function checkGreWithinIpsec(
   tunnel: GreDocument,
   path: ConfigPath,
-  ends: { readonly ipsec: Map<string, string>; readonly gre: Map<string, GreDocument> },
+  ends: { readonly ipsec: KnownEnds; readonly gre: Map<string, GreDocument> },
   findings: Findings,
 ): void {
   const { name, local, remote, driver, ipsec } = tunnel;
