@@ -61,7 +61,7 @@ export class Experiment {
       });
       const outcomes = await runFlows(this.network, flows);
       if (outcomes.every(isComplete)) return;
-      if (attempt === 4) {
+      if (attempt === 9) {
         const silent = outcomes.filter((outcome) => !isComplete(outcome));
         throw new Error(
           `no answer: ${silent.map(({ flow }) => `${flow.from}-${flow.to}-${flow.family}`).join(' ')}`,
