@@ -1,123 +1,24 @@
 /**
- * The configuration of a running gateway: applied, confirmed, gone back. The gateway is a stand-in that can fail;
+ * The configuration of a running gateway: applied, edited, compared, gone back. The gateway is a stand-in that can fail;
  * with a real one: test/integration/configuration.test.ts.
  */
 import assert from 'node:assert/strict';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { eventually } from '../../../test/support/patience.ts';
+import { test } from 'node:test';
+import {
+  BY,
+  ConfigurationHost,
+  chosenDirectory,
+  NO_EFFECT,
+  ONE,
+  THREE,
+  TWO,
+} from '../../../test/support/configuration-host.ts';
 import { pluginFolder, writePlugin } from '../../../test/support/plugin-folder.ts';
-import type { Config } from '../config/config.ts';
-import { ControlEvents } from '../events.ts';
-import type { PlanEffect, Reevaluation } from '../live-change.ts';
-import { createLogger } from '../runtime/logger.ts';
-import type { Applied } from './change.ts';
-import { Configuration, type RunningGateway } from './configuration.ts';
-import { chooseConfig, previousOf, type StartOptions } from './starting-config.ts';
-
-const ONE = 'version: 1   # one\ngateway: { name: one }\n';
-const TWO = 'version: 1   # two\ngateway: { name: two }\n';
-const THREE = 'version: 1\ngateway: { name: three }\n';
-const BY = { by: 'ann', comment: '' };
-const NO_EFFECT: PlanEffect = { flows: [], restartsDataPlane: false };
-
-/** Runs whatever it is told, or fails. */
-class Gateway implements RunningGateway {
-  readonly events = new ControlEvents();
-  readonly ran: string[] = [];
-  failure: Error | undefined;
-  /** What happens meanwhile. */
-  meanwhile: (name: string) => void = () => {};
-
-  /** Plugins that were read anew, and `all flows` where flows were judged anew. */
-  readonly anew: string[] = [];
-
-  async apply({ gateway }: Config, readAnew: readonly string[] = []): Promise<PlanEffect> {
-    if (this.failure !== undefined) throw this.failure;
-    this.anew.push(...readAnew);
-    this.meanwhile(gateway.name);
-    this.ran.push(gateway.name);
-    return NO_EFFECT;
-  }
-
-  async preview(): Promise<PlanEffect> {
-    return NO_EFFECT;
-  }
-
-  async reevaluate(): Promise<Reevaluation> {
-    this.anew.push('all flows');
-    return { flows: 9, ended: 2 };
-  }
-}
-
-/** A file, its history, and one life after the other of a gateway that runs it. */
-class Host {
-  readonly directory = mkdtempSync(join(tmpdir(), 'homeward-configuration-'));
-  readonly path = join(this.directory, 'homeward.yaml');
-  readonly state = join(this.directory, 'state');
-  readonly log: string[] = [];
-  gateway = new Gateway();
-  #configuration: Configuration | undefined;
-
-  constructor(t: TestContext, text = ONE) {
-    writeFileSync(this.path, text);
-    t.after(async () => {
-      await this.stop();
-      rmSync(this.directory, { recursive: true, force: true });
-    });
-  }
-
-  get configuration(): Configuration {
-    return this.#configuration!;
-  }
-
-  get file(): string {
-    return readFileSync(this.path, 'utf8');
-  }
-
-  /** Ends the life before, if there was one, and begins another; the name of what was started. */
-  async start(options: StartOptions = {}): Promise<string> {
-    await this.stop();
-    const stream = { write: (line: string) => this.log.push(line) } as unknown as NodeJS.WritableStream;
-    const logger = createLogger({ stream });
-    this.gateway = new Gateway();
-    const environment = { HOMEWARD_STATE_DIR: this.state };
-    const starting = chooseConfig(this.path, logger, { environment, ...options });
-    this.#configuration = new Configuration(this.path, starting, this.gateway, logger);
-    return starting.loaded.config.gateway.name;
-  }
-
-  async stop(): Promise<void> {
-    await this.#configuration?.close();
-    this.#configuration = undefined;
-  }
-
-  apply(text: string, confirmMs?: number): Promise<Applied> {
-    return this.configuration.apply(text, { ...BY, confirmMs });
-  }
-
-  /** Numbers, oldest first, with why each was made. */
-  revisions(): string[] {
-    return this.configuration
-      .revisions()
-      .map(({ number, cause }) => `${number} ${cause}`)
-      .reverse();
-  }
-}
 
 test('what runs already makes no revision when it is applied again, and is put back into the file', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   await host.apply(TWO);
   const again = await host.apply(TWO, 60_000);
@@ -137,7 +38,7 @@ test('what runs already makes no revision when it is applied again, and is put b
 });
 
 test('what is applied runs, is in the file as it was given, and in the history', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   assert.equal(await host.start(), 'one');
   const applied = await host.configuration.apply(TWO, { by: 'ann', comment: 'for the north' });
   assert.deepEqual(applied.difference.lines, ['~ option gateway.name one -> two']);
@@ -167,7 +68,7 @@ test('what is applied runs, is in the file as it was given, and in the history',
 });
 
 test('what cannot be applied changes nothing', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   await assert.rejects(host.apply('version: 2\n'), { code: 'config_invalid' });
   host.gateway.failure = new Error('the data plane refuses');
@@ -197,7 +98,7 @@ test('what cannot be applied changes nothing', async (t) => {
 });
 
 test('notices name the file that was given, and tell what is new', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   const tunnel = (name: string): string => `[ { name: ${name}-tun, type: device, device: ${name} } ]`;
   const site = (name: string): string =>
@@ -218,7 +119,7 @@ test('notices name the file that was given, and tell what is new', async (t) => 
 });
 
 test('where neither the history nor the way back works, it says what runs, and goes on from there', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   const obstacle = join(host.state, chosenDirectory(host), '2.yaml');
   mkdirSync(obstacle);
@@ -249,33 +150,8 @@ test('where neither the history nor the way back works, it says what runs, and g
   assert.deepEqual([host.file, host.gateway.ran.at(-1)], [ONE, 'one']);
 });
 
-test('what waits for its confirmation and does not run any more is not confirmed', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO, 60_000);
-  const obstacle = join(host.state, chosenDirectory(host), '3.yaml');
-  mkdirSync(obstacle);
-  host.gateway.meanwhile = () => {
-    host.gateway.failure = new Error('no such device');
-  };
-  await assert.rejects(host.configuration.rollback(1, BY), { code: 'running_unrecorded' });
-  assert.equal(host.configuration.show().text, ONE);
-  assert.match(
-    host.configuration.pendingNotice!,
-    /revision 2 .* does not run any more; revision 1 runs from/,
-  );
-  await assert.rejects(host.configuration.confirm(), { code: 'pending_not_running' });
-  host.gateway.failure = undefined;
-  rmdirSync(obstacle);
-  await host.configuration.rollback(1, BY);
-  assert.deepEqual(
-    [host.file, host.configuration.problems, host.configuration.pendingNotice],
-    [ONE, [], null],
-  );
-});
-
 test('every text that was in the file and did not run is kept, the newest ten', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   const written = (number: number): string => `broken: ${number}\n`;
   const kept: string[] = [];
@@ -297,197 +173,8 @@ test('every text that was in the file and did not run is kept, the newest ten', 
   assert.ok(existsSync(kept[11]!), 'also over a start');
 });
 
-test('without confirmation it goes back by itself', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  const { pending } = await host.apply(TWO, 1000);
-  assert.deepEqual([pending!.revision, pending!.previous], [2, 1]);
-  assert.ok(pending!.leftMs > 0 && pending!.leftMs <= 1000);
-  await assert.rejects(host.apply(THREE), { code: 'confirm_pending' });
-  await eventually('it goes back', () => host.configuration.show().pending === null);
-  assert.deepEqual([host.file, host.gateway.ran], [ONE, ['two', 'one']]);
-  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 reverted']);
-  assert.deepEqual(host.configuration.problems, []);
-});
-
-test('confirmed, it stays', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO, 60_000);
-  assert.equal((await host.configuration.confirm()).number, 2);
-  await assert.rejects(host.configuration.confirm(), { code: 'nothing_pending' });
-  assert.equal(host.configuration.show().pending, null);
-  await host.apply(THREE, 60_000);
-  await host.configuration.rollback(2, BY);
-  assert.deepEqual([host.configuration.show().pending, host.file], [null, TWO]);
-});
-
-test('a confirmation that is awaited survives the process', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  const { pending } = await host.apply(TWO, 60_000);
-  assert.equal(await host.start(), 'two', 'its time is not over');
-  assert.equal(host.configuration.show().pending!.deadline, pending!.deadline);
-  await host.configuration.confirm();
-  await host.apply(THREE, 1000);
-  // Nobody runs while the time passes.
-  await host.stop();
-  await new Promise((resolve) => setTimeout(resolve, 1100));
-  assert.equal(await host.start(), 'two', 'its time is over');
-  assert.equal(host.file, TWO);
-  assert.deepEqual(host.revisions().slice(-2), ['3 applied', '4 reverted']);
-  assert.equal(host.configuration.show().pending, null);
-});
-
-test('who edits the file by hand has decided', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO, 60_000);
-  writeFileSync(host.path, THREE);
-  assert.equal(await host.start(), 'three');
-  assert.equal(host.configuration.show().pending, null);
-  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 found']);
-});
-
-test('an unconfirmed revision that does not start gives way to the one before', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO, 60_000);
-  await host.stop();
-  const starting = chosen(host);
-  const previous = previousOf(starting);
-  assert.deepEqual([previous!.loaded.text, previous!.from], [ONE, 'expired']);
-  const logger = createLogger({ level: 'silent' });
-  const configuration = new Configuration(host.path, previous!, host.gateway, logger);
-  assert.deepEqual([host.file, configuration.show().pending], [ONE, null]);
-  await configuration.close();
-  const settled = chosen(host);
-  assert.equal(previousOf(settled), undefined, 'nothing is awaited');
-  settled.history!.close();
-});
-
-test('a going back that fails is tried again, and can be confirmed instead', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO, 1000);
-  host.gateway.failure = new Error('no such device');
-  writeFileSync(host.path, THREE);
-  await eventually('a problem', () => host.configuration.problems.length > 0);
-  assert.match(host.configuration.problems[0]!, /going back fails: no such device/);
-  assert.equal(host.file, THREE, 'what somebody writes meanwhile stays');
-  await host.configuration.confirm();
-  assert.deepEqual(host.configuration.problems, []);
-});
-
-test('a file that cannot be put in place keeps nothing from going back', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  host.gateway.meanwhile = () => {
-    // A directory in its place; a file that is mounted of its own cannot be replaced either.
-    rmSync(host.path, { recursive: true, force: true });
-    mkdirSync(host.path);
-  };
-  const { pending } = await host.apply(TWO, 1000);
-  assert.equal(pending!.previous, 1);
-  assert.match(
-    host.configuration.problems.join(),
-    /homeward\.yaml does not have the configuration that runs/,
-  );
-  assert.equal(host.configuration.show().text, TWO);
-  await eventually('it goes back', () => host.configuration.show().pending === null);
-  assert.deepEqual(host.gateway.ran, ['two', 'one']);
-  assert.deepEqual(host.revisions(), ['1 found', '2 applied', '3 reverted']);
-  assert.deepEqual(readdirSync(host.directory).sort(), ['homeward.yaml', 'state'], 'nothing is left over');
-});
-
-test('the file goes back before the history says so', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO, 60_000);
-  mkdirSync(join(host.state, chosenDirectory(host), '3.yaml'));
-  const files: string[] = [];
-  host.gateway.meanwhile = () => files.push(host.file);
-  await assert.rejects(host.configuration.rollback(1, BY), { code: 'history_unwritable' });
-  assert.deepEqual(files, [TWO, ONE], 'seen when one ran, and when two ran again');
-  assert.deepEqual([host.file, host.configuration.show().pending?.revision], [TWO, 2]);
-});
-
-test('an unconfirmed text that a start cannot take out of the file does not run', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO, 1000);
-  await host.stop();
-  await new Promise((resolve) => setTimeout(resolve, 1100));
-  const inTheWay = `${host.path}.${process.pid}.tmp`;
-  mkdirSync(inTheWay);
-  for (const attempt of ['first', 'second']) {
-    assert.equal(await host.start(), 'one', attempt);
-    assert.match(host.configuration.problems[0]!, /not in the history/);
-    assert.deepEqual([host.file, host.revisions()], [TWO, ['1 found', '2 applied']]);
-  }
-  rmdirSync(inTheWay);
-  assert.equal(await host.start(), 'one');
-  assert.deepEqual([host.file, host.configuration.problems], [ONE, []]);
-});
-
-test('what was never confirmed is nothing to go back to', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO);
-  await host.apply(THREE, 60_000);
-  const { pending } = await host.configuration.rollback(1, { ...BY, confirmMs: 60_000 });
-  assert.equal(pending!.previous, 2);
-});
-
-test('a start with a broken file runs the last good revision, and says so', async (t) => {
-  const host = new Host(t);
-  await host.start();
-  await host.apply(TWO);
-  const broken = `${THREE}nonsense: 1\n`;
-  writeFileSync(host.path, broken);
-  await assert.rejects(host.start({ strict: true }), { code: 'config_invalid' });
-  assert.equal(await host.start(), 'two');
-  const [first, second] = host.configuration.problems;
-  assert.match(first!, /homeward\.yaml is broken: revision 2 of .* runs instead/);
-  assert.match(second!, /homeward\.yaml:3:1: nonsense is not a known key/);
-  assert.ok(host.log.some((line) => line.includes('"level":50') && line.includes('is broken')));
-  assert.equal(host.file, broken, 'nobody touches it');
-  assert.equal(host.configuration.show().file, 'differs');
-  assert.deepEqual(host.revisions(), ['1 found', '2 applied']);
-
-  rmSync(host.path);
-  assert.equal(await host.start(), 'two', 'no file at all');
-  assert.equal(host.configuration.show().file, 'unreadable');
-  await host.apply(THREE);
-  assert.deepEqual([host.file, host.configuration.problems], [THREE, []]);
-});
-
-test('without a history a broken file is refused', async (t) => {
-  const host = new Host(t, 'nonsense: 1\n');
-  await assert.rejects(host.start(), { code: 'config_invalid' });
-});
-
-test('the state directory is found in a broken file, too', async (t) => {
-  const host = new Host(t);
-  const other = join(host.directory, 'elsewhere');
-  const named = ONE.replace('name: one', `name: one, state_dir: ${other}`);
-  writeFileSync(host.path, named);
-  await host.start();
-  writeFileSync(host.path, `${named}nonsense: 1\n`);
-  assert.equal(await host.start(), 'one');
-});
-
-test('without a state directory the gateway runs, but nothing can be applied', async (t) => {
-  const host = new Host(t);
-  writeFileSync(host.state, 'a file, no directory');
-  assert.equal(await host.start(), 'one');
-  assert.match(host.configuration.problems[0]!, /no history of the configuration is kept/);
-  await assert.rejects(host.apply(TWO), { code: 'no_history' });
-  assert.deepEqual([host.file, host.gateway.ran], [ONE, []]);
-});
-
 test('edits are made in the running text, and never over what somebody wrote', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   const rename = (text: string): string => text.replace('one', 'uno').replace('name: one', 'name: due');
   const { difference } = await host.configuration.edit(rename, BY);
@@ -501,7 +188,7 @@ test('edits are made in the running text, and never over what somebody wrote', a
 });
 
 test('differences between revisions, and to what runs', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   await host.apply(TWO);
   const { configuration } = host;
@@ -512,20 +199,10 @@ test('differences between revisions, and to what runs', async (t) => {
   await assert.rejects(configuration.diff(7, 1), { code: 'no_such_revision' });
 });
 
-function chosen(host: Host): ReturnType<typeof chooseConfig> {
-  const environment = { HOMEWARD_STATE_DIR: `${host.state}` };
-  const logger = createLogger({ level: 'silent' });
-  return chooseConfig(host.path, logger, { environment });
-}
-
-function chosenDirectory(host: Host): string {
-  return host.configuration.directory!.slice(host.state.length + 1);
-}
-
 test('a plugin is read anew without a revision, if its files are right', async (t) => {
   const folder = pluginFolder(t);
   const text = `version: 1\nplugins: [ { name: probe, from: ${folder}, options: {} } ]\n`;
-  const host = new Host(t, text);
+  const host = new ConfigurationHost(t, text);
   await host.start();
   const done = await host.configuration.reloadPlugin('probe', { reevaluate: true });
   assert.deepEqual([done.applied, done.revision, done.reevaluated], [true, null, { flows: 9, ended: 2 }]);
@@ -542,15 +219,9 @@ test('a plugin is read anew without a revision, if its files are right', async (
 });
 
 test('a change has live flows judged anew if somebody wants that', async (t) => {
-  const host = new Host(t);
+  const host = new ConfigurationHost(t);
   await host.start();
   assert.equal((await host.apply(TWO)).reevaluated, null);
   const applied = await host.configuration.apply(THREE, { ...BY, reevaluate: true });
   assert.deepEqual(applied.reevaluated, { flows: 9, ended: 2 });
-});
-
-test('who needs no plugins is not kept waiting for them', async (t) => {
-  const host = new Host(t, 'version: 1\nplugins: [ { name: probe, from: /nonexistent/probe } ]\n');
-  await assert.rejects(host.start(), { code: 'config_invalid' });
-  assert.equal(await host.start({ withoutPlugins: true }), 'homeward');
 });
