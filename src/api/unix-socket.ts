@@ -2,10 +2,11 @@
  * The Unix socket of the API: made with its mode from the first moment, given to the group `homeward` where the
  * host has one, and never taken from somebody who listens there.
  */
-import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, readFileSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { createConnection } from 'node:net';
 import { dirname } from 'node:path';
+import { makeDirectories } from '../control/make-directories.ts';
 
 /** Its members may use the API. */
 const GROUP = 'homeward';
@@ -67,7 +68,13 @@ function listen(server: Server, socketPath: string): Promise<void> {
 
 /** Removes a socket without a listener. */
 async function makeRoom(socketPath: string): Promise<void> {
-  mkdirSync(dirname(socketPath), { recursive: true, mode: 0o755 });
+  const directory = dirname(socketPath);
+  try {
+    makeDirectories(directory, 0o755);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ApiSocketError(`${directory} cannot be made (${code}): give another path as api.socket`);
+  }
   const status = lstatSync(socketPath, { throwIfNoEntry: false });
   if (status === undefined) return;
   if (!status.isSocket()) throw new ApiSocketError(`${socketPath} is there already and is no socket`);

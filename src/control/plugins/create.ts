@@ -6,9 +6,10 @@
  *
  * Neighbours: `template.ts` (the files' texts), docs/plugins.md (the guide), `cli/commands/plugins/create.ts`.
  */
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { PLUGIN_API_FILE } from '../../plugin/module-loader.ts';
+import { makeDirectories } from '../make-directories.ts';
 import { isKnownPlugin } from './installed.ts';
 import { pluginName } from './manifest-schema.ts';
 import { templateFiles } from './template.ts';
@@ -42,7 +43,7 @@ export function createPlugin(
   }
   const files = templateFiles(name);
   for (const [file, text] of Object.entries(files)) {
-    mkdirSync(dirname(join(directory, file)), { recursive: true });
+    makeDirectories(dirname(join(directory, file)), 0o777);
     writeFileSync(join(directory, file), text);
   }
   linkHomeward(directory);
@@ -53,7 +54,7 @@ export function createPlugin(
 function linkHomeward(directory: string): void {
   const folder = join(directory, 'node_modules/homeward');
   const api = `./plugin${extname(PLUGIN_API_FILE)}`;
-  mkdirSync(folder, { recursive: true });
+  makeDirectories(folder, 0o777);
   symlinkSync(PLUGIN_API_FILE, join(folder, api));
   const manifest = { name: 'homeward', type: 'module', exports: { './plugin': api } };
   writeFileSync(join(folder, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);

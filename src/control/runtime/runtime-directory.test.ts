@@ -56,6 +56,13 @@ test('a link in place of the directory is refused', (t) => {
   );
 });
 
+test('where no directory can be made, that is said at once', () => {
+  assert.throws(
+    () => openRuntimeDirectory({ HOMEWARD_RUNTIME_DIR: '/proc/x' }),
+    /^Error: \/proc\/x cannot be made \(ENOENT\): .*HOMEWARD_RUNTIME_DIR/,
+  );
+});
+
 test('a network namespace is known by its inode', () => {
   assert.equal(networkNamespaceInode(process.pid), networkNamespaceInode());
 });

@@ -20,9 +20,10 @@
  * run one. With HOMEWARD_RUNTIME_DIR the directory in /dev/shm carries a hash of its path too.
  */
 import { createHash } from 'node:crypto';
-import { chmodSync, lstatSync, mkdirSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { chmodSync, lstatSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { flowEventsPath } from '../../dataplane/flow-events-file.ts';
+import { makeDirectories } from '../make-directories.ts';
 
 /** Paths of one instance. */
 export interface RuntimeDirectory {
@@ -117,8 +118,8 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
 function makePrivate(directory: string): void {
   // The directory above may hold an API socket that others are let in by.
   try {
-    mkdirSync(dirname(directory), { recursive: true, mode: 0o755 });
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(dirname(directory), 0o755);
+    makeDirectories(directory, 0o700);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EACCES') throw new Error(`no permission to make ${directory}: run as root`);

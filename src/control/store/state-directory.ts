@@ -16,7 +16,6 @@ import {
   fchmodSync,
   fchownSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   realpathSync,
   renameSync,
@@ -25,6 +24,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { makeDirectories } from '../make-directories.ts';
 
 const DEFAULT_STATE_DIRECTORY = '/var/lib/homeward';
 
@@ -46,8 +46,8 @@ export function historyDirectory(
  * @throws Error if it cannot be made or belongs to another user.
  */
 export function makePrivateDirectory(directory: string): void {
-  mkdirSync(dirname(directory), { recursive: true, mode: 0o755 });
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeDirectories(dirname(directory), 0o755);
+  makeDirectories(directory, 0o700);
   if (statSync(directory).uid !== process.getuid?.()) throw new Error(`${directory} belongs to someone else`);
   chmodSync(directory, 0o700);
 }
