@@ -71,6 +71,9 @@ export function connectionName(tunnel: string): string {
   return `${OWN_PREFIX}${tunnel}`;
 }
 
+/** The daemon's name of an SA whose peer has not said yet who it is. */
+export const NO_CONNECTION = '(unnamed)';
+
 /** The tunnel of a connection; undefined if it is not ours. */
 export function tunnelOfConnection(connection: string): string | undefined {
   return connection.startsWith(OWN_PREFIX) ? connection.slice(OWN_PREFIX.length) : undefined;

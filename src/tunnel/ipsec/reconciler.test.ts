@@ -141,6 +141,25 @@ describe('the reconciler', () => {
     assert.ok(count('list-sas') - loads < 10, commands.join(' '));
   });
 
+  it('takes what a daemon says of others for nothing of an only tunnel', async () => {
+    reconciler.want([wanted('secret')]);
+    reconciler.start();
+    await eventually('it waits', () => states.at(-1)?.startsWith('configured'));
+    const says = (...packets: readonly Buffer[]): void => {
+      for (const socket of listeners) socket.write(Buffer.concat(packets));
+    };
+    const refused = 'no matching peer config found';
+    says(event('log', { 'ikesa-name': 'theirs', msg: refused }), event('child-rekey', { theirs: {} }));
+    const looks = count('list-sas');
+    says(event('ike-updown', {}));
+    await eventually('it has looked', () => count('list-sas') > looks);
+    assert.equal(status().state, 'configured');
+    assert.deepEqual(reconciler.details(TUNNEL.name)?.rekeyings, { ike: 0, child: 0 });
+    // Whose a peer is that has not said so is not known; here nobody else's.
+    says(event('log', { 'ikesa-name': '(unnamed)', msg: refused }));
+    await eventually('it is told', () => status().state === 'down');
+  });
+
   it('takes no SA for its own that a tunnel has left that had its name', async () => {
     const tunnel = { ...TUNNEL, kernel: { requestId: 0x68000007, interfaceId: 0x68000007 } };
     const own = {

@@ -22,6 +22,7 @@ import {
   connectionName,
   type IpsecCredentials,
   type IpsecTunnel,
+  NO_CONNECTION,
   tunnelOfConnection,
 } from './connection.ts';
 import { DaemonCopy, terminate, unload, unloadKey } from './daemon-copy.ts';
@@ -457,11 +458,11 @@ export class Reconciler {
     entry.state.down(whyDown(entry));
   }
 
-  /** A line of no SA (a peer that nobody knows) is of the only tunnel, where there is one. */
-  #entryOf(connection: string | undefined): Entry | undefined {
-    const tunnel = connection === undefined ? undefined : tunnelOfConnection(connection);
-    if (tunnel !== undefined) return this.#entries.get(tunnel);
-    return this.#entries.size === 1 ? this.#entries.values().next().value : undefined;
+  /** What is of no connection (a peer that nobody knows) is of the only tunnel, unless the daemon has connections of others. */
+  #entryOf(connection = NO_CONNECTION): Entry | undefined {
+    if (connection !== NO_CONNECTION) return this.#entries.get(tunnelOfConnection(connection) ?? '');
+    const isAnyones = this.#options.absence !== undefined || this.#entries.size !== 1;
+    return isAnyones ? undefined : this.#entries.values().next().value;
   }
 
   /** @returns what becomes of the job; nobody has to look. */
