@@ -69,20 +69,35 @@ if (inOwnNamespace(import.meta.url)) {
     }
   });
 
-  it('is set once at a time where nobody can tell what stands', async () => {
+  it('is set once, and again after any damage, where the kernel does not say what stands', async () => {
     let damages = 0;
+    let isSilent = true;
     const guard = new Guard(
       'a mark',
       () => damages++,
-      () => undefined,
+      (table) => {
+        if (isSilent) throw new Error('EPERM');
+        return nftState(table);
+      },
     );
     const changes = guardChanges(SETUP, new Set(), 'a mark').length;
-    for (let i = 0; i < 2; i++) {
+    const set = async (): Promise<number> => {
       const { generation } = nftState(GUARD_TABLE);
-      assert.equal(await guard.apply(SETUP, await links()), true);
-      assert.equal(nftState(GUARD_TABLE).generation, generation + changes);
-    }
-    assert.equal(damages, 0, 'and nobody is blamed');
+      const isSet = await guard.apply(SETUP, await links());
+      const made = nftState(GUARD_TABLE).generation - generation;
+      assert.equal(isSet, made > 0);
+      return made;
+    };
+    assert.deepEqual([await set(), await set(), await set()], [changes, 0, 0]);
+    nft(`delete table arp ${GUARD_TABLE}`);
+    assert.deepEqual([await set(), await set(), damages], [changes, 0, 1]);
+    nft('flush ruleset');
+    assert.deepEqual([await set(), await set(), damages], [changes, 0, 2]);
+    isSilent = false;
+    assert.deepEqual([await set(), await set()], [changes, 0], 'known by other means now');
+    isSilent = true;
+    assert.deepEqual([await set(), await set()], [changes, 0]);
+    assert.equal(damages, 2, 'and nobody is blamed');
   });
 
   it('is set again when its device has been away, under the same number', async () => {

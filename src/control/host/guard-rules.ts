@@ -37,7 +37,8 @@ export const GUARD_TABLE = 'homeward';
 const STAND_IN_TABLE = `${GUARD_TABLE}_stand_in`;
 
 /** A table of each. `device/native/nft-state.c` knows them, too. */
-const FAMILIES = ['netdev', 'inet', 'arp'];
+/** Of its tables. */
+export const FAMILIES = ['netdev', 'inet', 'arp'];
 
 /** Before connection tracking's defragmentation (-400): a fragment of ours is never held. */
 const INGRESS_PRIORITY = -450;

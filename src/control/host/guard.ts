@@ -7,11 +7,12 @@
  * kernel's own numbers of rules and changes. That costs a fraction of a millisecond, so it is done at every change of
  * the configuration or of the host, and `nft` runs only where the rules differ.
  */
-import { type NftState, nftState } from '../../device/native.ts';
+import { nftState } from '../../device/native.ts';
+import { fingerprintOfSet, type StandingRules, standingRules } from '../../tunnel/standing-rules.ts';
 import type { HostSetup } from '../compile/host-setup.ts';
 import type { HostFacts } from '../facts.ts';
 import { runCommand } from './command.ts';
-import { GUARD_TABLE, guardChanges, removeGuardRules } from './guard-rules.ts';
+import { FAMILIES, GUARD_TABLE, guardChanges, removeGuardRules } from './guard-rules.ts';
 
 /** How often in a row the guard is set while somebody changes it all the time. */
 const MAX_ATTEMPTS = 5;
@@ -19,20 +20,20 @@ const MAX_ATTEMPTS = 5;
 export class Guard {
   readonly #mark: string;
   readonly #onDamage: () => void;
-  readonly #look: Look;
+  readonly #ask: typeof nftState;
   #applied = '';
   /** Of the rules that the kernel had after they were set; undefined: not known, so that the next look sets them again. */
-  #fingerprint: bigint | undefined;
+  #fingerprint: StandingRules['fingerprint'] | undefined;
 
   /**
    * @param mark comes back from {@link guardMark}: it ties the guard to what is kept on disk.
    * @param onDamage called when somebody else has changed or removed the guard, before it is set again.
-   * @param look what stands now
+   * @param ask the kernel what stands now
    */
-  constructor(mark: string, onDamage: () => void = () => {}, look: Look = lookAtTables) {
+  constructor(mark: string, onDamage: () => void = () => {}, ask = nftState) {
     this.#mark = mark;
     this.#onDamage = onDamage;
-    this.#look = look;
+    this.#ask = ask;
   }
 
   /**
@@ -47,39 +48,34 @@ export class Guard {
     // A device that was made anew has lost its hook: its index tells.
     const wanted = `${changes.join('\n')}\n${present.map((name) => `${name}=${links[name]!.ifindex}`).join(' ')}`;
     if (wanted === this.#applied && this.#fingerprint !== undefined) {
-      if (this.#look()?.fingerprint === this.#fingerprint) return false;
-      this.#onDamage();
+      const { fingerprint } = await this.#look();
+      if (fingerprint === this.#fingerprint) return false;
+      // By a number now and by a listing then: not the same, and no damage.
+      if (typeof fingerprint === typeof this.#fingerprint) this.#onDamage();
     }
     this.#fingerprint = undefined;
-    this.#fingerprint = await set(changes, this.#look);
+    this.#fingerprint = await this.#set(changes);
     this.#applied = wanted;
     return true;
   }
-}
 
-/**
- * Sets the guard; what the kernel has then. Damage done between setting and looking must not pass for the guard: it is
- * set until nobody else has changed rules meanwhile, which the number of changes tells.
- */
-async function set(changes: readonly string[], look: Look): Promise<bigint | undefined> {
-  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const before = look()?.generation;
-    for (const rules of changes) await runCommand('nft', ['-f', '-'], { input: rules });
-    const after = look();
-    // Where it cannot be told, another attempt would tell nothing either.
-    if (before === undefined || after === undefined) return undefined;
-    if (after.generation === before + changes.length) return after.fingerprint;
+  #look(): Promise<StandingRules> {
+    return standingRules(GUARD_TABLE, FAMILIES, runCommand, this.#ask);
   }
-  return undefined;
-}
 
-/** What stands; undefined where it cannot be told. */
-type Look = () => NftState | undefined;
-
-function lookAtTables(): NftState | undefined {
-  try {
-    return nftState(GUARD_TABLE);
-  } catch {
+  /** Sets it, until nobody else has changed rules meanwhile; what the kernel has then, undefined if that cannot be told. */
+  async #set(changes: readonly string[]): Promise<StandingRules['fingerprint'] | undefined> {
+    for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+      const before = await this.#look();
+      for (const rules of changes) await runCommand('nft', ['-f', '-'], { input: rules });
+      const after = await this.#look();
+      const fingerprint = fingerprintOfSet(before, after, changes.length);
+      // Where it cannot be told, another attempt would tell nothing either.
+      const isKnown = before.generation !== undefined && after.generation !== undefined;
+      // It is not gone just after it was set: nft lists nothing here.
+      if (fingerprint === '') return undefined;
+      if (fingerprint !== undefined || !isKnown) return fingerprint;
+    }
     return undefined;
   }
 }

@@ -21,7 +21,8 @@
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync } from 'node:fs';
-import { type NftState, nftState } from '../../device/native.ts';
+import { nftState } from '../../device/native.ts';
+import { fingerprintOfSet, type StandingRules, standingRules } from '../standing-rules.ts';
 import type { RunTool } from './host-tools.ts';
 
 /** Behind homeward's guard, in front of everything else. */
@@ -174,14 +175,16 @@ function isHere(device: string): boolean {
  */
 export class UplinkSteering {
   readonly #run: RunTool;
+  readonly #ask: typeof nftState;
   readonly #paths = new Map<string, SteeredPath>();
   #work: Promise<void> = Promise.resolve();
   #applied = '';
   /** Of the table after it was set; undefined: not known. */
-  #fingerprint: bigint | undefined;
+  #fingerprint: StandingRules['fingerprint'] | undefined;
 
-  constructor(run: RunTool) {
+  constructor(run: RunTool, ask = nftState) {
     this.#run = run;
+    this.#ask = ask;
   }
 
   /** Rejects with what `nft` says; then the table is as before. */
@@ -206,23 +209,15 @@ export class UplinkSteering {
     // A hook on a device that is gone would make the whole table fail.
     const paths = [...this.#paths.values()].filter(({ device, wire }) => isHere(device) && isHere(wire));
     const rules = steeringRules(paths);
-    const before = look();
-    if (rules === this.#applied && before !== undefined && before.fingerprint === this.#fingerprint) return;
+    const before = await this.#look();
+    if (rules === this.#applied && before.fingerprint === this.#fingerprint) return;
     this.#fingerprint = undefined;
     await this.#run('nft', ['-f', '-'], { input: rules });
     this.#applied = rules;
-    const after = look();
-    // What somebody else has changed meanwhile must not pass for ours: the next look sets it again.
-    const isOurs = before !== undefined && after?.generation === before.generation + 1;
-    this.#fingerprint = isOurs ? after.fingerprint : undefined;
+    this.#fingerprint = fingerprintOfSet(before, await this.#look(), 1);
   }
-}
 
-/** What stands; undefined where it cannot be told. */
-function look(): NftState | undefined {
-  try {
-    return nftState(STEERING_TABLE);
-  } catch {
-    return undefined;
+  #look(): Promise<StandingRules> {
+    return standingRules(STEERING_TABLE, ['netdev'], this.#run, this.#ask);
   }
 }
