@@ -20,7 +20,8 @@ import {
 
 /** A view that takes longer is given up. */
 const VIEW_TIMEOUT_MS = 30_000;
-/** One that does not stop in this time is not waited for. */
+/** Changes of the gateway wait for what is given this time: whoever takes longer is not waited for. */
+const CALL_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 2_000;
 
 const context = new AsyncLocalStorage<RunningHalf>();
@@ -84,9 +85,9 @@ export class RunningHalf {
     };
   }
 
-  /** Resolves when it is taken, or has failed. Never rejects. */
+  /** Resolves when it is taken, has failed, or takes too long. Never rejects. */
   configure(configuration: PluginConfiguration): Promise<void> {
-    return this.#inTurn((half) => half.configure?.(configuration));
+    return this.#inTurn('configure', (half) => half.configure?.(configuration));
   }
 
   /** Messages are handed over in their order; one that is waited for by the half keeps none of the others back. */
@@ -97,7 +98,7 @@ export class RunningHalf {
   }
 
   dataPlaneStarted(): void {
-    void this.#inTurn((half) => half.dataPlaneStarted?.());
+    void this.#inTurn('dataPlaneStarted', (half) => half.dataPlaneStarted?.());
   }
 
   /**
@@ -118,7 +119,7 @@ export class RunningHalf {
       return await withTimeout(
         context.run(this, async () => view(parameters)),
         VIEW_TIMEOUT_MS,
-        `view ${name} was not answered within ${VIEW_TIMEOUT_MS / 1000} s`,
+        `view ${name}`,
       );
     } catch (error) {
       if (error instanceof PluginQueryError) throw error;
@@ -129,8 +130,8 @@ export class RunningHalf {
 
   /** Ends it. Resolves when it has stopped, or does not. Never rejects. */
   async stop(): Promise<void> {
-    const stopping = this.#inTurn((half) => half.stop?.());
-    await withTimeout(stopping, STOP_TIMEOUT_MS, '').catch(() => {});
+    const stopping = this.#inTurn('stop', (half) => half.stop?.());
+    await withTimeout(stopping, STOP_TIMEOUT_MS, 'stop').catch(() => {});
     this.#stopped = true;
   }
 
@@ -158,11 +159,16 @@ export class RunningHalf {
     };
   }
 
-  #inTurn(call: (half: Half) => void | Promise<void>): Promise<void> {
+  /** Calls it behind what is under way, which must not keep everything after it waiting for ever. */
+  #inTurn(what: string, call: (half: Half) => void | Promise<void>): Promise<void> {
     const done = this.#work.then(async () => {
       if (this.#half === undefined) return;
       try {
-        await context.run(this, async () => call(this.#half!));
+        await withTimeout(
+          context.run(this, async () => call(this.#half!)),
+          CALL_TIMEOUT_MS,
+          what,
+        );
       } catch (error) {
         this.failed(error);
       }
@@ -180,10 +186,12 @@ export class RunningHalf {
   }
 }
 
-async function withTimeout<T>(promise: Promise<T>, timeoutMs: number, message: string): Promise<T> {
+/** @param what is waited for, as the error names it */
+async function withTimeout<T>(promise: Promise<T>, timeoutMs: number, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(message)), timeoutMs);
+    const error = new Error(`${what} was not done within ${timeoutMs / 1000} s`);
+    timer = setTimeout(() => reject(error), timeoutMs);
   });
   try {
     return await Promise.race([promise, late]);

@@ -85,6 +85,11 @@ class Rig {
   }
 }
 
+/** Everything that is ready to run has run. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 test('configured once, then only for other options; stopped when the plugin goes', async (t) => {
   const rig = new Rig(t, RECORDING);
   await rig.run('{ rate: 1 }');
@@ -140,6 +145,34 @@ test('a half that throws is counted and goes on', async (t) => {
   );
   const { plugin, half, msg } = rig.lines.at(-1)!;
   assert.deepEqual({ plugin, half, msg }, { plugin: 'probe', half: 'control', msg: 'failed: a message' });
+});
+
+test('one that takes for ever is not waited for: changes and messages go on', async (t) => {
+  const rig = new Rig(
+    t,
+    `export const createControlHalf = (environment) => ({
+      configure({ options }) { return options.rate === 1 ? new Promise(() => {}) : undefined; },
+      dataPlaneStarted() { return new Promise(() => {}); },
+      message(body) { environment.send(['heard', body]); },
+    });`,
+  );
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const configured = rig.run('{ rate: 1 }');
+  await turns();
+  rig.halves.deliver('probe', 'next');
+  t.mock.timers.tick(10_000);
+  await configured;
+  await turns();
+  assert.deepEqual(rig.sent.splice(0), [['probe', ['heard', 'next']]]);
+  assert.equal(rig.halves.status('probe')?.lastFailure, 'configure was not done within 10 s');
+  rig.halves.dataPlaneStarted();
+  await turns();
+  rig.halves.deliver('probe', 'last');
+  t.mock.timers.tick(10_000);
+  await rig.run('{ rate: 2 }');
+  assert.deepEqual(rig.sent, [['probe', ['heard', 'last']]]);
+  assert.equal(rig.halves.status('probe')?.lastFailure, 'dataPlaneStarted was not done within 10 s');
+  t.mock.timers.reset();
 });
 
 test('one that cannot be made says so, and is made when its files are right', async (t) => {
