@@ -12,16 +12,13 @@ import type { Findings } from '../config/findings.ts';
 import type { ConfigDocument } from '../config/schema.ts';
 import { filesOf } from './files.ts';
 import type { Manifest } from './manifest-schema.ts';
-import { checkBySchema } from './schema-check.ts';
+import { checkBySchema, NO_MEMBERS } from './schema-check.ts';
 
 /** Something wrong, by its path below the plugin. */
 interface OptionProblem {
   readonly path: ConfigPath;
   readonly message: string;
 }
-
-/** Of a plugin that has none. */
-const NO_OPTIONS = { type: 'object', properties: {}, additionalProperties: false };
 
 /**
  * Checks the options of one plugin.
@@ -36,7 +33,7 @@ export function checkOptions(
   path: ConfigPath,
   findings: Findings,
 ): Readonly<Record<string, unknown>> {
-  const { value, findings: wrong } = checkBySchema(manifest.options ?? NO_OPTIONS, given);
+  const { value, findings: wrong } = checkBySchema(manifest.options ?? NO_MEMBERS, given);
   const options = value as Readonly<Record<string, unknown>>;
   for (const finding of wrong) {
     const at = [...path, 'options', ...finding.path];

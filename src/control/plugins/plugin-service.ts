@@ -10,7 +10,7 @@ import { RequestError } from '../request-error.ts';
 import { nameRemedy } from '../unknown-name.ts';
 import { type ControlHalfStatus, ViewFailedError } from './control-half.ts';
 import type { Manifest } from './manifest-schema.ts';
-import { checkBySchema } from './schema-check.ts';
+import { checkBySchema, NO_MEMBERS } from './schema-check.ts';
 
 export interface PluginOverview {
   readonly name: string;
@@ -151,10 +151,7 @@ export class PluginService {
       const there = known.length === 0 ? 'it has none' : `there are ${known.join(', ')}`;
       throw new RequestError('not_found', 'no_such_view', `${name} has no view ${view}; ${there}`);
     }
-    const checked = checkBySchema(
-      declared.parameters ?? { type: 'object', properties: {}, additionalProperties: false },
-      parameters,
-    );
+    const checked = checkBySchema(declared.parameters ?? NO_MEMBERS, parameters);
     if (checked.findings.length > 0) {
       const problems = checked.findings.map(({ path, atKey, text }) => {
         const words = (atKey ? path.slice(0, -1) : path).join('.');

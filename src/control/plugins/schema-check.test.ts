@@ -1,6 +1,8 @@
 /** Values judged by JSON Schemas, in the words of a configuration. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { checkBySchema, schemaFault } from './schema-check.ts';
 
 const SCHEMA = {
@@ -109,4 +111,21 @@ test('a schema that cannot be used is found', () => {
   assert.match(schemaFault({ type: 'objekt' }) ?? '', /type/);
   assert.match(schemaFault({ typo: 'object' }) ?? '', /typo/);
   assert.match(schemaFault({ $ref: 'https://example.com/other.json' }) ?? '', /can't resolve reference/);
+});
+
+test('what was checked once does not stay for ever', async () => {
+  setFlagsFromString('--expose-gc');
+  const collectGarbage = runInNewContext('gc') as () => void;
+  const used = Array.from({ length: 150 }, (_, at) => {
+    const schema = { $id: 'https://example.net/one', properties: { n: { maximum: at } } };
+    assert.equal(schemaFault(schema), undefined);
+    assert.equal(checkBySchema(schema, { n: at + 1 }).findings.length, 1);
+    assert.deepEqual(checkBySchema(structuredClone(schema), { n: at }).findings, []);
+    return new WeakRef(schema);
+  });
+  // What a reference has been asked for lives until the turn is over.
+  await new Promise((resolve) => setImmediate(resolve));
+  collectGarbage();
+  const kept = used.filter((schema) => schema.deref() !== undefined).length;
+  assert.ok(kept <= 64, `${kept} of 150 schemas are kept`);
 });

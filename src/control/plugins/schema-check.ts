@@ -5,7 +5,7 @@
  * The author of a plugin chooses those words: a `description` that begins with a small letter says what the values are
  * (`a port, or a list of ports`). Where a value is wrong, that is what the user reads.
  *
- * Neighbours: `manifest.ts` (the schemas), `options.ts` and `views.ts` (the values).
+ * Neighbours: `manifest.ts` (the schemas), `check-options.ts` and `plugin-service.ts` (the values).
  */
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import type { ConfigPath } from '../config/config.ts';
@@ -20,40 +20,61 @@ export interface SchemaFinding {
   readonly text: string;
 }
 
+/** What is meant where a manifest has no schema: there is nothing to say. */
+export const NO_MEMBERS = { type: 'object', properties: {}, additionalProperties: false };
+
 /** Enough to put right at once; a large wrong value would fill screens. */
 const MAX_FINDINGS = 50;
 
-/** `strict` finds misspelt keywords, which would otherwise check nothing. Formats are words for people only. */
-const ajv = new Ajv2020({
-  allErrors: true,
-  strict: true,
-  strictTypes: false,
-  strictRequired: false,
-  strictTuples: false,
-  useDefaults: true,
-  validateFormats: false,
-  verbose: true,
-  addUsedSchema: false,
-});
-const compiled = new WeakMap<object, ValidateFunction>();
+/** A gateway has a few; each configuration that is looked at reads them anew, and most are as before. */
+const MAX_COMPILED = 64;
 
-function validator(schema: object): ValidateFunction {
-  let validate = compiled.get(schema);
-  if (validate === undefined) {
-    validate = ajv.compile(schema);
-    compiled.set(schema, validate);
+type Compiled = { readonly validate: ValidateFunction } | { readonly fault: string };
+
+/** By the schema as JSON. Ajv keeps whatever it has compiled, so that it is left together with it. */
+const compiled = new Map<string, Compiled>();
+let ajv = newAjv();
+
+/** `strict` finds misspelt keywords, which would otherwise check nothing. Formats are words for people only. */
+function newAjv(): Ajv2020 {
+  return new Ajv2020({
+    allErrors: true,
+    strict: true,
+    strictTypes: false,
+    strictRequired: false,
+    strictTuples: false,
+    useDefaults: true,
+    validateFormats: false,
+    verbose: true,
+    addUsedSchema: false,
+  });
+}
+
+function compile(schema: object): Compiled {
+  const text = JSON.stringify(schema);
+  const known = compiled.get(text);
+  if (known !== undefined) return known;
+  if (compiled.size >= MAX_COMPILED) {
+    compiled.clear();
+    ajv = newAjv();
   }
-  return validate;
+  const made = compileNew(schema);
+  compiled.set(text, made);
+  return made;
+}
+
+function compileNew(schema: object): Compiled {
+  try {
+    return { validate: ajv.compile(schema) };
+  } catch (error) {
+    return { fault: (error as Error).message };
+  }
 }
 
 /** Why a schema cannot be used; undefined if it can. */
 export function schemaFault(schema: object): string | undefined {
-  try {
-    validator(schema);
-    return undefined;
-  } catch (error) {
-    return (error as Error).message;
-  }
+  const made = compile(schema);
+  return 'fault' in made ? made.fault : undefined;
 }
 
 /**
@@ -66,7 +87,9 @@ export function checkBySchema(
   given: unknown,
 ): { readonly value: unknown; readonly findings: readonly SchemaFinding[] } {
   const value = structuredClone(given);
-  const validate = validator(schema);
+  const made = compile(schema);
+  if ('fault' in made) throw new Error(made.fault);
+  const { validate } = made;
   if (validate(value)) return { value, findings: [] };
   return { value, findings: findingsOf(validate.errors ?? [], value).slice(0, MAX_FINDINGS) };
 }
