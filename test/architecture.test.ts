@@ -102,6 +102,17 @@ describe('architecture', () => {
     assert.deepEqual(long, []);
   });
 
+  it('has comments that name files which are there', () => {
+    const known = [...files('src'), ...files('plugins'), ...files('test'), ...files('scripts')];
+    const wrong = sources.flatMap((file) =>
+      [...readFileSync(join(ROOT, file), 'utf8').matchAll(/^ *(?:\*|\/\/|\/\*\*).*$/gm)]
+        .flatMap(([line]) => [...line.matchAll(/`(?:\.{1,2}\/)*([\w./-]+\.ts)`/g)].map((match) => match[1]))
+        .filter((name) => !known.some((there) => `/${there}`.endsWith(`/${name}`)))
+        .map((name) => `${file}: ${name}`),
+    );
+    assert.deepEqual(wrong, []);
+  });
+
   it('documents every drop reason, in the words of the code', () => {
     const page = readFileSync(join(ROOT, 'docs/drop-reasons.md'), 'utf8');
     const missing = DROP_REASON_NAMES.filter(

@@ -1,7 +1,7 @@
 /**
  * What the numbers of a plan mean, for plugins: they are given names in their options, and numbers with every flow.
  *
- * Neighbours: `plugin/contract.ts` (what plugins see of it), `plugin-loader.ts` (hands it over).
+ * Neighbours: `plugin/contract.ts` (what plugins see of it), `plugin-side.ts` and `control/plugins/control-halves.ts` (hand it over).
  */
 import type { Plan } from '../pipeline/plan.ts';
 import type { PluginTopology } from '../plugin/contract.ts';

@@ -1,7 +1,7 @@
 /**
  * What captures are to us, whichever the file format: packets with a time, an interface and a link type.
  *
- * `pcap.ts` and `pcapng.ts` read and write the formats, `capture-file.ts` tells them apart, `pcap-io.ts` replays
+ * `pcap.ts`, `pcapng-reader.ts` and `pcapng-writer.ts` read and write the formats, `capture-file.ts` tells them apart, `pcap-io.ts` replays
  * and records. All of it works on whole files in memory and is for tests and diagnosis, not for the packet's way.
  */
 

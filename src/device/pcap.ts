@@ -6,7 +6,7 @@
  *  packet  seconds 4 | fraction 4 | captured length 4 | original length 4 | data
  * ```
  *
- * Neighbours: `capture.ts` for the types, `pcapng.ts` for the newer format.
+ * Neighbours: `capture.ts` for the types, `pcapng-format.ts` for the newer format.
  */
 import {
   type Capture,

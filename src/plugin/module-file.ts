@@ -10,7 +10,7 @@
  *  elsewhere  FOLDER/manifest.json         FOLDER/data.ts or FOLDER/data.js
  * ```
  *
- * Neighbours: `dataplane/plugin-loader.ts` (the data half), `control/plugins/` (manifests, the other modules).
+ * Neighbours: `dataplane/plugin-instance.ts` (the data half), `control/plugins/` (manifests, the other modules).
  */
 import { existsSync } from 'node:fs';
 import { dirname, relative, resolve, sep } from 'node:path';

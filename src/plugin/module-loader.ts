@@ -18,7 +18,7 @@
  * A plugin needs no installation of homeward beside it: its `homeward/plugin` is the contract of the homeward that
  * loads it.
  *
- * Neighbours: `module-file.ts` (which file), `dataplane/plugin-loader.ts` and `control/plugins/` (who load).
+ * Neighbours: `module-file.ts` (which file), `dataplane/plugin-instance.ts` and `control/plugins/` (who load).
  */
 import { createRequire, registerHooks } from 'node:module';
 import { extname } from 'node:path';

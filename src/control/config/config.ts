@@ -4,7 +4,7 @@
  * index there and a problem found later (a missing interface, say) can still name line and column by
  * {@link ConfigSource.locate}.
  *
- * Neighbours: `schema.ts` (the file's shape), `checks.ts` (what holds between its parts), `compile/` (the next
+ * Neighbours: `schema.ts` (the file's shape), `checks/` (what holds between its parts), `compile/` (the next
  * step), docs/configuration.md (every option).
  */
 import type { FailurePolicy } from '../../plugin/contract.ts';

@@ -1,6 +1,6 @@
 /**
  * The shape of the configuration file: every key, its kind of value, its default. What holds between values is
- * in `checks.ts`; docs/configuration.md describes the same for users.
+ * in `checks/`; docs/configuration.md describes the same for users.
  *
  * What is planned but not built yet is known here by name and refused, never ignored.
  */

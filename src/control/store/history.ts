@@ -16,7 +16,7 @@
  * after a step. Texts lie beside it as `N.yaml`; one that the index does not name is left over from a crash and is
  * removed. Numbers are never given twice.
  *
- * Neighbours: `state-directory.ts` (where), `../configuration.ts` (when).
+ * Neighbours: `state-directory.ts` (where), `configuration.ts` (when).
  */
 import { readdirSync, readFileSync, renameSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
