@@ -11,7 +11,6 @@
  *
  * Neighbours: `streams.ts` (what is held), `pipeline/tcp-reset.ts` (another segment in somebody's name).
  */
-import { ACKED, wordsOf } from '../../flow/tcp-endpoint.ts';
 import { readInt32, writeInt32 } from '../../wire/byte-order.ts';
 import { fillTransportChecksum } from '../../wire/checksum.ts';
 import { FRAME_PREFIX_BYTES, VIRTIO_NET_HEADER_BYTES } from '../../wire/frame.ts';
@@ -29,7 +28,15 @@ import {
 } from '../../wire/tcp.ts';
 import type { Scratch } from '../link/scratch.ts';
 import { clearOwnPacket, writeOwnHeader } from '../own-packet.ts';
-import { FLAGS, HAS_PEER_STAMP, PEER_STAMP, PEER_WINDOW, RECENT_STAMP, TAKES_SACK } from './stream-layout.ts';
+import {
+  FLAGS,
+  HAS_PEER_STAMP,
+  LOW,
+  PEER_STAMP,
+  PEER_WINDOW,
+  RECENT_STAMP,
+  TAKES_SACK,
+} from './stream-layout.ts';
 import type { StreamTable } from './stream-table.ts';
 
 const TTL = 64;
@@ -70,21 +77,17 @@ export class DuplicateAcks {
   readonly reply: PacketView;
   private readonly scratch: Scratch;
   private readonly table: StreamTable;
-  private readonly flows: Int32Array;
 
-  /** `flows`: the words of the flow records. */
-  constructor(scratch: Scratch, table: StreamTable, flows: Int32Array) {
+  constructor(scratch: Scratch, table: StreamTable) {
     this.scratch = scratch;
     this.table = table;
-    this.flows = flows;
     this.reply = new PacketView(scratch.memory, true);
   }
 
   /**
-   * Builds the acknowledgment that answers `early`, a segment just held back in the block `at` of a flow whose record begins
-   * at word `base`. False without scratch memory, or if nothing is known that it would have to say.
+   * Builds the acknowledgment that answers `early`, a segment just held back in the block `at`. False without scratch memory, or if nothing is known that it would have to say.
    */
-  build(early: PacketView, at: number, base: number, direction: number): boolean {
+  build(early: PacketView, at: number): boolean {
     const { words } = this.table;
     const { reply } = this;
     const { bytes } = reply;
@@ -98,7 +101,7 @@ export class DuplicateAcks {
     bytes.fill(0, frame, frame + VIRTIO_NET_HEADER_BYTES);
     const offset = frame + FRAME_PREFIX_BYTES;
     this.address(early, offset, ipBytes, tcpBytes);
-    const acknowledgment = this.flows[base + wordsOf(direction) + ACKED];
+    const acknowledgment = words[at + LOW];
     reply.sequence = early.acknowledgment;
     reply.acknowledgment = acknowledgment;
     reply.tcpFlags = TCP_ACK;

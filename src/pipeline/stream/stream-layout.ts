@@ -59,11 +59,11 @@ export const FROM = 24;
 /** 16 words: the first byte that a plugin does not want any more. */
 export const LIMIT = 40;
 
-/** START is known: the SYN was seen. */
+/** START is known: the SYN was seen. Taken back when nobody reads any more and all that was read is acknowledged. */
 export const OPEN = 1;
 /** FIN_AT is known. */
 export const FINISHED = 2;
-/** No plugin reads any more; what was inspected and not acknowledged is still compared. */
+/** No plugin reads any more; while it is OPEN, what was inspected and not acknowledged is still compared. */
 export const UNREAD = 4;
 /** The connection was reset: no byte is delivered any more. */
 export const DEAD = 8;

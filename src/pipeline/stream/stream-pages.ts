@@ -116,7 +116,8 @@ export class StreamPages {
       const from = (seq + i) | 0;
       const place = from & PLACE_MASK;
       if (page < 0 || place === 0) page = this.find(at, (from >>> PAGE_SHIFT) & NUMBER_MASK);
-      const byte = bytes[this.poolOffset + (page << PAGE_SHIFT) + place];
+      // As in `read`: never another stream's.
+      const byte = page < 0 ? 0 : bytes[this.poolOffset + (page << PAGE_SHIFT) + place];
       if (bytes[offset + i] === byte) continue;
       bytes[offset + i] = byte;
       isOther = true;

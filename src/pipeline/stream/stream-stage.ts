@@ -86,7 +86,7 @@ export class StreamStage implements StreamOwner {
     const streams = new Streams(table, shows, flows);
     const view = new PacketView(scratch.memory, true);
     const held = new HeldDeparture(view, scratch, table, departure, counters, flows);
-    const acks = new DuplicateAcks(scratch, table, flows);
+    const acks = new DuplicateAcks(scratch, table);
     this.memory = { table, shows, streams, sweep: new StreamSweep(table, shows, this, nowMs), held, acks };
   }
 
@@ -115,11 +115,8 @@ export class StreamStage implements StreamOwner {
 
   private open(record: number, view: PacketView): number {
     const space = this.parts.flows[record * RECORD_WORDS + KEY_META] >>> 16;
-    if (this.memory?.streams.open(record, space, this.chain.streamWishes.limits, view) !== true) {
-      return DROP.stream_memory;
-    }
-    const { table, streams } = this.memory;
-    return streams.cutData(view, table.blockOf(table.slotOf(record), 0));
+    if (this.memory === undefined) return DROP.stream_memory;
+    return this.memory.streams.open(record, space, this.chain.streamWishes.limits, view);
   }
 
   /**
@@ -146,9 +143,7 @@ export class StreamStage implements StreamOwner {
   /** Tells the sender that something is missing: its receiver cannot, as it does not see what came behind it. */
   private askForMissing(view: PacketView, slot: number, flow: LiveFlow, port: number, nowMs: number): void {
     const { table, acks } = this.memory!;
-    const { record, direction } = flow;
-    if (acks.build(view, table.blockOf(slot, direction), record * RECORD_WORDS, direction))
-      this.parts.link.send(port, acks.reply, nowMs);
+    if (acks.build(view, table.blockOf(slot, flow.direction))) this.parts.link.send(port, acks.reply, nowMs);
   }
 
   /** After the segment has left, or not: sends what may go now, and lets go of a flow that nobody reads. */
@@ -227,7 +222,7 @@ export class StreamStage implements StreamOwner {
     while (streams.isReleasable(at)) held.sendFirst(at, record, direction, egress, nowMs);
   }
 
-  endStream(record: number, direction: number, reason: number, nowMs: number): void {
+  endStream(record: number, direction: number, reason: number, tells: boolean, nowMs: number): void {
     if (this.memory === undefined) return;
     const { table, held } = this.memory;
     const at = table.blockOf(table.slotOf(record), direction);
@@ -235,7 +230,7 @@ export class StreamStage implements StreamOwner {
     if (first >= 0) {
       const port = table.held.port(first);
       this.parts.counters.countDrop(port, reason);
-      if (held.make(at) === 0) {
+      if (tells && held.make(at) === 0) {
         this.tellEnds(held.view, record, direction, port, this.parts.egressOf(record, direction), nowMs);
       }
     }

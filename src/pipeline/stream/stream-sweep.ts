@@ -13,6 +13,8 @@
 import { FOLLOWS_TOO_LATE } from '../../plugin/contract.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
 import {
+  FIN_AT,
+  FINISHED,
   FIRST_HELD,
   FLAGS,
   GAP_SINCE,
@@ -42,8 +44,11 @@ export interface StreamOwner {
   describeFlow(record: number, direction: number): ReadFlow;
   /** Held segments of this direction may go. */
   release(record: number, direction: number, nowMs: number): void;
-  /** The flow ends; why is `reason`, a drop reason. Called for a direction of which something is held or remembered. */
-  endStream(record: number, direction: number, reason: number, nowMs: number): void;
+  /**
+   * The flow ends; why is `reason`, a drop reason. `tells`: both ends are told. Called for a direction of which something is
+   * held or remembered.
+   */
+  endStream(record: number, direction: number, reason: number, tells: boolean, nowMs: number): void;
   /** A held segment that came in by `port` is dropped. */
   dropHeld(port: number, reason: number): void;
 }
@@ -95,7 +100,7 @@ export class StreamSweep {
           FOLLOWS_TOO_LATE,
         ) !== 0
       ) {
-        owner.endStream(record, direction, this.shows.reason, nowMs);
+        owner.endStream(record, direction, this.shows.reason, this.shows.reset, nowMs);
         return false;
       }
       owner.release(record, direction, nowMs);
@@ -106,7 +111,7 @@ export class StreamSweep {
       this.dropEarly(slot, at);
     }
     if (this.isShort() && words[at + PAGES] > 0 && since(words[at + PROGRESS], nowMs) >= STALLED_MS) {
-      owner.endStream(record, direction, DROP.stream_memory, nowMs);
+      owner.endStream(record, direction, DROP.stream_memory, true, nowMs);
       return false;
     }
     return true;
@@ -117,6 +122,9 @@ export class StreamSweep {
     const next = table.words[at + NEXT];
     const space = table.spaceOf(slot);
     table.held.dropFrom(at, next, (port) => owner.dropHeld(port, DROP.stream_gap));
+    // A FIN that was dropped may come elsewhere: nobody has seen it.
+    const isFinAhead = ((table.words[at + FIN_AT] - next) | 0) >= 0;
+    if (isFinAhead) table.words[at + FLAGS] &= ~FINISHED;
     if (table.words[at + LOW] === next) table.pages.clear(at, space);
     else table.pages.forgetFrom(at, space, next);
   }

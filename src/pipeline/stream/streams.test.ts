@@ -340,6 +340,21 @@ describe('what a plugin answers', () => {
     assert.deepEqual(bench.dropped(), { policy: 1, no_flow: 1 });
   });
 
+  it('drop, when it has needed more for too long: nobody is told either', () => {
+    for (const [answer, port] of [
+      [STREAM_DROP_FLOW, []],
+      [STREAM_RESET_FLOW, ['paris', 'internet']],
+    ] as const) {
+      reader.answer = ({ follows }) => (follows === FOLLOWS_MORE ? STREAM_NEED_MORE : answer);
+      bench.opened().send(0, 0, { payload: pattern(0, 100) });
+      bench.wait(HOLD_MS + 3000);
+      assert.deepEqual(
+        gateway.run().map((left) => left.port),
+        port,
+      );
+    }
+  });
+
   it('reset: both ends are told, by numbers that they expect', () => {
     reader.answer = ({ position }) => (position === 0 ? STREAM_PASS : STREAM_RESET_FLOW);
     const connection = bench.opened();

@@ -22,15 +22,7 @@
  * Neighbours: `stream-layout.ts` (the words), `stream-readers.ts`, `held-departure.ts`, `pipeline.ts` (calls all).
  */
 import { RECORD_WORDS, SHARED_TCP } from '../../flow/layout.ts';
-import {
-  ACKED,
-  endOf,
-  STATE_RESET,
-  STATE_SYN_SENT,
-  scaleOf,
-  stateOf,
-  wordsOf,
-} from '../../flow/tcp-endpoint.ts';
+import { endOf, STATE_RESET, STATE_SYN_SENT, scaleOf, stateOf } from '../../flow/tcp-endpoint.ts';
 import { FOLLOWS_MORE, FOLLOWS_NO_ROOM } from '../../plugin/contract.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
 import { verifyTransportChecksum } from '../../wire/checksum.ts';
@@ -95,11 +87,12 @@ export class Streams {
 
   /**
    * Opens the streams of a new flow, whose SYN `view` is. `limits`: what plugins want, 16 words a direction, -1 for
-   * everything. False if there is no room.
+   * everything. Returns 0 or a drop reason.
    */
-  open(record: number, space: number, limits: Int32Array, view: PacketView): boolean {
+  open(record: number, space: number, limits: Int32Array, view: PacketView): number {
+    if (!verifyTransportChecksum(view)) return DROP.tcp_checksum;
     const slot = this.table.open(record, space);
-    if (slot < 0) return false;
+    if (slot < 0) return DROP.stream_memory;
     const { words, asked } = this.table;
     asked[record] = 0;
     for (let direction = 0; direction < 2; direction++) {
@@ -114,8 +107,10 @@ export class Streams {
       }
       if (words[at + READERS] !== 0) words[at + FLAGS] = 0;
     }
-    this.begin(this.table.blockOf(slot, 0), view);
-    return true;
+    const at = this.table.blockOf(slot, 0);
+    this.begin(at, view);
+    this.cutData(view, at);
+    return 0;
   }
 
   /**
@@ -128,22 +123,37 @@ export class Streams {
     const base = flow.record * RECORD_WORDS;
     const at = this.table.blockOf(slot, direction);
     const other = this.table.blockOf(slot, direction ^ 1);
-    this.forget(slot, other, base, direction ^ 1, nowMs);
+    if (this.isLookedAt(view, at, other) && view.gsoType === GSO_NONE && !verifyTransportChecksum(view))
+      return DROP.tcp_checksum;
     const flags = words[at + FLAGS];
     const tcp = this.flows[base + SHARED_TCP];
-    if ((view.tcpFlags & (TCP_SYN | TCP_RST)) !== 0) return this.takeControl(view, slot, at, direction, tcp);
-    if ((words[other + FLAGS] & UNREAD) === 0) this.noteReceiver(view, other, scaleOf(tcp, direction));
-    if ((flags & (UNREAD | OPEN)) === UNREAD) return TAKEN_LEAVES;
-    const isBare = view.payloadLength === 0 && (view.tcpFlags & (TCP_FIN | TCP_URG)) === 0;
-    if (isBare) return TAKEN_LEAVES;
+    const isRst = (view.tcpFlags & TCP_RST) !== 0;
+    if (!isRst && (words[other + FLAGS] & UNREAD) === 0)
+      this.noteReceiver(view, other, scaleOf(tcp, direction));
+    if (isRst || (view.tcpFlags & TCP_SYN) !== 0) return this.takeControl(view, slot, at, direction, tcp);
+    this.forget(slot, other, view.acknowledgment, nowMs);
+    if ((flags & (UNREAD | OPEN)) === UNREAD || isBare(view)) return TAKEN_LEAVES;
     if ((flags & (DEAD | OPEN)) !== OPEN) return DROP.tcp_state;
     if ((flags & UNREAD) !== 0 && ((view.sequence - words[at + DONE_AT]) | 0) >= 0) return TAKEN_LEAVES;
-    if (view.gsoType === GSO_NONE && !verifyTransportChecksum(view)) return DROP.tcp_checksum;
     this.isChanged = false;
     const taken =
       (flags & UNREAD) !== 0 ? this.compare(view, at) : this.takeSegment(view, slot, at, flow, port, nowMs);
     if (taken === TAKEN_LEAVES && this.isChanged) resum(view);
     return taken;
+  }
+
+  /**
+   * Whether what a segment says counts here, so that it must be as its sender wrote it: anything but bytes that nobody
+   * reads, and that acknowledge nothing new.
+   */
+  private isLookedAt(view: PacketView, at: number, other: number): boolean {
+    const { words } = this.table;
+    if (view.payloadLength === 0 || (view.tcpFlags & (TCP_SYN | TCP_RST)) !== 0) return true;
+    if ((words[other + FLAGS] & OPEN) !== 0 && ((view.acknowledgment - words[other + LOW]) | 0) > 0)
+      return true;
+    const flags = words[at + FLAGS];
+    if ((flags & UNREAD) === 0) return true;
+    return (flags & OPEN) !== 0 && ((view.sequence - words[at + DONE_AT]) | 0) < 0;
   }
 
   /** Whether the first held segment of a block may go. */
@@ -158,13 +168,7 @@ export class Streams {
   }
 
   private isPast(at: number): boolean {
-    const { words } = this.table;
-    const flags = words[at + FLAGS];
-    if ((flags & (UNREAD | DEAD)) !== UNREAD) return false;
-    return (
-      (flags & OPEN) === 0 ||
-      (words[at + FIRST_HELD] < 0 && ((words[at + LOW] - words[at + DONE_AT]) | 0) >= 0)
-    );
+    return (this.table.words[at + FLAGS] & (UNREAD | OPEN | DEAD)) === UNREAD;
   }
 
   /** Up to where the bytes of a block were delivered; `otherwise` if it has not begun. */
@@ -173,23 +177,11 @@ export class Streams {
     return (words[at + FLAGS] & OPEN) === 0 ? otherwise : words[at + JUDGED];
   }
 
-  /**
-   * Takes the data off a SYN (RFC 7413) or a reset, if somebody reads this direction: of a SYN, it comes again, and in its
-   * order. Returns 0 or a drop reason.
-   */
-  cutData(view: PacketView, at: number): number {
-    if (view.payloadLength === 0 || (this.table.words[at + FLAGS] & (UNREAD | OPEN)) === UNREAD) return 0;
-    if (!verifyTransportChecksum(view)) return DROP.tcp_checksum;
-    cutTail(view, 0);
-    resum(view);
-    return 0;
-  }
-
-  /** What the receiver of a direction has acknowledged need not be remembered. */
-  private forget(slot: number, at: number, base: number, direction: number, nowMs: number): void {
+  /** What the receiver of a direction acknowledges need not be remembered. */
+  private forget(slot: number, at: number, acknowledgment: number, nowMs: number): void {
     const { words, pages } = this.table;
     if ((words[at + FLAGS] & (OPEN | DEAD)) !== OPEN) return;
-    let low = this.flows[base + wordsOf(direction) + ACKED];
+    let low = acknowledgment;
     // Who acknowledges what was not delivered must not get it unseen.
     if (((low - words[at + JUDGED]) | 0) > 0) low = words[at + JUDGED];
     const first = words[at + FIRST_HELD];
@@ -198,16 +190,23 @@ export class Streams {
     words[at + LOW] = low;
     words[at + PROGRESS] = nowMs;
     const space = this.table.spaceOf(slot);
+    const isDone = (words[at + FLAGS] & UNREAD) !== 0 && ((low - words[at + DONE_AT]) | 0) >= 0;
+    // Nothing is compared any more. These numbers stand still from here on, and all others will be behind them one day.
+    if (isDone) words[at + FLAGS] &= ~OPEN;
     // Else the page in which the stream stands would stay, however long nothing comes.
-    if (low === words[at + NEXT] && words[at + FIRST_HELD] < 0) pages.clear(at, space);
+    if (isDone || (low === words[at + NEXT] && words[at + FIRST_HELD] < 0)) pages.clear(at, space);
     else pages.forget(at, space, low);
   }
 
   /** What the receiver of a direction says of itself; and the window that it offers is made no larger than the bound. */
   private noteReceiver(view: PacketView, at: number, scale: number): void {
     const { words } = this.table;
-    clampWindow(view, STREAM_BOUND_BYTES >>> scale);
-    words[at + PEER_WINDOW] = view.window;
+    // A SYN's is not scaled, and never larger.
+    if ((view.tcpFlags & TCP_SYN) !== 0) words[at + PEER_WINDOW] = view.window >>> scale;
+    else {
+      clampWindow(view, STREAM_BOUND_BYTES >>> scale);
+      words[at + PEER_WINDOW] = view.window;
+    }
     if (!hasStamp(view)) return;
     words[at + PEER_STAMP] = stampOf();
     words[at + FLAGS] |= HAS_PEER_STAMP;
@@ -215,8 +214,7 @@ export class Streams {
 
   /** A SYN or a reset. Neither carries on data: it comes again when the connection is open, or is of no use. */
   private takeControl(view: PacketView, slot: number, at: number, direction: number, tcp: number): number {
-    const refused = this.cutData(view, at);
-    if (refused !== 0) return refused;
+    this.cutData(view, at);
     const state = stateOf(tcp, direction);
     if ((view.tcpFlags & TCP_SYN) !== 0 && state === STATE_SYN_SENT) this.begin(at, view);
     if ((view.tcpFlags & TCP_RST) !== 0 && state === STATE_RESET) {
@@ -226,6 +224,13 @@ export class Streams {
       }
     }
     return TAKEN_LEAVES;
+  }
+
+  /** Takes the data off a SYN (RFC 7413) or a reset, if somebody reads this direction. */
+  private cutData(view: PacketView, at: number): void {
+    if (view.payloadLength === 0 || (this.table.words[at + FLAGS] & (UNREAD | OPEN)) === UNREAD) return;
+    cutTail(view, 0);
+    resum(view);
   }
 
   /** The SYN of a direction: says where its bytes begin, unless some have come already. */
@@ -239,6 +244,7 @@ export class Streams {
     const start = (view.sequence + 1) | 0;
     words[at + FLAGS] |= OPEN;
     if (offersSack(view)) words[at + FLAGS] |= TAKES_SACK;
+    if (hasStamp(view)) words[at + RECENT_STAMP] = stampOf();
     words[at + START] = start;
     words[at + NEXT] = start;
     words[at + JUDGED] = start;
@@ -278,7 +284,10 @@ export class Streams {
     const freshOffset = view.payloadOffset + ((next - start) | 0);
     const mayHold = held.hasRoom(at, view, false);
     if (!pages.write(at, space, next, freshOffset, (dataEnd - next) | 0, false)) return DROP.stream_memory;
+    this.noteFin(view, at, dataEnd);
     const isBehindHeld = words[at + JUDGED] !== next;
+    // Before a plugin is called, which may be ended in that.
+    if (!isBehindHeld) words[at + UNDECIDED_SINCE] = nowMs;
     held.cut(at, next, end);
     words[at + NEXT] = end;
     words[at + GAP_SINCE] = nowMs;
@@ -290,7 +299,6 @@ export class Streams {
     if (!mayHold || !(isBehindHeld || isUndecided)) {
       return this.catchUp(at, flow, nowMs) ? TAKEN_LEAVES : TAKEN_ENDS;
     }
-    if (!isBehindHeld) words[at + UNDECIDED_SINCE] = nowMs;
     held.insert(at, next, end, view, port);
     return this.catchUp(at, flow, nowMs) ? TAKEN_KEPT : TAKEN_ENDS;
   }
@@ -302,9 +310,8 @@ export class Streams {
       const fresh = words[at + NEXT];
       if (held.start(one) !== fresh || (words[at + FLAGS] & UNREAD) !== 0) return true;
       words[at + NEXT] = held.end(one);
-      const wasDecided = words[at + JUDGED] === fresh;
+      if (words[at + JUDGED] === fresh) words[at + UNDECIDED_SINCE] = nowMs;
       if (this.shows.show(at, flow, fresh, GATHERED, FOLLOWS_MORE) !== 0) return false;
-      if (wasDecided) words[at + UNDECIDED_SINCE] = nowMs;
     }
     return true;
   }
@@ -331,6 +338,7 @@ export class Streams {
     const space = this.table.spaceOf(slot);
     if (!pages.write(at, space, start, view.payloadOffset, view.payloadLength, true))
       return DROP.stream_memory;
+    this.noteFin(view, at, endOfData(view));
     if (this.firstEarly(at) < 0) words[at + GAP_SINCE] = nowMs;
     held.insert(at, start, end, view, port);
     return TAKEN_EARLY;
@@ -388,11 +396,7 @@ export class Streams {
     const dataEnd = endOfData(view);
     if ((words[at + FLAGS] & FINISHED) === 0) {
       if (!isFin) return;
-      if (((this.lastEnd(at) - dataEnd) | 0) <= 0) {
-        words[at + FIN_AT] = dataEnd;
-        words[at + FLAGS] |= FINISHED;
-        return;
-      }
+      if (((this.lastEnd(at) - dataEnd) | 0) <= 0) return;
     } else {
       const over = (dataEnd - words[at + FIN_AT]) | 0;
       if (over <= 0 && (!isFin || over === 0)) return;
@@ -400,6 +404,13 @@ export class Streams {
     }
     setFlags(view, view.tcpFlags & ~TCP_FIN);
     this.noteConflict();
+  }
+
+  /** The segment is taken, and its FIN with it. */
+  private noteFin(view: PacketView, at: number, dataEnd: number): void {
+    if ((view.tcpFlags & TCP_FIN) === 0) return;
+    this.table.words[at + FIN_AT] = dataEnd;
+    this.table.words[at + FLAGS] |= FINISHED;
   }
 
   private noteConflict(): void {
@@ -425,6 +436,11 @@ export class Streams {
     }
     return last;
   }
+}
+
+/** Whether a segment is an acknowledgment and no more. */
+function isBare(view: PacketView): boolean {
+  return view.payloadLength === 0 && (view.tcpFlags & (TCP_FIN | TCP_URG)) === 0;
 }
 
 /** One more than the number of the last byte. */
