@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { type DrivenTunnel, type IpsecDriverOptions, isSameTunnel } from '../../tunnel/ipsec/driver.ts';
 import type { RunTool } from '../../tunnel/ipsec/host-tools.ts';
 import { KernelDriver, removeKernelLeftovers } from '../../tunnel/ipsec/kernel.ts';
-import type { IpsecDetails } from '../../tunnel/ipsec/reconciler.ts';
+import type { IpsecDetails } from '../../tunnel/ipsec/tracked-tunnel.ts';
 import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
 import { UserSpaceDriver } from '../../tunnel/ipsec/user-space.ts';
 import { removeLeftovers } from '../../tunnel/ipsec/user-space-host.ts';

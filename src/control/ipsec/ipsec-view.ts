@@ -1,6 +1,7 @@
 /** How an `ipsec` tunnel is, in detail, as the API gives it (`api/schemas/ipsec.ts` checks the same shape). */
-import type { IpsecDetails } from '../../tunnel/ipsec/reconciler.ts';
+
 import type { IpsecTraffic, Rekeyings } from '../../tunnel/ipsec/sa-traffic.ts';
+import type { IpsecDetails } from '../../tunnel/ipsec/tracked-tunnel.ts';
 import type { ChildSa, IkeSa } from '../../vici/views.ts';
 import type { TunnelCertificate } from './certificates.ts';
 

@@ -9,7 +9,7 @@
  * A driver keeps trying for ever and never throws; what is wrong is in the tunnel's status.
  */
 import type { IpsecLog, RunTool } from './host-tools.ts';
-import type { IpsecDetails, WantedTunnel } from './reconciler.ts';
+import type { IpsecDetails, WantedTunnel } from './tracked-tunnel.ts';
 import type { IpsecTunnelStatus } from './tunnel-state.ts';
 import type { UplinkPath } from './user-space-host.ts';
 

@@ -23,7 +23,8 @@ import { join } from 'node:path';
 import { Charon } from './charon.ts';
 import { type DrivenTunnel, type IpsecDriver, type IpsecDriverOptions, isSameTunnel } from './driver.ts';
 import { removeSas } from './kernel-host.ts';
-import { type IpsecDetails, Reconciler } from './reconciler.ts';
+import { Reconciler } from './reconciler.ts';
+import type { IpsecDetails } from './tracked-tunnel.ts';
 import type { IpsecTunnelStatus } from './tunnel-state.ts';
 
 const IKE_PORTS = [500, 4500];

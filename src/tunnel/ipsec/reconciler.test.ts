@@ -11,7 +11,8 @@ import * as field from '../../vici/fields.ts';
 import { decodeMessage, type ViciInput, type ViciSection } from '../../vici/message.ts';
 import type { IpsecTunnel } from './connection.ts';
 import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
-import { Reconciler, type WantedTunnel } from './reconciler.ts';
+import { Reconciler } from './reconciler.ts';
+import type { WantedTunnel } from './tracked-tunnel.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'homeward-reconciler-'));
 after(() => rmSync(directory, { recursive: true, force: true }));

@@ -11,7 +11,8 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { Charon } from './charon.ts';
 import type { DrivenTunnel, IpsecDriver, IpsecDriverOptions } from './driver.ts';
-import { type IpsecDetails, Reconciler } from './reconciler.ts';
+import { Reconciler } from './reconciler.ts';
+import type { IpsecDetails } from './tracked-tunnel.ts';
 import { type IpsecTunnelStatus, TunnelState } from './tunnel-state.ts';
 import {
   furnishNamespace,
