@@ -9,6 +9,7 @@
 import * as z from 'zod';
 import { DEFAULT_PROPOSALS, type ProposalKind, parseProposal } from '../../tunnel/ipsec/proposals.ts';
 import { formatAddress, parseAddress } from '../../wire/address.ts';
+import { IDENTITY, readIdentity } from './identity.ts';
 import { isLinkLocal, isUnicast } from './ip.ts';
 import { boolean, found, map, oneOf, oneOrMore, type Reading, show, text } from './leaves.ts';
 import { nearest } from './suggest.ts';
@@ -55,14 +56,7 @@ function proposals(kind: ProposalKind) {
     });
 }
 
-const identity = text(
-  {
-    what: 'an identity',
-    write: 'a name, an address, an e-mail address or a distinguished name, whole and without *',
-  },
-  // A pattern would let other sites in that have a certificate of the same authority.
-  (value) => found(/^(?!%any)[\x20-\x29\x2b-\x7e\u00a0-\uffff]{1,255}$/.test(value) ? value : undefined),
-);
+const identity = text(IDENTITY, readIdentity);
 
 const SECRET_TEXT =
   'is not written here; put the secret into a file and write { file: PATH }, or { env: VARIABLE }';

@@ -1,6 +1,7 @@
 /** What must hold within an IPsec connection - a tunnel's, or what protects a GRE tunnel - and between those with the same ends. */
 import type { ConfigPath } from '../config.ts';
 import type { Findings } from '../findings.ts';
+import { sameIdentityKey } from '../identity.ts';
 import { familyOf } from '../ip.ts';
 import type { ConfigDocument } from '../schema.ts';
 
@@ -50,7 +51,7 @@ export function checkIke(
     );
   }
   const idPath = [...ikePath, 'remote_id'];
-  const [localId, remoteId] = [compared(ike.local_id), compared(ike.remote_id)];
+  const [localId, remoteId] = [sameIdentityKey(ike.local_id), sameIdentityKey(ike.remote_id)];
   if (localId === remoteId) {
     findings.problem(idPath, `${ike.remote_id} is local_id as well; write the other end's identity`);
   }
@@ -75,12 +76,4 @@ export function checkIke(
       `${ike.remote_id} is the other end of ${known.tunnel} as well, which is of another site (same local_id and remote_id); write another remote_id`,
     );
   }
-}
-
-/** As the daemon compares: names without regard to case or a leading `@`, subjects without regard to spaces. */
-function compared(identity: string): string {
-  return identity
-    .toLowerCase()
-    .replace(/^@/, '')
-    .replace(/\s*([,=])\s*/g, '$1');
 }
