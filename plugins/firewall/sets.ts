@@ -3,8 +3,8 @@
  *
  * A file has one address, prefix or range (`10.0.0.1..10.0.0.9`) a line; `#` begins a comment.
  */
-import { readFileSync } from 'node:fs';
 import { basename, isAbsolute } from 'node:path';
+import { FileKindError, readRegularFile } from '../../src/plugin/regular-file.ts';
 import type { AddressValues } from './condition.ts';
 import type { NamedSet } from './names.ts';
 import { Mapping, type Problems } from './options-check.ts';
@@ -13,10 +13,12 @@ import { mergeAddresses, readAddresses, readNumber } from './values.ts';
 
 /** Lines that all files may have: what can be read and compiled in the time that a plugin has for being configured. */
 const MAX_LINES = 30_000;
+/** Far more than so many lines have, comments included. */
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
 const PORTS = numberLine(65535);
 const SET_NAME = /^[\w.-]+$/;
 
-/** Reads a file as text; throws as `readFileSync` does. */
+/** Reads a file as text; throws as `readRegularFile` does. */
 export type ReadFile = (path: string) => string;
 
 /** How many lines may still be read. */
@@ -24,7 +26,7 @@ interface Room {
   lines: number;
 }
 
-export const readText: ReadFile = (path) => readFileSync(path, 'utf8');
+export const readText: ReadFile = (path) => readRegularFile(path, MAX_FILE_BYTES).content.toString('utf8');
 
 /** The sets of the options by name, and the paths of their files. */
 export function readSets(
@@ -103,7 +105,8 @@ function fromFile(
   try {
     text = readFile(file);
   } catch (error) {
-    problems.add(path, `${file} cannot be read: ${(error as Error).message}`);
+    const why = (error as Error).message;
+    problems.add(path, error instanceof FileKindError ? `${file} ${why}` : `${file} cannot be read: ${why}`);
     return [];
   }
   const lines = text.replace(/\n$/, '').split('\n');

@@ -4,14 +4,14 @@
  *
  * Neighbours: `ipsec/ike-credentials.ts`, `api/network-access.ts`.
  */
-import { readFileSync, statSync } from 'node:fs';
+import type { Stats } from 'node:fs';
+import { FileKindError, readRegularFile } from '../plugin/regular-file.ts';
 
 /** Far more than a chain of certificates has. */
 const MAX_FILE_BYTES = 65_535;
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
   EACCES: 'it may not be read',
-  EISDIR: 'it is a directory',
 };
 
 /** A file is missing, unreadable, too large or unsafe; the message names it. */
@@ -22,15 +22,7 @@ export class GivenFileError extends Error {
 
 /** @throws GivenFileError */
 export function readGivenFile(path: string): Buffer {
-  let content: Buffer;
-  try {
-    content = readFileSync(path);
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    throw new GivenFileError(`${path} cannot be read: ${REASONS[code] ?? code}`);
-  }
-  if (content.length <= MAX_FILE_BYTES) return content;
-  throw new GivenFileError(`${path} has more than ${MAX_FILE_BYTES} bytes`);
+  return read(path).content;
 }
 
 /**
@@ -39,7 +31,17 @@ export function readGivenFile(path: string): Buffer {
  * @throws GivenFileError
  */
 export function readSecretFile(path: string): Buffer {
-  const content = readGivenFile(path);
-  if ((statSync(path).mode & 0o007) === 0) return content;
+  const { content, stats } = read(path);
+  if ((stats.mode & 0o007) === 0) return content;
   throw new GivenFileError(`everybody may use ${path}; do "chmod o= ${path}"`);
+}
+
+function read(path: string): { readonly content: Buffer; readonly stats: Stats } {
+  try {
+    return readRegularFile(path, MAX_FILE_BYTES);
+  } catch (error) {
+    if (error instanceof FileKindError) throw new GivenFileError(`${path} ${error.message}`);
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    throw new GivenFileError(`${path} cannot be read: ${REASONS[code] ?? code}`);
+  }
 }

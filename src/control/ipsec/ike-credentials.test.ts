@@ -54,6 +54,8 @@ describe('secrets', () => {
       () => ({ file: file('open', 'hunter2', 0o604) }),
       /everybody may use .*open; do "chmod o= /,
     ],
+    ['without end', () => ({ file: '/dev/zero' }), /\/dev\/zero is no regular file; name one$/],
+    ['a directory', () => ({ file: directory }), / is a directory; name a file$/],
     ['not in the environment', () => ({ env: 'PSK' }), /the environment has no PSK/],
   ];
   for (const [what, place, message] of wrong) {
