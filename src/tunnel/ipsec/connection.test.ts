@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { EXAMPLE_IPSEC_TUNNEL } from '../../../test/fixtures/example-ipsec-tunnel.ts';
 import { Charon, charonObstacle } from '../../../test/support/charon.ts';
 import { NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import { eventually } from '../../../test/support/patience.ts';
@@ -17,22 +18,11 @@ import {
   secretRequest,
   tunnelOfConnection,
 } from './connection.ts';
-import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
 
 const TUNNEL: IpsecTunnel = {
-  name: 'paris-ipsec',
-  local: '192.0.2.1',
+  ...EXAMPLE_IPSEC_TUNNEL,
   remote: null,
-  localId: 'gw.example',
-  remoteId: 'paris.example',
-  ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
-  espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
-  ikeRekeyMs: 14_400_000,
-  childRekeyMs: 3_600_000,
-  dpdMs: 2000,
-  replayProtection: true,
   start: 'both',
-  protects: 'everything',
   kernel: { requestId: 7, interfaceId: 7 },
 };
 const PSK = { kind: 'psk', secret: Buffer.from('secret') } as const;

@@ -4,38 +4,23 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { EXAMPLE_IPSEC_TUNNEL } from '../../../test/fixtures/example-ipsec-tunnel.ts';
 import { Charon, charonObstacle } from '../../../test/support/charon.ts';
 import { NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import { eventually } from '../../../test/support/patience.ts';
 import { CONFIRM, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
 import { ViciClient } from '../../vici/client.ts';
 import type { ViciInput } from '../../vici/message.ts';
-import type { IpsecTunnel } from './connection.ts';
 import type { DrivenTunnel } from './driver.ts';
 import type { RunTool } from './host-tools.ts';
 import { KernelDriver, removeKernelLeftovers } from './kernel.ts';
-import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
 
 const run: RunTool = async () => '';
 const log = (): void => {};
 
 function driven(name: string, key = name, id = 0x68000007): DrivenTunnel {
-  const tunnel: IpsecTunnel = {
-    name,
-    local: '192.0.2.1',
-    remote: '192.0.2.2',
-    localId: 'gw.example',
-    remoteId: `${key}.example`,
-    ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
-    espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
-    ikeRekeyMs: 14_400_000,
-    childRekeyMs: 3_600_000,
-    dpdMs: 2000,
-    replayProtection: true,
-    start: 'respond',
-    protects: 'everything',
-    kernel: { requestId: id, interfaceId: id },
-  };
+  const kernel = { requestId: id, interfaceId: id };
+  const tunnel = { ...EXAMPLE_IPSEC_TUNNEL, name, remoteId: `${key}.example`, kernel };
   const path = { device: 'up0', mtu: 1500, local: '192.0.2.1', remote: '192.0.2.2', nextHop: '192.0.2.2' };
   return { key, tunnel, credentials: () => ({ kind: 'psk', secret: Buffer.from('secret') }), path };
 }

@@ -5,34 +5,18 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
+import { EXAMPLE_IPSEC_TUNNEL } from '../../../test/fixtures/example-ipsec-tunnel.ts';
 import { eventually } from '../../../test/support/patience.ts';
 import { CONFIRM, event, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
 import * as field from '../../vici/fields.ts';
 import { decodeMessage, type ViciInput, type ViciSection } from '../../vici/message.ts';
-import type { IpsecTunnel } from './connection.ts';
-import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
 import { Reconciler } from './reconciler.ts';
 import type { WantedTunnel } from './tracked-tunnel.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'homeward-reconciler-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 
-const TUNNEL: IpsecTunnel = {
-  name: 'paris-ipsec',
-  local: '192.0.2.1',
-  remote: '192.0.2.2',
-  localId: 'gw.example',
-  remoteId: 'paris.example',
-  ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
-  espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
-  ikeRekeyMs: 14_400_000,
-  childRekeyMs: 3_600_000,
-  dpdMs: 2000,
-  replayProtection: true,
-  start: 'respond',
-  protects: 'everything',
-  kernel: null,
-};
+const TUNNEL = EXAMPLE_IPSEC_TUNNEL;
 const names = (...list: readonly string[]): ViciInput => Object.fromEntries(list.map((name) => [name, '']));
 const ALGORITHMS: ViciInput = {
   encryption: names('AES_CBC'),

@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { EXAMPLE_IPSEC_TUNNEL } from '../../../test/fixtures/example-ipsec-tunnel.ts';
 import { IpsecPeer, ipsecObstacle } from '../../../test/support/ipsec-peer.ts';
 import { NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import { inOwnNamespace } from '../../../test/support/own-namespace.ts';
@@ -13,7 +14,6 @@ import { eventually } from '../../../test/support/patience.ts';
 import type { IpsecTunnel } from './connection.ts';
 import type { DrivenTunnel } from './driver.ts';
 import type { RunTool } from './host-tools.ts';
-import { DEFAULT_PROPOSALS, knownProposal } from './proposals.ts';
 import type { IpsecTunnelStatus } from './tunnel-state.ts';
 import { UserSpaceDriver } from './user-space.ts';
 import { STEERING_TABLE, userSpaceNames } from './user-space-host.ts';
@@ -30,22 +30,7 @@ if (inOwnNamespace(import.meta.url)) {
     let peerNamespace: NetworkNamespace;
     let driver: UserSpaceDriver;
 
-    const tunnel: IpsecTunnel = {
-      name: 'paris-ipsec',
-      local: '192.0.2.1',
-      remote: '192.0.2.2',
-      localId: 'gw.example',
-      remoteId: 'paris.example',
-      ikeProposals: DEFAULT_PROPOSALS.ike.map((text) => knownProposal('ike', text)),
-      espProposals: DEFAULT_PROPOSALS.esp.map((text) => knownProposal('esp', text)),
-      ikeRekeyMs: 14_400_000,
-      childRekeyMs: 3_600_000,
-      dpdMs: 1000,
-      replayProtection: true,
-      start: 'both',
-      protects: 'everything',
-      kernel: null,
-    };
+    const tunnel: IpsecTunnel = { ...EXAMPLE_IPSEC_TUNNEL, dpdMs: 1000, start: 'both' };
     const driven: DrivenTunnel = {
       key: 'paris',
       tunnel,
