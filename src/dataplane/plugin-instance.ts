@@ -22,8 +22,10 @@ import {
   type DataHalf,
   type DataHalfFactory,
   type Json,
+  PACKET_DROP_FLOW,
   type PluginManifest,
   type PluginPhase,
+  STREAM_DROP_FLOW,
   VERDICT_DROP,
 } from '../plugin/contract.ts';
 import { moduleFile } from '../plugin/module-file.ts';
@@ -124,7 +126,7 @@ export class PluginInstance {
 
   /** It is tripped for good: what it holds may be collected. */
   release(): void {
-    this.half = NOBODY;
+    this.half = hollow(this.half);
   }
 
   /** For the chain of a plan. */
@@ -150,8 +152,18 @@ export class PluginInstance {
   }
 }
 
-/** In place of an instance that is gone, and never called. */
-const NOBODY: DataHalf = { configure: () => () => {}, flowSetup: () => VERDICT_DROP };
+/**
+ * In place of a half that is gone, and never called: with the hooks that it had for flows, or the next plan would take these
+ * for flows that nobody looks at.
+ */
+function hollow({ packet, stream }: DataHalf): DataHalf {
+  return {
+    configure: () => () => {},
+    flowSetup: () => VERDICT_DROP,
+    ...(packet !== undefined && { packet: () => PACKET_DROP_FLOW }),
+    ...(stream !== undefined && { stream: () => STREAM_DROP_FLOW }),
+  };
+}
 
 /** Of the manifest and all modules in its folder. What options name is not code. */
 function codeFingerprint(manifest: string): string {

@@ -4,9 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { planPlugin } from '../../test/support/plugins.ts';
+import { COUNTERS_BYTES, Counters } from '../flow/counters.ts';
 import type { PlanPlugin } from '../pipeline/plan.ts';
+import { PluginChain } from '../pipeline/plugin-chain.ts';
+import { PluginMeter } from '../pipeline/plugin-meter.ts';
 import { type Json, type PluginTopology, RETURN_PINNED } from '../plugin/contract.ts';
-import { CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
+import { CAUSE_MEMORY, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
 import { RunningPlugin } from '../plugin/running-plugin.ts';
 import { PluginCalls } from './plugin-calls.ts';
 import { parsePluginFaults } from './plugin-faults.ts';
@@ -248,6 +251,22 @@ describe('plugins from one plan to the next', () => {
     tested.take([again('tripped', { verdict: 3 }, { revision: 1 })]);
     assert.equal(tested.instances.find('tripped')!.standing.isTripped, false);
     assert.equal(tested.ask('tripped'), 11_027);
+  });
+
+  it('keep their place in flows when they were let go, whatever plan comes then', () => {
+    const looking = plugin('looking', {
+      'half.ts': `export const createDataHalf = () =>
+        ({ configure: () => () => {}, flowSetup: () => 0, packet: () => 0, stream: () => 0 });`,
+    });
+    const tested = new Tested();
+    tested.take([looking]);
+    const instance = tested.instances.find('looking')!;
+    instance.standing.tripFor(CAUSE_MEMORY, 'it took too much');
+    instance.release();
+    const { plugins } = tested.instances.prepare([looking], { ...topology, maxFlows: 7 });
+    const counters = new Counters(new Float64Array(COUNTERS_BYTES / 8));
+    const chain = new PluginChain(plugins, () => {}, new PluginMeter(counters, tested.running));
+    assert.deepEqual([chain.inspectorAt('looking'), chain.readerAt('looking')], [0, 0]);
   });
 
   it('leave their state to the next process', () => {
