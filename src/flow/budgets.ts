@@ -100,12 +100,18 @@ export class Budgets {
    * {@link charge} does. The flow counts once {@link flowCreated} is called.
    */
   mayCreate(port: number, space: number, view: PacketView, nowMs: number): number {
-    if (this.flowsPerPort !== 0 && this.liveFlows(port) >= this.flowsPerPort) return BUDGET_SHARE;
-    if (!this.shares.mayTake(space)) return BUDGET_SITE_SHARE;
+    const room = this.mayHave(port, space);
+    if (room !== BUDGET_OK) return room;
     const sourceAt = this.sourceBucket(space, view) * 2;
     if (!canSpend(this.sourceBuckets, sourceAt, this.ratePerSource, nowMs)) return BUDGET_SOURCE_RATE;
     if (!canSpend(this.portBuckets, slotOf(port) * 2, this.ratePerPort, nowMs)) return BUDGET_PORT_RATE;
     return BUDGET_OK;
+  }
+
+  /** Whether a flow for which {@link charge} was called some time ago may still be made. */
+  mayHave(port: number, space: number): number {
+    if (this.flowsPerPort !== 0 && this.liveFlows(port) >= this.flowsPerPort) return BUDGET_SHARE;
+    return this.shares.mayTake(space) ? BUDGET_OK : BUDGET_SITE_SHARE;
   }
 
   /** Charges the rates of port and source for a flow that {@link mayCreate} has just allowed. */

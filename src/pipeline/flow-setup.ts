@@ -18,7 +18,6 @@
  * the other, up to the first that refuses, and reads the proposal. {@link FlowSetupStage.setUp} does the same
  * and, in between, what the brackets say.
  */
-import { BUDGET_OK } from '../flow/budgets.ts';
 import {
   DIRECTION_EGRESS,
   DIRECTION_WORDS,
@@ -51,7 +50,7 @@ import { FlowRouter } from './flow-route.ts';
 import type { HeldFlow, HeldFlows } from './held-flows.ts';
 import { decidedVerdict, HELD } from './plugin-chain.ts';
 import { LiveFlow } from './plugin-link.ts';
-import { judgedSoFar, recall } from './plugin-recall.ts';
+import { judgedSoFar, leadsWhere, recall } from './plugin-recall.ts';
 import { ReplyTuple } from './reply-tuple.ts';
 import { writeDeltas } from './translate.ts';
 import { tupleHash } from './tuple-hash.ts';
@@ -112,15 +111,17 @@ export class FlowSetupStage {
   }
 
   /**
-   * Goes on with a flow that has waited for `verdict`, or in vain (`isLate`). As {@link setUp}; budgets have been charged.
+   * Goes on with a flow that has waited for `verdict`, or in vain (`isLate`). As {@link setUp}; budgets have been charged. One
+   * that would lead elsewhere by now was not judged: it begins anew when its sender tries again.
    */
   resume(view: PacketView, held: HeldFlow, verdict: number, isLate: boolean, nowMs: number): number {
     this.begin(view, held.port, nowMs);
-    let refused = this.route(view, nowMs);
-    if (refused === 0) refused = this.admit(view, nowMs);
-    if (refused !== 0) return this.refuse(refused);
     const { chain } = this.policy;
     const { draft } = this.proposal;
+    let refused = this.route(view, nowMs);
+    if (refused === 0 && !leadsWhere(held.judged, draft)) refused = DROP.held;
+    if (refused === 0) refused = this.admit(view, nowMs, true);
+    if (refused !== 0) return this.refuse(refused);
     recall(chain, held.judged, draft);
     if (isLate) chain.countFailure(held.place, CAUSE_TIMEOUT, 'nobody has decided on a flow in time', false);
     refused = this.judged(chain.goOn(view, draft, decidedVerdict(verdict)));
@@ -164,13 +165,15 @@ export class FlowSetupStage {
     return this.router.route(view, this.proposal, nowMs);
   }
 
-  /** Whether there is room for the flow. */
-  admit(view: PacketView, nowMs: number): number {
+  /** Whether there is room for the flow. `isCharged`: its creation was paid for when it began to wait. */
+  admit(view: PacketView, nowMs: number, isCharged = false): number {
     const { table, budgets } = this.state;
     const { ingressPort, originatorSpace } = this.proposal.draft;
     if (table.live >= table.capacity) return DROP.table_full;
-    const budget = budgets.mayCreate(ingressPort, originatorSpace, view, nowMs);
-    return budget === BUDGET_OK ? 0 : BUDGET_REASONS[budget];
+    const budget = isCharged
+      ? budgets.mayHave(ingressPort, originatorSpace)
+      : budgets.mayCreate(ingressPort, originatorSpace, view, nowMs);
+    return BUDGET_REASONS[budget];
   }
 
   /** What the plugins say, and how replies will find their way. */

@@ -21,6 +21,9 @@ export interface JudgedSoFar {
   readonly asked: number;
   readonly accepted: boolean;
   readonly returnRouting: number;
+  /** Where it leads. */
+  readonly egressPort: number;
+  readonly responderSpace: number;
   /** What plugins keep of the flow, one behind the other. */
   readonly states: Int32Array;
   /** `streamWishes.limits`; undefined if nobody reads streams. */
@@ -39,6 +42,8 @@ export function judgedSoFar(chain: PluginChain, view: PacketView, flow: FlowDraf
     asked: chain.asked,
     accepted: chain.accepted,
     returnRouting: flow.returnRouting,
+    egressPort: flow.egressPort,
+    responderSpace: flow.responderSpace,
     states: Int32Array.from(states),
     streams: chain.streamWishes.any ? chain.streamWishes.limits.slice() : undefined,
   };
@@ -64,6 +69,11 @@ export function recall(chain: PluginChain, judged: JudgedSoFar, flow: FlowDraft)
     standing.state.set(judged.states.subarray(from, from + standing.stateWords), standing.scratchAt);
     from += standing.stateWords;
   }
+}
+
+/** Whether a flow leads where it led when it was judged. */
+export function leadsWhere(judged: JudgedSoFar, flow: FlowDraft): boolean {
+  return judged.egressPort === flow.egressPort && judged.responderSpace === flow.responderSpace;
 }
 
 /** Whether the same instances stand in the same places: then what was taken down of one means the same in the other. */

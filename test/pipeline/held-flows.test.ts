@@ -15,7 +15,12 @@ import {
 import { CAUSE_MEMORY, CAUSE_TIMEOUT } from '../../src/plugin/failure-numbers.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
-import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
+import {
+  MemoryGateway,
+  type MemoryGatewayOptions,
+  memoryPlan,
+  returnRouting,
+} from '../support/memory-gateway.ts';
 
 /** Holds everything, and remembers the tokens; before and behind it stand others that say what they see. */
 class Bench {
@@ -27,7 +32,10 @@ class Bench {
   readonly gateway: MemoryGateway;
   readonly options: MemoryGatewayOptions;
 
-  constructor(memoryAction: 'drop-flow' | 'pass-flow' = 'drop-flow') {
+  constructor(
+    rest: Partial<MemoryGatewayOptions> = {},
+    memoryAction: 'drop-flow' | 'pass-flow' = 'drop-flow',
+  ) {
     const standing = new PluginStanding(4);
     const bystander = (name: string): LoadedPlugin => ({
       name,
@@ -68,6 +76,7 @@ class Bench {
       egress: [{ name: 'internet', pools: [{ address: '198.51.100.1' }] }],
       policyPlugins: [bystander('before'), holder, bystander('behind')],
       maxFlows: 4096,
+      ...rest,
     };
     this.gateway = new MemoryGateway(this.options);
   }
@@ -192,7 +201,7 @@ describe('a flow that a plugin holds', () => {
       ['drop-flow', 0],
       ['pass-flow', 88],
     ] as const) {
-      const bench = new Bench(action);
+      const bench = new Bench({}, action);
       let sent = 0;
       for (let port = 0; port < 600; port++) sent += bench.gateway.send('paris', udp(5000 + port)).length;
       assert.equal(bench.held, 512);
@@ -206,6 +215,38 @@ describe('a flow that a plugin holds', () => {
     bench.gateway.send('paris', udp(5000));
     assert.deepEqual(bench.decide(bench.tokens[0]!, VERDICT_CONTINUE, 0), []);
     assert.equal(bench.held, 1);
+  });
+
+  it('has paid for its creation when it began to wait', () => {
+    const bench = new Bench({ flowTable: { createRatePerTunnel: 2 } });
+    for (const port of [5000, 5001]) bench.gateway.send('paris', udp(port));
+    bench.gateway.send('paris', udp(5002));
+    assert.deepEqual(bench.gateway.drops('paris'), { tunnel_rate: 1 });
+    for (const token of bench.tokens) assert.equal(bench.decide(token, VERDICT_CONTINUE).length, 1);
+  });
+
+  it('is shown no more to a plugin that has no room for it and lets it pass', () => {
+    const bench = new Bench({}, 'pass-flow');
+    for (let port = 0; port < 513; port++) bench.gateway.send('paris', udp(5000 + port));
+    assert.equal(bench.gateway.send('paris', udp(5512)).length, 1);
+    assert.deepEqual(bench.states, []);
+  });
+
+  it('goes where it led when it was judged, or begins anew', () => {
+    const bench = new Bench();
+    const { gateway } = bench;
+    const same = { ...returnRouting(), standing: new PluginStanding() };
+    const plugins = [...bench.options.policyPlugins!, same];
+    gateway.assembly.apply(gateway.plan, plugins, gateway.nowMs);
+    for (const port of [5000, 5001]) gateway.send('paris', udp(port));
+    gateway.assembly.apply(gateway.plan, plugins, gateway.nowMs);
+    assert.equal(bench.held, 2);
+    assert.equal(bench.decide(bench.tokens[0]!, VERDICT_CONTINUE)[0]?.port, 'internet');
+    const routes = [{ prefix: '203.0.113.0/24', via: 'lyon' }];
+    gateway.assembly.apply(memoryPlan({ ...bench.options, routes }, 3), plugins, gateway.nowMs);
+    assert.deepEqual(bench.decide(bench.tokens[1]!, VERDICT_CONTINUE), []);
+    assert.deepEqual(gateway.drops('paris'), { held: 1 });
+    assert.equal(gateway.flows, 1);
   });
 
   it('survives a plan with the same plugins, and ends with one that has others', () => {
