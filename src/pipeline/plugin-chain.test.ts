@@ -16,6 +16,8 @@ import {
   PACKET_PASS,
   type PacketHooks,
   RETURN_PINNED,
+  STREAM_PASS,
+  STREAM_WHOLE,
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
   VERDICT_DIVERT,
@@ -168,6 +170,21 @@ describe('plugin chain', () => {
     assert.equal(running[0], 0);
   });
 
+  it('takes more bytes than can be counted for all of them', () => {
+    const wishes = plugin(
+      'a',
+      (flow) => {
+        flow.streamOriginator = 2 ** 32;
+        return VERDICT_CONTINUE;
+      },
+      { stream: () => STREAM_PASS },
+    );
+    const { chain } = chainOf(wishes, routing);
+    assert.equal(chain.setUpFlow(view, new FlowDraft()), 0);
+    assert.equal(chain.streamWishes.any, true);
+    assert.equal(chain.streamWishes.limits[0], STREAM_WHOLE);
+  });
+
   it('gives no flow without a decision on its replies', () => {
     const { chain } = chainOf(plugin('a', () => VERDICT_ACCEPT));
     assert.equal(chain.setUpFlow(view, new FlowDraft()), DROP.no_pin);
@@ -178,6 +195,10 @@ describe('plugin chain', () => {
     [VERDICT_REJECT, DROP.policy_reject, true],
     [VERDICT_DIVERT, DROP.verdict_unsupported, false],
     [99, DROP.verdict_unsupported, false],
+    [-1, DROP.verdict_unsupported, false],
+    [null as never, DROP.verdict_unsupported, false],
+    [false as never, DROP.verdict_unsupported, false],
+    [undefined as never, DROP.verdict_unsupported, false],
   ] as const) {
     it(`verdict ${verdict} refuses`, () => {
       const { chain } = chainOf(

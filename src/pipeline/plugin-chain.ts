@@ -194,6 +194,10 @@ export class PluginChain {
     const holder = this.decider - 1;
     const action = this.countFailure(holder, cause, what, false);
     if (action < ACTION_PASS_PACKET) return this.refuse(holder, action);
+    if (action === ACTION_PASS_FLOW) {
+      this.wanted &= ~(1 << holder);
+      this.streamWishes.forget(holder);
+    }
     this.decider = 0;
     return this.judgeFrom(holder + 1, view, flow);
   }
@@ -224,7 +228,7 @@ export class PluginChain {
         this.wanted |= 1 << i;
         if (flow.wantsWirePackets) this.wantsWire = true;
       }
-      if ((flow.streamOriginator | flow.streamReply) !== 0 && link.readsStreams)
+      if ((flow.streamOriginator !== 0 || flow.streamReply !== 0) && link.readsStreams)
         this.streamWishes.note(i, flow);
       if (verdict <= VERDICT_CONTINUE) continue;
       const refused = this.settle(i, verdict, flow);
@@ -252,7 +256,8 @@ export class PluginChain {
     }
     this.meter.end(i);
     if (verdict === VERDICT_UNPARSABLE) return ~this.countFailure(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
-    return verdict >= 0 ? verdict : VERDICT_UNKNOWN;
+    // Neither is `null` or `false` the 0 that it seems to be when compared.
+    return verdict === VERDICT_CONTINUE || verdict > 0 ? verdict : VERDICT_UNKNOWN;
   }
 
   /** What a verdict other than `continue` means: 0 to go on, or the refusal. */

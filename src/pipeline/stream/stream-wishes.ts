@@ -2,10 +2,15 @@
  * Which bytes plugins ask for when a flow is set up. Neighbours: `pipeline/plugin-chain.ts` (asks them), `streams.ts` (opens
  * the streams).
  */
-import type { FlowSetup } from '../../plugin/contract.ts';
+import { type FlowSetup, STREAM_WHOLE } from '../../plugin/contract.ts';
 
 /** Plugins there may be. */
 const PLACES = 16;
+
+/** More than can be counted here is everything. */
+function limitOf(bytes: number): number {
+  return bytes > 0x7fffffff ? STREAM_WHOLE : bytes;
+}
 
 /** How many bytes plugins ask for of a flow that is set up. */
 export class StreamWishes {
@@ -29,8 +34,14 @@ export class StreamWishes {
 
   /** The plugin at this place has answered. */
   note(place: number, flow: FlowSetup): void {
-    this.limits[place] = flow.streamOriginator;
-    this.limits[PLACES + place] = flow.streamReply;
+    this.limits[place] = limitOf(flow.streamOriginator);
+    this.limits[PLACES + place] = limitOf(flow.streamReply);
     this.any = true;
+  }
+
+  /** The plugin at this place reads nothing after all. */
+  forget(place: number): void {
+    this.limits[place] = 0;
+    this.limits[PLACES + place] = 0;
   }
 }
