@@ -68,6 +68,18 @@ test('what is agreed on with the other end has its own words', () => {
   assert.equal(connection('up', null), 'up');
 });
 
+test('a device that comes with the connection is waited for', () => {
+  const findings = {
+    connection: { state: 'up', reason: null, sinceMs: 1 },
+    isOpen: false,
+    device: '',
+  } as const;
+  const connecting = { state: 'connecting', reason: null } as const;
+  assert.equal(judged(findings, connecting), 'connecting');
+  assert.equal(judged(findings, UP), 'down: it has no device');
+  assert.equal(judged({ ...findings, lack: 'eth0 is gone' }, connecting), 'down: eth0 is gone');
+});
+
 test('a device that nobody complains about is named', () => {
   assert.equal(judged({ isOpen: false }), 'down: its device eth1 is not usable');
   assert.equal(judged({ isOpen: false, device: '' }), 'down: it has no device');

@@ -42,6 +42,9 @@ export function judgePort(port: PortFindings, former: Judgement): Judgement {
   if (connection !== undefined && connection.state !== 'up') {
     return { state: connection.state, reason: connection.reason };
   }
+  // What was agreed on has just brought the device, and the data plane is about to get it.
+  const isNew = connection !== undefined && port.device === '' && port.lack === undefined;
+  if (isNew && former.state === 'connecting') return former;
   if (!port.isOpen) return { state: 'down', reason: port.lack ?? deviceReason(port.device) };
   return judgeNextHops(port, former) ?? judgeHealth(health) ?? { state: 'up', reason: null };
 }

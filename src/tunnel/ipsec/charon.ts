@@ -78,6 +78,8 @@ export class Charon {
   #process: ChildProcess | undefined;
   /** Of what it has printed. */
   #lastLine = '';
+  /** Of an end that was wanted. */
+  #whyEnded: string | undefined;
   #stopped = false;
   #retry: NodeJS.Timeout | undefined;
   #retryMs = FIRST_RETRY_MS;
@@ -104,6 +106,12 @@ export class Charon {
     rmSync(this.#options.directory, { recursive: true, force: true });
   }
 
+  /** Ends it, and starts it anew after the usual pause: what it needs around it is not there any more. */
+  restart(reason: string): void {
+    this.#whyEnded = reason;
+    void this.#end();
+  }
+
   async #start(): Promise<void> {
     const { directory, prepare, attach, onRunning } = this.#options;
     const startedAt = performance.now();
@@ -128,7 +136,9 @@ export class Charon {
       renameSync(this.#hiddenSocketPath, this.socketPath);
       void ended.then((reason) => {
         if (performance.now() - startedAt > STABLE_MS) this.#retryMs = FIRST_RETRY_MS;
-        this.#again(reason);
+        const why = this.#whyEnded ?? reason;
+        this.#whyEnded = undefined;
+        this.#again(why);
       });
       if (!this.#stopped && this.#process === child && child.exitCode === null) onRunning();
     } catch (error) {

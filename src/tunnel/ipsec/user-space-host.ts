@@ -165,7 +165,7 @@ function family(address: string): 'ip' | 'ip6' {
 }
 
 /** Whether our network namespace has such a device. */
-function isHere(device: string): boolean {
+export function isHere(device: string): boolean {
   return existsSync(`/proc/sys/net/ipv4/conf/${device}`);
 }
 

@@ -179,6 +179,20 @@ if (inOwnNamespace(import.meta.url)) {
       await eventually('pings pass', pings);
     });
 
+    for (const [what, device] of [
+      ['device', tunnel.name],
+      ['wire', userSpaceNames(instance, tunnel.name).wire],
+    ] as const) {
+      it(`comes back when its ${what} is removed`, async () => {
+        run('ip', ['link', 'del', device]);
+        await driver.apply([driven]);
+        await eventually('it is noticed', () => status().state !== 'up');
+        assert.equal(status().reason, `somebody has removed its interface ${device}`);
+        await inState('up');
+        await eventually('pings pass', pings);
+      });
+    }
+
     it('says nothing to its peer while its device cannot be there', async () => {
       await driver.apply([]);
       // Somebody else's, of the same kind.

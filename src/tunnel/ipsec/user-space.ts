@@ -16,6 +16,7 @@ import type { IpsecDetails } from './tracked-tunnel.ts';
 import { type IpsecTunnelStatus, TunnelState } from './tunnel-state.ts';
 import {
   furnishNamespace,
+  isHere,
   makeNamespace,
   moveDevice,
   type UplinkPath,
@@ -88,6 +89,8 @@ class UserSpaceTunnel {
   /** Whether packets go to the daemon: only while it knows the tunnel. */
   #isSteered = false;
   #isRunning = false;
+  /** Whether daemon, device and wire were in place, and nobody has looked for them anew. */
+  #isInPlace = false;
 
   constructor(wanted: DrivenTunnel, steering: UplinkSteering, options: IpsecDriverOptions) {
     const { name } = wanted.tunnel;
@@ -106,8 +109,12 @@ class UserSpaceTunnel {
       log: options.log,
       prepare: () => this.#prepare(),
       attach: () => this.#attach(),
-      onRunning: () => this.#reconciler.hurry(),
+      onRunning: () => {
+        this.#isInPlace = true;
+        this.#reconciler.hurry();
+      },
       onDown: (reason) => {
+        this.#isInPlace = false;
         options.log('warn', { tunnel: name }, reason);
         this.#reconciler.down(reason);
       },
@@ -153,6 +160,7 @@ class UserSpaceTunnel {
       this.#reconciler.start();
       return;
     }
+    this.#lookAround();
     if (typeof wanted.path === 'string') {
       // What stands around the daemon stays: the address may be back in a moment.
       this.#wanted = { ...wanted, path: former.path };
@@ -162,6 +170,15 @@ class UserSpaceTunnel {
     this.#reconciler.want([wanted]);
     if (this.#isSteered && JSON.stringify(wanted.path) !== JSON.stringify(former.path))
       void this.#steer(wanted.path).catch(() => {});
+  }
+
+  /** Where somebody has taken its device or its wire, the daemon goes on, and does not make them anew. */
+  #lookAround(): void {
+    const { device, wire } = this.#names;
+    const gone = [device, wire].find((name) => !isHere(name));
+    if (!this.#isInPlace || gone === undefined) return;
+    this.#isInPlace = false;
+    this.#charon.restart(`somebody has removed its interface ${gone}`);
   }
 
   async stop(): Promise<void> {
