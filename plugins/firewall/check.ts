@@ -3,7 +3,7 @@
  * they can be; whether they are there, and readable, is between the gateway and its host.
  */
 import type { OptionsCheck } from '../../src/plugin/contract.ts';
-import { expandRules, RuleTooComplex } from './classifier.ts';
+import { expandRules, RuleTooComplex } from './compile-rules.ts';
 import { Problems } from './options-check.ts';
 import { readOptions } from './rules.ts';
 import { readText } from './sets.ts';

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { boxesOf } from './boxes.ts';
-import { Classifier, RuleTooComplex } from './classifier.ts';
+import { Classifier } from './classifier.ts';
+import { compileRules, RuleTooComplex } from './compile-rules.ts';
 import {
   ALWAYS,
   addressTest,
@@ -133,7 +134,7 @@ function compare(
 ): number {
   const random = new Random(seed);
   const packet = new PacketValues();
-  const classifier = new Classifier(conditions, packet, rowsBytes);
+  const classifier = new Classifier(compileRules(conditions, rowsBytes), packet);
   const edges = edgesOf(conditions);
   let matched = 0;
   for (let i = 0; i < packets; i++) {
@@ -208,16 +209,16 @@ describe('classifier', () => {
     const packet = new PacketValues();
     packet.family = 4;
     packet.addresses[3] = sortablePart(shared);
-    assert.deepEqual(all(new Classifier(conditions, packet)), cancelling);
+    assert.deepEqual(all(new Classifier(compileRules(conditions), packet)), cancelling);
   });
 
   it('knows no rule, and rules that ask for nothing', () => {
     const packet = new PacketValues();
     packet.family = 4;
-    assert.deepEqual(all(new Classifier([], packet)), []);
-    assert.deepEqual(all(new Classifier([ALWAYS, not(ALWAYS), ALWAYS], packet)), [0, 2]);
+    assert.deepEqual(all(new Classifier(compileRules([]), packet)), []);
+    assert.deepEqual(all(new Classifier(compileRules([ALWAYS, not(ALWAYS), ALWAYS]), packet)), [0, 2]);
     const many = Array.from({ length: 3000 }, (_, rule) => (rule % 1000 === 999 ? ALWAYS : not(ALWAYS)));
-    assert.deepEqual(all(new Classifier(many, packet)), [999, 1999, 2999]);
+    assert.deepEqual(all(new Classifier(compileRules(many), packet)), [999, 1999, 2999]);
   });
 
   it('refuses a rule that stands for too many combinations, by its place', () => {
@@ -237,7 +238,7 @@ describe('classifier', () => {
       );
     const twice = both(pairs(SOURCE_PORT, DESTINATION_PORT), pairs(TTL, LENGTH));
     assert.throws(
-      () => new Classifier([odd(PROTOCOL), twice], new PacketValues()),
+      () => compileRules([odd(PROTOCOL), twice]),
       (error) =>
         error instanceof RuleTooComplex &&
         error.rule === 1 &&

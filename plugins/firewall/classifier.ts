@@ -17,29 +17,23 @@
  * blown up by the choice of rules, and compiling is one sweep over sorted edges. What grows with the number of rules
  * is the pass: a word for 32 of them.
  *
- * Nothing is allocated for a packet. Neighbours: `linear.ts` says the same more slowly.
+ * Nothing is allocated for a packet. Neighbours: `compile-rules.ts` (makes it), `linear.ts` (says the same more slowly).
  */
-import { type Box, boxesOf, TooManyBoxes } from './boxes.ts';
-import { type Condition, DIMENSIONS } from './condition.ts';
-import { DimensionIndex, ROWS_BYTES, type RowShape, RowStore, rowShape } from './dimension-index.ts';
+import { type CompiledIndex, DimensionIndex } from './dimension-index.ts';
 import type { PacketValues } from './packet-values.ts';
-import { rangeCount, ValueSets } from './value-sets.ts';
 
-/** Boxes of all rules. */
-export const MAX_BOXES = 65_536;
-/** Sets with more ranges have indexes of their own: their edges would leave the others' no memory. */
-const LARGE_SET = 32;
-
-/** A rule cannot be compiled. */
-export class RuleTooComplex extends Error {
-  override readonly name = 'RuleTooComplex';
-  /** Place in the list of conditions. */
-  readonly rule: number;
-
-  constructor(rule: number, message: string) {
-    super(message);
-    this.rule = rule;
-  }
+/** Rules as they were compiled: nothing but numbers and typed arrays. */
+export interface CompiledRules {
+  readonly ruleCount: number;
+  readonly boxCount: number;
+  /** Rule of each box. */
+  readonly ruleOf: Int32Array;
+  /** All rows of all indexes. */
+  readonly rows: Int32Array;
+  /** Where the row of all boxes begins, for rules none of which asks for anything. */
+  readonly allAt: number;
+  readonly summaryWords: number;
+  readonly indexes: readonly CompiledIndex[];
 }
 
 export class Classifier {
@@ -63,29 +57,17 @@ export class Classifier {
   private word = 0;
   private lastRule = -1;
 
-  /**
-   * Compiles conditions, in the order of their rules, for packets that are read into `packet`.
-   *
-   * @throws RuleTooComplex
-   */
-  constructor(conditions: readonly Condition[], packet: PacketValues, rowsBytes = ROWS_BYTES) {
+  /** For packets that are read into `packet`. */
+  constructor(compiled: CompiledRules, packet: PacketValues) {
     this.packet = packet;
-    const { boxes, ruleOf } = expandRules(conditions);
-    this.ruleCount = conditions.length;
-    this.boxCount = boxes.length;
-    this.ruleOf = Int32Array.from(ruleOf);
-    const shape = rowShape(boxes.length);
-    const store = new RowStore(shape, rowsBytes);
-    this.indexes = valueSets(boxes)
-      .map((sets) => new DimensionIndex(sets, boxesWithout(sets, shape), store))
-      // The emptiest rows first: most words are 0 after the first one or two.
-      .toSorted((a, b) => b.boxes - a.boxes);
+    this.ruleCount = compiled.ruleCount;
+    this.boxCount = compiled.boxCount;
+    this.ruleOf = compiled.ruleOf;
+    this.rows = compiled.rows;
+    this.summaryWords = compiled.summaryWords;
+    this.indexes = compiled.indexes.map((index) => new DimensionIndex(index));
     this.rough = this.indexes.filter(({ isRough }) => isRough);
-    // A row of all boxes, for rules none of which asks for anything.
-    const all = store.add(boxesWithout(undefined, shape), [], []);
-    this.rowAt = new Int32Array(Math.max(1, this.indexes.length)).fill(all);
-    this.rows = store.finish();
-    this.summaryWords = shape.summaryWords;
+    this.rowAt = new Int32Array(Math.max(1, this.indexes.length)).fill(compiled.allAt);
     const tables = this.indexes.reduce((sum, index) => sum + index.bytes, 0);
     this.bytes = tables + this.rows.byteLength + this.ruleOf.byteLength;
   }
@@ -147,62 +129,4 @@ export class Classifier {
 /** Place of the lowest bit of a word that is not 0. */
 function lowestBit(word: number): number {
   return 31 - Math.clz32(word & -word);
-}
-
-/**
- * The boxes of all rules, in their order, and the rule of each.
- *
- * @throws RuleTooComplex
- */
-export function expandRules(conditions: readonly Condition[]): {
-  readonly boxes: readonly Box[];
-  readonly ruleOf: readonly number[];
-} {
-  const boxes: Box[] = [];
-  const ruleOf: number[] = [];
-  conditions.forEach((condition, rule) => {
-    for (const box of ruleBoxes(condition, rule)) {
-      boxes.push(box);
-      ruleOf.push(rule);
-    }
-    if (boxes.length > MAX_BOXES) {
-      throw new RuleTooComplex(
-        rule,
-        `the rules up to this one stand for more than ${MAX_BOXES} combinations of values`,
-      );
-    }
-  });
-  return { boxes, ruleOf };
-}
-
-function ruleBoxes(condition: Condition, rule: number): Box[] {
-  try {
-    return boxesOf(condition);
-  } catch (error) {
-    if (error instanceof TooManyBoxes) throw new RuleTooComplex(rule, error.message);
-    throw error;
-  }
-}
-
-/** What boxes ask for, by dimension. */
-function valueSets(boxes: readonly Box[]): ValueSets[] {
-  const small: (ValueSets | undefined)[] = new Array(DIMENSIONS).fill(undefined);
-  const large: (ValueSets | undefined)[] = new Array(DIMENSIONS).fill(undefined);
-  boxes.forEach((box, number) => {
-    for (const test of box) {
-      const kind = rangeCount(test) > LARGE_SET ? large : small;
-      const sets = kind[test.dimension] ?? new ValueSets(test.dimension);
-      kind[test.dimension] = sets;
-      sets.add(test, number);
-    }
-  });
-  return [...small, ...large].filter((sets) => sets !== undefined);
-}
-
-/** The bits of all boxes that ask for none of these sets. */
-function boxesWithout(sets: ValueSets | undefined, { boxes, words }: RowShape): Int32Array {
-  const row = new Int32Array(words).fill(-1);
-  if ((boxes & 31) !== 0) row[words - 1] = (1 << (boxes & 31)) - 1;
-  for (const asking of sets?.boxesOf ?? []) for (const box of asking) row[box >>> 5]! &= ~(1 << (box & 31));
-  return row;
 }

@@ -1,17 +1,16 @@
 /**
- * The control half: looks after the files of sets, and tells the data half when one has changed.
+ * The control half: looks after the files of sets, and has the options prepared anew when one has changed.
  *
  * Files are looked at, not watched: they may be replaced, linked, or on a file system that tells nothing. A file that has
- * just changed may be half written, so it must have stayed as it is from one look to the next. The data half reads it.
+ * just changed may be half written, so it must have stayed as it is from one look to the next.
  */
 import { type Stats, statSync } from 'node:fs';
 import type { ControlHalf, ControlHalfFactory, PluginControlEnvironment } from '../../src/plugin/contract.ts';
 import { isRecord } from './options-check.ts';
 
 const LOOK_MS = 2000;
-
-/** What the data half is sent. */
-export const FILES_CHANGED = { files: 'changed' } as const;
+/** So long ago, at most, files were read for the configuration that is told of now. */
+const READ_BEFORE_MS = 60_000;
 
 class FileWatch implements ControlHalf {
   private readonly environment: PluginControlEnvironment;
@@ -29,13 +28,7 @@ class FileWatch implements ControlHalf {
 
   configure({ options }: { readonly options: unknown }): void {
     this.files = filesOf(options);
-    this.read = signature(this.files, Date.now() - LOOK_MS);
-    this.seen = this.read;
-  }
-
-  /** It has read the files by itself. */
-  dataPlaneStarted(): void {
-    this.read = signature(this.files, Date.now() - LOOK_MS);
+    this.read = signature(this.files, Date.now() - READ_BEFORE_MS);
     this.seen = this.read;
   }
 
@@ -49,7 +42,7 @@ class FileWatch implements ControlHalf {
     this.seen = now;
     if (!isSettled || now === this.read) return;
     this.read = now;
-    this.environment.send(FILES_CHANGED);
+    this.environment.prepareAnew();
   }
 }
 

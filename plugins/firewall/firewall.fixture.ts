@@ -35,7 +35,7 @@ export const NAMES = namesOf(SETS);
 
 export function namesOf(sets: unknown): Names {
   const problems = new Problems();
-  const { sets: read } = readSets(new Mapping({ sets }, '', ['sets'], problems), problems);
+  const read = readSets(new Mapping({ sets }, '', ['sets'], problems), problems);
   problems.throwIfAny();
   return new Names(TOPOLOGY, read);
 }

@@ -11,7 +11,6 @@ import {
   type FlowHandle,
   type FlowSetup,
   type Json,
-  MESSAGE_CONFIGURE,
   PluginOptionsError,
   PluginQueryError,
   VERDICT_CONTINUE,
@@ -25,6 +24,7 @@ import { eventually } from '../../test/support/patience.ts';
 import { createFileWatch } from './control.ts';
 import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
 import { Firewall } from './firewall.ts';
+import { prepareOptions } from './prepare.ts';
 
 const SYN = 0x02;
 const WEDNESDAY_NOON = Date.UTC(2026, 10, 25, 12, 0, 0);
@@ -405,6 +405,37 @@ it('options that are wrong change nothing', () => {
   assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
 });
 
+it('is configured with what was prepared elsewhere as with the options themselves', () => {
+  const rules = [
+    { name: 'few', match: 'tcp', action: 'accept', log: true, limit: { concurrent: 1, per: 'source' } },
+    { match: 'udp and weekday == sat', action: 'accept' },
+    { match: 'ipv6.dst in {2001:db8::1..2001:db8::9}', action: 'reject' },
+  ];
+  const options = { default: 'drop', tunnels: { lyon: { default: 'reject' } }, rules };
+  const tested = new Tested({ default: 'drop' });
+  const prepared = prepareOptions({ options, topology: TOPOLOGY });
+  assert.deepEqual(prepareOptions({ options, topology: TOPOLOGY }), prepared);
+  tested.firewall.configure({ options: undefined, topology: TOPOLOGY, prepared })();
+  assert.equal(tested.judge(web()), VERDICT_CONTINUE);
+  assert.equal(tested.judge(web()), VERDICT_DROP);
+  assert.equal(tested.reason, 'rules[0] "few": more than 1 flows at the same time per source');
+  assert.equal(tested.judge(dns()), VERDICT_DROP);
+  assert.equal(tested.judge(udp('fd00::5 1', '2001:db8::7 9')), VERDICT_REJECT);
+  assert.equal(tested.judge(udp('fd00::5 1', '2001:db8::a 9')), VERDICT_DROP);
+  tested.wallClockMs = Date.UTC(2026, 10, 28, 12, 0);
+  tested.nowMs += 60_000;
+  assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
+  assert.equal(tested.judge(dns('10.0.1.6'), FLOWS.internal), VERDICT_CONTINUE);
+  assert.equal(tested.judge(echo('10.0.2.5', '10.50.0.1', 8, 7), FLOWS.internal), VERDICT_REJECT);
+  assert.equal(tested.lines.length, 2);
+  const answer = tested.firewall.query('rules', { matched: true, limit: 9 }) as { rules: unknown[] };
+  assert.deepEqual(answer.rules, [
+    { index: 0, name: 'few', action: 'accept', flows: 2 },
+    { index: 1, name: null, action: 'accept', flows: 2 },
+    { index: 2, name: null, action: 'reject', flows: 1 },
+  ]);
+});
+
 it('takes files of sets anew that have changed, and keeps what it has if they are wrong', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'homeward-sets-'));
   const file = join(directory, 'listed');
@@ -427,9 +458,9 @@ it('takes files of sets anew that have changed, and keeps what it has if they ar
         name: 'firewall',
         log: () => {},
         counter: () => () => {},
-        send: () => {
-          // The data plane would do the same, and log what is refused.
-          assert.equal(tested.firewall.message(), MESSAGE_CONFIGURE);
+        send: () => {},
+        prepareAnew: () => {
+          // Control would do the same, and log what is refused.
           try {
             tested.configure(options);
           } catch (error) {

@@ -17,10 +17,10 @@ import {
   type FlowHandle,
   type FlowSetup,
   type Json,
-  MESSAGE_CONFIGURE,
   type PluginConfiguration,
   type PluginEnvironment,
   PluginQueryError,
+  type PluginTopology,
   VERDICT_CONTINUE,
   VERDICT_DROP,
   VERDICT_REJECT,
@@ -30,11 +30,10 @@ import { ConcurrentLimits, type ConcurrentState } from './concurrent-limits.ts';
 import { FlowLog } from './flow-log.ts';
 import { invalidReason } from './invalid-packets.ts';
 import { isManyfold, LimitKeyHash } from './limit-keys.ts';
-import { Problems } from './options-check.ts';
 import { PacketValues } from './packet-values.ts';
 import { type CompiledLimit, NO_VERDICT, Policy } from './policy.ts';
+import { preparedPolicy } from './prepare.ts';
 import { RateLimits } from './rate-limits.ts';
-import { readOptions } from './rules.ts';
 import { type TestParameters, testPacket } from './test-packet.ts';
 import { BEFORE_RULES, BY_DEFAULT, type RulesParameters, rulesView, testView } from './views.ts';
 import { WeekClock } from './week-clock.ts';
@@ -78,7 +77,7 @@ export class Firewall implements DataHalf {
   private reason = '';
   /** And which rule said so, by its place; or `BY_DEFAULT`, or `BEFORE_RULES`. */
   private decider = BEFORE_RULES;
-  private configuration: PluginConfiguration | undefined = undefined;
+  private topology: PluginTopology | undefined = undefined;
   private clock: WeekClock | undefined = undefined;
   private readonly countAccepted: () => void;
   private readonly countDropped: () => void;
@@ -103,17 +102,14 @@ export class Firewall implements DataHalf {
   }
 
   configure(configuration: PluginConfiguration): () => void {
-    const { options, topology } = configuration;
-    const problems = new Problems();
-    const read = readOptions(options, topology, problems);
-    problems.throwIfAny();
-    const policy = new Policy(read, topology, this.values);
+    const { topology } = configuration;
+    const policy = new Policy(preparedPolicy(configuration), this.values);
     const clock = policy.usesTime ? new WeekClock(policy.timeZone, this.surroundings.wallClockMs) : undefined;
     return () => {
       if (this.policy !== undefined) policy.takeOver(this.policy);
       if (policy.countsConcurrent) this.concurrent.reserve(topology.maxFlows);
       this.policy = policy;
-      this.configuration = configuration;
+      this.topology = topology;
       this.clock = clock;
     };
   }
@@ -214,22 +210,13 @@ export class Firewall implements DataHalf {
     this.concurrent.remove(state[stateAt + STATE_LOW]!, high);
   }
 
-  /** The control half says that files of sets have changed. */
-  message(): typeof MESSAGE_CONFIGURE {
-    return MESSAGE_CONFIGURE;
-  }
-
   query(view: string, parameters: Json): Json {
-    const { policy, configuration } = this;
-    if (policy === undefined || configuration === undefined)
+    const { policy, topology } = this;
+    if (policy === undefined || topology === undefined)
       throw new PluginQueryError('it is not configured yet');
     if (view === 'rules') return rulesView(policy, parameters as unknown as RulesParameters);
     if (view !== 'test') throw new PluginQueryError(`there is no view "${view}"`);
-    const packet = testPacket(
-      parameters as unknown as TestParameters,
-      configuration.topology,
-      this.environment.nowMs(),
-    );
+    const packet = testPacket(parameters as unknown as TestParameters, topology, this.environment.nowMs());
     const { flow } = packet;
     const minuteOfWeek = packet.minuteOfWeek ?? this.clock?.minuteOfWeek(flow.nowMs) ?? 0;
     const verdict = this.verdict(packet.view, flow, minuteOfWeek);

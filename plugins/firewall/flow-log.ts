@@ -4,7 +4,7 @@
 import type { FlowSetup } from '../../src/plugin/contract.ts';
 import { formatAddressWords } from '../../src/wire/address.ts';
 import type { PacketView } from '../../src/wire/packet.ts';
-import type { Rule } from './rules.ts';
+import type { PolicyRule } from './policy.ts';
 import { PROTOCOL_NAMES } from './values.ts';
 
 /** Lines in {@link PERIOD_MS}. */
@@ -23,7 +23,7 @@ export class FlowLog {
   }
 
   /** A flow matches a rule that logs. */
-  write({ label, action }: Rule, view: PacketView, flow: FlowSetup): void {
+  write({ label, action }: PolicyRule, view: PacketView, flow: FlowSetup): void {
     if ((flow.nowMs - this.beganMs) >>> 0 >= PERIOD_MS) {
       this.beganMs = flow.nowMs;
       this.lines = 0;

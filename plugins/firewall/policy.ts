@@ -1,36 +1,18 @@
 /**
  * The options compiled for one topology: what is asked for every new flow, in numbers and typed arrays.
  *
- * Made as a whole beside the one in force, and put into its place as a whole. Neighbours: `firewall.ts` (asks it).
+ * Made as a whole beside the one in force, and put into its place as a whole. Neighbours: `compile-policy.ts` (compiles
+ * it), `firewall.ts` (asks it).
  */
-import {
-  PluginOptionsError,
-  type PluginTopology,
-  VERDICT_CONTINUE,
-  VERDICT_DROP,
-  VERDICT_REJECT,
-} from '../../src/plugin/contract.ts';
-import { Classifier, RuleTooComplex } from './classifier.ts';
-import { type AddressValues, addressTest, type Condition, MINUTE_OF_WEEK, SOURCE } from './condition.ts';
-import { identityHash, limitKeyNumber } from './limit-keys.ts';
+import { VERDICT_DROP } from '../../src/plugin/contract.ts';
+import { Classifier, type CompiledRules } from './classifier.ts';
 import type { Limit } from './limit-options.ts';
 import type { PacketValues } from './packet-values.ts';
-import type { FirewallOptions, Rule, Verdict } from './rules.ts';
-import { SetMembership } from './value-sets.ts';
-import { mergeAddresses, readAddresses } from './values.ts';
+import type { Rule } from './rules.ts';
+import { type CompiledSets, SetMembership } from './set-membership.ts';
 
 /** What `verdictOf` says of rules that leave the verdict to those behind them. */
 export const NO_VERDICT = -1;
-
-/**
- * A rule that accepts only takes nothing away from other plugins: `accept` in the sense of the contract would end their
- * say, too.
- */
-const VERDICT_NUMBERS: Readonly<Record<Verdict, number>> = {
-  accept: VERDICT_CONTINUE,
-  drop: VERDICT_DROP,
-  reject: VERDICT_REJECT,
-};
 
 /** A limit with what is needed to apply it. */
 export interface CompiledLimit extends Limit {
@@ -44,8 +26,30 @@ export interface CompiledLimit extends Limit {
   readonly concurrentReason: string;
 }
 
+/** A rule as far as it is told and logged; what it asks of packets is in {@link CompiledPolicy.classifier}. */
+export type PolicyRule = Omit<Rule, 'condition' | 'limit'>;
+
+/** A policy as it was compiled: values that can be copied from process to process. */
+export interface CompiledPolicy {
+  readonly rules: readonly PolicyRule[];
+  readonly classifier: CompiledRules;
+  /** By place in `rules`: a `VERDICT_...` or {@link NO_VERDICT}. */
+  readonly verdictOf: Int8Array;
+  /** By place in `rules`. */
+  readonly limits: ReadonlyMap<number, CompiledLimit>;
+  readonly dropInvalid: boolean;
+  readonly usesTime: boolean;
+  readonly timeZone: string;
+  /** By port: verdict and reason where no rule has a verdict. */
+  readonly defaults: Int8Array;
+  readonly defaultReasons: readonly string[];
+  /** By port: set of `prefixes`, -1 where any source may come from. */
+  readonly prefixesOf: Int32Array;
+  readonly prefixes: CompiledSets;
+}
+
 export class Policy {
-  readonly rules: readonly Rule[];
+  readonly rules: readonly PolicyRule[];
   readonly classifier: Classifier;
   /** By place in `rules`: a `VERDICT_...` or {@link NO_VERDICT}. */
   readonly verdictOf: Int8Array;
@@ -60,60 +64,31 @@ export class Policy {
   readonly usesTime: boolean;
   readonly timeZone: string;
   readonly countsConcurrent: boolean;
-  /** Files that the sets were read from. */
-  readonly files: readonly string[];
   private readonly defaults: Int8Array;
   private readonly defaultReasons: readonly string[];
-  /** By port: set of `prefixes`, -1 where any source may come from. */
   private readonly prefixesOf: Int32Array;
   private readonly prefixes: SetMembership;
   private readonly packet: PacketValues;
 
-  /**
-   * Compiles options that have been checked, for packets that are read into `packet`.
-   *
-   * @throws PluginOptionsError for a rule that is too complex
-   */
-  constructor(options: FirewallOptions, topology: PluginTopology, packet: PacketValues) {
-    const { rules } = options;
+  /** For packets that are read into `packet`. */
+  constructor(compiled: CompiledPolicy, packet: PacketValues) {
+    const { rules, limits } = compiled;
     this.packet = packet;
     this.rules = rules;
-    this.classifier = compiled(rules, packet);
-    this.verdictOf = Int8Array.from(rules, ({ action }) =>
-      action === 'log' || action === 'count' ? NO_VERDICT : VERDICT_NUMBERS[action],
-    );
+    this.classifier = new Classifier(compiled.classifier, packet);
+    this.verdictOf = compiled.verdictOf;
     this.logs = Uint8Array.from(rules, ({ log }) => (log ? 1 : 0));
-    this.limits = rules.map(compiledLimit);
+    this.limits = rules.map((_, place) => limits.get(place));
     this.labels = rules.map(({ label }) => label);
     this.matches = new Float64Array(rules.length);
-    this.dropInvalid = options.dropInvalid;
-    this.usesTime = rules.some(({ condition }) => asksForTime(condition));
-    this.timeZone = options.timeZone;
-    this.countsConcurrent = rules.some(({ limit }) => limit?.concurrent !== undefined);
-    this.files = options.files;
-    const size = topology.ports.reduce((most, { index }) => Math.max(most, index), 0) + 1;
-    this.defaults = new Int8Array(size).fill(VERDICT_NUMBERS[options.default]);
-    const reasons: string[] = new Array(size).fill(`default: ${options.default}`);
-    this.prefixesOf = new Int32Array(size).fill(-1);
-    const declared: AddressValues[] = [];
-    for (const { index, name, kind, space } of topology.ports) {
-      if (kind !== 'tunnel') continue;
-      const policy = options.tunnels.get(name);
-      if (policy !== undefined) {
-        this.defaults[index] = VERDICT_NUMBERS[policy.default];
-        reasons[index] = `default of ${name}: ${policy.default}`;
-      }
-      const prefixes = topology.spaces.find(({ id }) => id === space)?.prefixes ?? [];
-      // A site that declares nothing has no address of which it could be said that it is not its own.
-      if (!(policy?.antiSpoofing ?? options.antiSpoofing) || prefixes.length === 0) continue;
-      this.prefixesOf[index] = declared.length;
-      declared.push(mergeAddresses(prefixes.map((prefix) => readAddresses(prefix, 0, undefined, 0))));
-    }
-    this.defaultReasons = reasons;
-    this.prefixes = new SetMembership(
-      SOURCE,
-      declared.map((values) => addressTest(SOURCE, values)),
-    );
+    this.dropInvalid = compiled.dropInvalid;
+    this.usesTime = compiled.usesTime;
+    this.timeZone = compiled.timeZone;
+    this.countsConcurrent = limits.values().some(({ concurrent }) => concurrent !== undefined);
+    this.defaults = compiled.defaults;
+    this.defaultReasons = compiled.defaultReasons;
+    this.prefixesOf = compiled.prefixesOf;
+    this.prefixes = new SetMembership(compiled.prefixes);
   }
 
   /** The verdict where no rule has one, by the port that the flow comes in by. */
@@ -143,44 +118,5 @@ export class Policy {
       const place = before.get(identity)?.shift();
       if (place !== undefined) this.matches[index] = matches[place]!;
     });
-  }
-}
-
-function compiled(rules: readonly Rule[], packet: PacketValues): Classifier {
-  try {
-    return new Classifier(
-      rules.map(({ condition }) => condition),
-      packet,
-    );
-  } catch (error) {
-    if (!(error instanceof RuleTooComplex)) throw error;
-    throw new PluginOptionsError(`rules[${rules[error.rule]!.index}].match`, error.message);
-  }
-}
-
-function compiledLimit({ limit, label, identity }: Rule): CompiledLimit | undefined {
-  if (limit === undefined) return undefined;
-  const whose = limit.per === 'rule' ? '' : ` per ${limit.per}`;
-  const { rate, concurrent } = limit;
-  const period = rate === undefined ? '' : `${rate.perMs / 1000} s`;
-  return {
-    ...limit,
-    key: limitKeyNumber(limit.per),
-    rule: identityHash(identity),
-    exceededVerdict: VERDICT_NUMBERS[limit.exceeded],
-    rateReason: `${label}: more than ${rate?.flows} new flows in ${period}${whose}`,
-    concurrentReason: `${label}: more than ${concurrent} flows at the same time${whose}`,
-  };
-}
-
-function asksForTime(condition: Condition): boolean {
-  switch (condition.kind) {
-    case 'and':
-    case 'or':
-      return condition.of.some(asksForTime);
-    case 'not':
-      return asksForTime(condition.of);
-    default:
-      return condition.dimension === MINUTE_OF_WEEK;
   }
 }

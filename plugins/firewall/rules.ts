@@ -61,8 +61,6 @@ export interface FirewallOptions {
   readonly tunnels: ReadonlyMap<string, TunnelPolicy>;
   /** Those that are enabled. */
   readonly rules: readonly Rule[];
-  /** Files of the sets. */
-  readonly files: readonly string[];
 }
 
 const KEYS = ['default', 'anti_spoofing', 'drop_invalid', 'time_zone', 'tunnels', 'sets', 'rules'];
@@ -84,8 +82,7 @@ export function readOptions(
   }
   const verdict = mapping.choice('default', VERDICTS, 'drop');
   const antiSpoofing = mapping.boolean('anti_spoofing', true);
-  const { sets, files } = readSets(mapping, problems, readFile);
-  const names = new Names(topology, sets);
+  const names = new Names(topology, readSets(mapping, problems, readFile));
   const list = mapping.list('rules');
   if (list.length > MAX_RULES) {
     problems.add('rules', `${list.length} rules; there may be ${MAX_RULES}`);
@@ -102,7 +99,6 @@ export function readOptions(
     timeZone: timeZone(mapping, problems),
     tunnels: tunnelPolicies(mapping, names, { default: verdict, antiSpoofing }, problems),
     rules,
-    files,
   };
 }
 

@@ -28,14 +28,13 @@ interface Room {
 
 export const readText: ReadFile = (path) => readRegularFile(path, MAX_FILE_BYTES).content.toString('utf8');
 
-/** The sets of the options by name, and the paths of their files. */
+/** The sets of the options by name. */
 export function readSets(
   entries: Mapping,
   problems: Problems,
   readFile: ReadFile = readText,
-): { readonly sets: ReadonlyMap<string, NamedSet>; readonly files: readonly string[] } {
+): ReadonlyMap<string, NamedSet> {
   const sets = new Map<string, NamedSet>();
-  const files: string[] = [];
   const room = { lines: MAX_LINES };
   for (const [name, value] of entries.entries('sets')) {
     const path = `${entries.at('sets')}.${name}`;
@@ -45,7 +44,6 @@ export function readSets(
     }
     const mapping = new Mapping(value, path, ['prefixes', 'file', 'ports'], problems);
     const file = absolutePath(mapping, problems);
-    if (file !== undefined) files.push(file);
     const hasPrefixes = mapping.has('prefixes') || mapping.has('file');
     if (mapping.has('ports') === hasPrefixes) {
       problems.add(path, 'a set has "ports", or "prefixes" and "file", or one of these two');
@@ -55,7 +53,7 @@ export function readSets(
       sets.set(name, { kind: 'ports', values: ports(mapping, problems) });
     }
   }
-  return { sets, files };
+  return sets;
 }
 
 /** The file of a set. The daemon's working directory is nothing that a path should depend on. */

@@ -1,16 +1,12 @@
 /**
  * The value sets of one dimension, each of them once: thousands of rules may ask for the same prefixes.
  *
- * A set is kept as sorted ranges in typed arrays, so that "is this value in that set" can be answered for a packet
- * without allocating. IPv4 addresses and numbers are pairs of int32, IPv6 addresses pairs of four words; all of
- * them sortable as int32 (`packet-values.ts`).
+ * For the time of compiling; `set-membership.ts` has what is asked for packets.
  */
-import { type AddressValues, DESTINATION, type Test } from './condition.ts';
-import { type PacketValues, sortablePart } from './packet-values.ts';
+import type { AddressValues, Test } from './condition.ts';
+import { sortablePart } from './packet-values.ts';
 import { sameRanges } from './ranges.ts';
-
-/** Words of a pair of IPv6 addresses. */
-const PAIR6 = 8;
+import { type CompiledSets, PAIR6 } from './set-membership.ts';
 
 export class ValueSets {
   /** One of `condition.ts`. */
@@ -19,6 +15,8 @@ export class ValueSets {
   readonly tests: Test[] = [];
   /** Boxes that ask for each set, ascending. */
   readonly boxesOf: number[][] = [];
+  /** Boxes that ask for any of them. */
+  boxCount = 0;
   private readonly byHash = new Map<number, number[]>();
 
   constructor(dimension: number) {
@@ -37,6 +35,7 @@ export class ValueSets {
       if (candidates === undefined) this.byHash.set(hash, [number]);
       else candidates.push(number);
     }
+    this.boxCount++;
     this.boxesOf[number]!.push(box);
     return number;
   }
@@ -79,88 +78,31 @@ export function writeSortable6(words: Int32Array, at: number, address: bigint): 
   words[at + 3] = sortablePart(Number(address & 0xffffffffn));
 }
 
-/** Whether values are in sets, for a packet. */
-export class SetMembership {
-  private readonly dimension: number;
-  /** Where the ranges of a set begin, in pairs; one more at the end. */
-  private readonly first: Int32Array;
-  private readonly pairs: Int32Array;
-  private readonly first6: Int32Array;
-  private readonly pairs6: Int32Array;
-
-  constructor(dimension: number, tests: readonly Test[]) {
-    this.dimension = dimension;
-    const first = [0];
-    const first6 = [0];
-    const numbers: number[] = [];
-    for (const test of tests) {
-      if (test.kind === 'number') for (const value of test.values) numbers.push(value);
-      else for (const value of test.values.ipv4) numbers.push(sortablePart(value));
-      first.push(numbers.length >> 1);
-      first6.push(first6.at(-1)! + (test.kind === 'number' ? 0 : test.values.ipv6.length >> 1));
-    }
-    this.first = Int32Array.from(first);
-    this.pairs = Int32Array.from(numbers);
-    this.first6 = Int32Array.from(first6);
-    this.pairs6 = new Int32Array(first6.at(-1)! * PAIR6);
-    let at = 0;
-    for (const test of tests) {
-      if (test.kind === 'number') continue;
-      for (const address of test.values.ipv6) {
-        writeSortable6(this.pairs6, at, address);
-        at += PAIR6 / 2;
-      }
+/** Sets in typed arrays. */
+export function compileSets(dimension: number, tests: readonly Test[]): CompiledSets {
+  const first = [0];
+  const first6 = [0];
+  const numbers: number[] = [];
+  for (const test of tests) {
+    if (test.kind === 'number') for (const value of test.values) numbers.push(value);
+    else for (const value of test.values.ipv4) numbers.push(sortablePart(value));
+    first.push(numbers.length >> 1);
+    first6.push(first6.at(-1)! + (test.kind === 'number' ? 0 : test.values.ipv6.length >> 1));
+  }
+  const pairs6 = new Int32Array(first6.at(-1)! * PAIR6);
+  let at = 0;
+  for (const test of tests) {
+    if (test.kind === 'number') continue;
+    for (const address of test.values.ipv6) {
+      writeSortable6(pairs6, at, address);
+      at += PAIR6 / 2;
     }
   }
-
-  get bytes(): number {
-    const { first, pairs, first6, pairs6 } = this;
-    return first.byteLength + pairs.byteLength + first6.byteLength + pairs6.byteLength;
-  }
-
-  /** Whether the packet's value of this dimension is in set number `set`. */
-  has(set: number, packet: PacketValues): boolean {
-    const { dimension } = this;
-    if (dimension > DESTINATION) return this.has1(set, packet.numbers[dimension]!);
-    const at = dimension << 2;
-    return packet.family === 4
-      ? this.has1(set, packet.addresses[at + 3]!)
-      : this.has6(set, packet.addresses, at);
-  }
-
-  private has1(set: number, value: number): boolean {
-    const { pairs } = this;
-    let low = this.first[set]!;
-    const end = this.first[set + 1]!;
-    let high = end;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (pairs[2 * middle + 1]! < value) low = middle + 1;
-      else high = middle;
-    }
-    return low < end && pairs[2 * low]! <= value;
-  }
-
-  private has6(set: number, words: Int32Array, at: number): boolean {
-    const { pairs6 } = this;
-    let low = this.first6[set]!;
-    const end = this.first6[set + 1]!;
-    let high = end;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (compare6(pairs6, middle * PAIR6 + 4, words, at) < 0) low = middle + 1;
-      else high = middle;
-    }
-    return low < end && compare6(pairs6, low * PAIR6, words, at) <= 0;
-  }
-}
-
-/** Orders two IPv6 addresses in sortable words. */
-export function compare6(a: Int32Array, aAt: number, b: Int32Array, bAt: number): number {
-  for (let i = 0; i < 4; i++) {
-    const x = a[aAt + i]!;
-    const y = b[bAt + i]!;
-    if (x !== y) return x < y ? -1 : 1;
-  }
-  return 0;
+  return {
+    dimension,
+    first: Int32Array.from(first),
+    pairs: Int32Array.from(numbers),
+    first6: Int32Array.from(first6),
+    pairs6,
+  };
 }

@@ -176,7 +176,14 @@ export class Gateway {
           controlHalf: this.#halves.status(status.name),
         })),
     });
-    this.#halves = new ControlHalves(supervisor, logger);
+    this.#halves = new ControlHalves(
+      {
+        sendToPlugin: (plugin, body) => supervisor.sendToPlugin(plugin, body),
+        decide: (...decision) => supervisor.decide(...decision),
+        prepareAnew: (plugin) => void this.#running.prepareAnew(plugin),
+      },
+      logger,
+    );
     supervisor.on('plugin-message', (message) => this.#halves.deliver(message.plugin, message.body));
     const statuses = async () => (await supervisor.status().catch(() => undefined))?.plugins;
     this.#pluginWatch = new PluginWatch(statuses);

@@ -36,6 +36,7 @@ import { Identities, IdentityError } from './identities.ts';
 import { collectIpsecFacts } from './ipsec/ipsec-facts.ts';
 import type { IpsecService } from './ipsec/ipsec-service.ts';
 import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
+import { Preparations } from './plugins/preparations.ts';
 import { DataPlaneGoneError } from './runtime/data-plane-session.ts';
 import type { Logger } from './runtime/logger.ts';
 import { forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
@@ -55,7 +56,7 @@ export interface RunningPlanOptions {
   readonly supervisor: Supervisor;
   readonly host: HostSide;
   readonly ipsec: IpsecService;
-  /** Called with what runs, after every change; the next change waits for it. Never rejects. */
+  /** Called with what runs, options of plugins included, after every change; the next change waits for it. Never rejects. */
   readonly onApplied: (config: Config, plan: Plan) => Promise<void>;
 }
 
@@ -69,6 +70,9 @@ export class RunningPlan {
   #plan: Plan | undefined;
   /** How often plugins were read anew, by name. */
   #pluginRevisions: ReadonlyMap<string, number> = new Map();
+  /** How often what their options name was prepared anew, by name. */
+  #readings: ReadonlyMap<string, number> = new Map();
+  readonly #preparations: Preparations;
   #drivers: ReadonlyMap<string, TunnelDriver> = new Map();
   /** Whether the data plane has `#plan`, or will get it from the supervisor. */
   #delivered = false;
@@ -85,6 +89,7 @@ export class RunningPlan {
   constructor(config: Config, options: RunningPlanOptions) {
     this.#options = options;
     this.#config = config;
+    this.#preparations = new Preparations(options.runtime.preparationsDirectory);
     this.#identities = loadIdentities(options.runtime, options.logger);
     this.report = new HostReport(options.logger, options.events);
     this.#watch = new HostWatch(() => void this.followHost());
@@ -173,6 +178,28 @@ export class RunningPlan {
     });
   }
 
+  /**
+   * Has what a plugin's options name prepared anew, and the data plane take it. What is wrong is logged, and what runs
+   * goes on. Never rejects.
+   */
+  async prepareAnew(plugin: string): Promise<void> {
+    const { logger } = this.#options;
+    await this.#inTurn(async () => {
+      const [former, formerPlan] = [this.#readings, this.#plan];
+      this.#readings = new Map([...former, [plugin, (former.get(plugin) ?? 0) + 1]]);
+      try {
+        await this.#update('everything');
+        if (this.#plan !== formerPlan) {
+          logger.info({ plugin }, 'what its options name was read anew and is in force');
+        }
+      } catch (error) {
+        this.#readings = former;
+        const why = (error as Error).message;
+        logger.error({ plugin }, `what its options name was read anew, and is not used: ${why}`);
+      }
+    });
+  }
+
   async #replace(config: Config, readAnew: readonly string[]): Promise<void> {
     const { runtime, supervisor } = this.#options;
     const formerRevisions = this.#pluginRevisions;
@@ -221,15 +248,20 @@ export class RunningPlan {
       facts = await this.#look(this.#config);
       compilation = this.#compile(facts, tolerate);
     }
-    const plan = withSocketFilters(compilation.plan, compilation.host);
+    const whole = withSocketFilters(compilation.plan, compilation.host);
     this.report.notes(compilation.notices.map(formatProblem));
     this.report.lacks(compilation.problems.map(formatProblem));
+    const preparing = this.#preparations.prepare(whole, this.#config, this.#readings);
+    // Beside the start; what is wrong is told behind it.
+    preparing.catch(() => {});
     if (supervisor.report.state === 'stopped') await supervisor.start();
+    const plan = await preparing;
     if (!this.#delivered || JSON.stringify(plan) !== JSON.stringify(this.#plan)) {
       await this.#resizeFlowMemory(plan);
       await supervisor.apply(plan);
       this.#plan = plan;
       this.#delivered = true;
+      this.#preparations.keepOnly(plan);
       logger.info(
         { generation: plan.generation, ports: plan.ports.length, devices: plan.devices.length },
         'plan applied',
@@ -243,7 +275,7 @@ export class RunningPlan {
     this.#lookAgainIn(host.retryInMs);
     // Behind the guard, which knows their devices now.
     await ipsec.apply(compilation.ipsec);
-    await onApplied(this.#config, plan);
+    await onApplied(this.#config, whole);
   }
 
   async #look(config: Config): Promise<HostFacts> {

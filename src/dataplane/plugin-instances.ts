@@ -12,6 +12,7 @@
  *
  * Neighbours: `plugin-instance.ts` (one of them), `data-plane.ts` (when), `plugin-desk.ts` (what else is asked of them).
  */
+import { readFileSync } from 'node:fs';
 import type { PlanPlugin } from '../pipeline/plan.ts';
 import type { LoadedPlugin } from '../pipeline/plugin-link.ts';
 import type { Json, PluginConfiguration, PluginTopology } from '../plugin/contract.ts';
@@ -35,6 +36,14 @@ export interface PreparedPlugins {
   readonly strangers: readonly PluginInstance[];
   /** What is still to be called, with the place of the plugin. Taken out before it is called. */
   readonly commits: { readonly place: number; readonly commit: () => void }[];
+}
+
+/** What a plugin was configured with, as text of JSON can have it. */
+interface SavedConfiguration {
+  readonly options: unknown;
+  readonly topology: PluginTopology;
+  /** Path of what was prepared. */
+  readonly prepared: string | undefined;
 }
 
 export class PluginInstances {
@@ -74,14 +83,16 @@ export class PluginInstances {
     const ready = plugins.map((plugin) => {
       try {
         const before = this.find(plugin.name);
-        const configuration = { options: plugin.options, topology };
+        const { options, prepared } = plugin;
+        const configuration: SavedConfiguration = { options, topology, prepared };
         const text = JSON.stringify(configuration);
         if (before?.serves(plugin)) {
           const isSame = before.configured === text && before.revision === plugin.revision;
           if (!isSame && !before.standing.isTripped) {
             const place = this.all.indexOf(before);
+            const given = withPrepared(configuration);
             const commit = this.calls.call(plugin.name, place, HOOK_CONFIGURE, () =>
-              before.half.configure(configuration),
+              before.half.configure(given),
             );
             const made = usable(commit);
             commits.push({
@@ -125,13 +136,12 @@ export class PluginInstances {
   private make(
     plugin: PlanPlugin,
     before: PluginInstance | undefined,
-    configuration: PluginConfiguration,
+    configuration: SavedConfiguration,
   ): { instance: PluginInstance; knowsFlows: boolean } {
     const { calls, host } = this;
     const instance = new PluginInstance(plugin, host, calls, before, this.faults.get(plugin.name));
-    const commit = calls.call(plugin.name, NO_PLACE, HOOK_CONFIGURE, () =>
-      instance.half.configure(configuration),
-    );
+    const given = withPrepared(configuration);
+    const commit = calls.call(plugin.name, NO_PLACE, HOOK_CONFIGURE, () => instance.half.configure(given));
     // Nobody calls it yet: nothing is in force before the plan is.
     calls.call(plugin.name, NO_PLACE, HOOK_COMMIT, usable(commit));
     instance.configured = JSON.stringify(configuration);
@@ -170,7 +180,7 @@ export class PluginInstances {
    */
   configureAnew(place: number): () => void {
     const { half, name, configured } = this.all[place]!;
-    const configuration = JSON.parse(configured) as PluginConfiguration;
+    const configuration = withPrepared(JSON.parse(configured) as SavedConfiguration);
     const commit = this.calls.call(name, place, HOOK_CONFIGURE, () => half.configure(configuration));
     const made = usable(commit);
     return () => this.calls.call(name, place, HOOK_COMMIT, made);
@@ -213,6 +223,11 @@ export class PluginInstances {
     if (keepsFlowState) standing.inherit(before.standing);
     return keepsFlowState;
   }
+}
+
+/** @throws Error if what was prepared cannot be read */
+function withPrepared({ prepared, ...rest }: SavedConfiguration): PluginConfiguration {
+  return prepared === undefined ? rest : { ...rest, prepared: readFileSync(prepared) };
 }
 
 function usable(commit: unknown): () => void {

@@ -164,7 +164,10 @@ export interface PlanPlugin {
   readonly manifest: string;
   /** As in the manifest. */
   readonly version: string;
+  /** Undefined where {@link prepared} stands for them. */
   readonly options: unknown;
+  /** Absolute path of what the plugin's `prepare` module has made of its options. */
+  readonly prepared?: string;
   /** Manifest and configuration together. */
   readonly failurePolicy: FailurePolicy;
   /** Names of the tunnels and egresses by which the flows come in that it is asked about. */

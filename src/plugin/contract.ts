@@ -260,9 +260,14 @@ export interface PacketHooks {
 
 /** What `configure` is given. */
 export interface PluginConfiguration {
-  /** As they stand in the configuration, checked by the manifest's schema. */
+  /** As they stand in the configuration, checked by the manifest's schema. Undefined where {@link prepared} is there. */
   readonly options: unknown;
   readonly topology: PluginTopology;
+  /**
+   * For data halves whose manifest names a `prepare` module: what that has made of options and topology. Undefined where
+   * nothing was prepared, as in tests: then they have the options themselves.
+   */
+  readonly prepared?: Uint8Array | undefined;
 }
 
 /** The synchronous half of a plugin. */
@@ -356,6 +361,11 @@ export interface PluginControlEnvironment {
   counter(name: string): () => void;
   /** Sends a message to the data half. Messages arrive in their order; what a data plane that ended had not read is lost. */
   send(body: Json): void;
+  /**
+   * Has the plugin's `prepare` module run anew, since files that options name have changed, and the data half configured
+   * with what comes out. What is wrong is logged, and all stays as it was.
+   */
+  prepareAnew(): void;
   /** Decides on a flow that the data half holds. Too late or twice: nothing happens. */
   decide(holdToken: number, verdict: DecidedVerdict, reason?: string): void;
 }
@@ -383,6 +393,15 @@ export interface OptionsFinding {
 
 /** `checkOptions` of a `check` module: changes nothing, and is run wherever a configuration is looked at. */
 export type OptionsCheck = (configuration: PluginConfiguration) => readonly OptionsFinding[];
+
+/**
+ * `prepareOptions` of a `prepare` module: what of `configure` takes long, done in a thread of its own outside of the data
+ * plane. Files that options name are read here. The same configuration and files should give the same bytes, for these
+ * are how another configuration is known.
+ *
+ * @throws PluginOptionsError; the whole plan is refused then
+ */
+export type OptionsPreparation = (configuration: PluginConfiguration) => Uint8Array;
 
 export type PluginPhase = 'policy' | 'routing';
 
@@ -418,10 +437,14 @@ export interface PluginManifest {
   readonly version: string;
   /** {@link CONTRACT_VERSION}. */
   readonly homeward: number;
-  /** Modules, relative to the manifest: of the data half, of the control half, and of {@link OptionsCheck}. */
+  /**
+   * Modules, relative to the manifest: of the data half, of the control half, of {@link OptionsCheck} and of
+   * {@link OptionsPreparation}.
+   */
   readonly data: string;
   readonly control?: string;
   readonly check?: string;
+  readonly prepare?: string;
   readonly phase: PluginPhase;
   readonly hooks: readonly PluginHook[];
   readonly runs_before?: readonly string[];

@@ -46,6 +46,7 @@ export interface HalfHost {
   readonly name: string;
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
   send(body: Json): void;
+  prepareAnew(): void;
   decide: PluginControlEnvironment['decide'];
 }
 
@@ -152,6 +153,9 @@ export class RunningHalf {
       },
       send: (body) => {
         if (!this.#stopped) this.#host.send(body);
+      },
+      prepareAnew: () => {
+        if (!this.#stopped) this.#host.prepareAnew();
       },
       decide: (holdToken, verdict, reason) => {
         if (!this.#stopped) this.#host.decide(holdToken, verdict, reason);

@@ -28,7 +28,8 @@ export function createControlHalf(environment) {
     message(body) {
       count();
       if (body === 'throw') throw new Error('a message');
-      if (body === 'decide') environment.decide(7, 'accept', 'it is right');
+      if (body === 'prepare') environment.prepareAnew();
+      else if (body === 'decide') environment.decide(7, 'accept', 'it is right');
       else environment.send(['heard', body]);
     },
     dataPlaneStarted() { environment.send(['again']); },
@@ -62,6 +63,7 @@ class Rig {
     this.halves = new ControlHalves(
       {
         sendToPlugin: (plugin, body) => this.sent.push([plugin, body]),
+        prepareAnew: (plugin) => this.sent.push([plugin, 'prepared anew']),
         decide: (...decision) => this.sent.push(decision),
       },
       pino({ level: 'debug' }, { write: (line: string) => void this.lines.push(JSON.parse(line)) }),

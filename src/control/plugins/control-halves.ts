@@ -13,16 +13,18 @@ import { dirname } from 'node:path';
 import { LogLimiter } from '../../dataplane/log-limiter.ts';
 import { topologyOf } from '../../dataplane/plugin-topology.ts';
 import type { Plan, PlanPlugin } from '../../pipeline/plan.ts';
-import type { DecidedVerdict, Json } from '../../plugin/contract.ts';
+import type { DecidedVerdict, Json, PluginControlEnvironment } from '../../plugin/contract.ts';
 import { moduleFile } from '../../plugin/module-file.ts';
 import type { Config } from '../config/config.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { type ControlHalfStatus, halfOfException, RunningHalf } from './control-half.ts';
 import { filesOf } from './files.ts';
 
-/** The data plane, as far as halves are concerned. */
+/** The data plane, and who gives it its plan, as far as halves are concerned. */
 export interface DataHalves {
   sendToPlugin(plugin: string, body: Json): void;
+  /** See {@link PluginControlEnvironment.prepareAnew}. */
+  prepareAnew(plugin: string): void;
   decide(plugin: string, holdToken: number, verdict: DecidedVerdict, reason: string): void;
 }
 
@@ -110,6 +112,7 @@ export class ControlHalves {
         name,
         log: (level, message) => this.#log(name, level, message),
         send: (body) => this.#dataHalves.sendToPlugin(name, body),
+        prepareAnew: () => this.#dataHalves.prepareAnew(name),
         decide: (token, verdict, reason = '') => this.#dataHalves.decide(name, token, verdict, reason),
       },
     );

@@ -111,6 +111,7 @@ export const manifestSchema = map('settings of a plugin', {
   data: module,
   control: module.optional(),
   check: module.optional(),
+  prepare: module.optional(),
   phase: oneOf(['policy', 'routing']),
   hooks: listOf(oneOf(HOOKS), 'a list of hooks').min(1, 'is empty; write at least one hook'),
   runs_before: names,

@@ -52,7 +52,7 @@ type Finding = readonly [path: ConfigPath, text: string];
 function contradictions(manifest: Manifest, file: string): Finding[] {
   const folder = dirname(file);
   const findings: Finding[] = [];
-  for (const half of ['data', 'control', 'check'] as const) {
+  for (const half of ['data', 'control', 'check', 'prepare'] as const) {
     const module = manifest[half];
     if (module === undefined) continue;
     if (!resolve(folder, module).startsWith(folder + sep)) {

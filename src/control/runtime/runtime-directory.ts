@@ -13,7 +13,8 @@
  *    api.sock           the API, where the configuration names no other place
  *    flow-memory        mapped by the data plane; if this is no tmpfs, then instead in
  *  /dev/shm/homeward-<inode>[-<hash>]/flow-memory
- *    flow-events       beside the flow memory, where there is a flow log: what control has not read yet
+ *    prepared/         beside the flow memory: what plugins have made of their options (`plugins/preparations.ts`)
+ *    flow-events       likewise, where there is a flow log: what control has not read yet
  * ```
  *
  * Named after the network namespace, because that is what one instance owns: two namespaces of a host may each
@@ -38,6 +39,8 @@ export interface RuntimeDirectory {
   /** Directory of the flow memory, on tmpfs; may be the runtime directory itself. */
   readonly flowMemoryDirectory: string;
   readonly flowMemoryPath: string;
+  /** Beside it; made by who needs it. */
+  readonly preparationsDirectory: string;
 }
 
 const TMPFS_MAGIC = 0x01021994;
@@ -73,6 +76,7 @@ export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.en
     defaultApiSocketPath: join(directory, 'api.sock'),
     flowMemoryDirectory,
     flowMemoryPath: join(flowMemoryDirectory, 'flow-memory'),
+    preparationsDirectory: join(flowMemoryDirectory, 'prepared'),
   };
 }
 
@@ -103,6 +107,7 @@ export function clearRuntimeDirectory(runtime: RuntimeDirectory): void {
   rmSync(runtime.defaultApiSocketPath, { force: true });
   rmSync(flowEventsPath(runtime.flowMemoryPath), { force: true });
   rmSync(join(runtime.directory, 'ipsec'), { recursive: true, force: true });
+  rmSync(runtime.preparationsDirectory, { recursive: true, force: true });
   // Half-written files of a process that was killed.
   for (const name of readdirSync(runtime.directory)) {
     const isHalf =
