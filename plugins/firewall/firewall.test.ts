@@ -1,16 +1,9 @@
-/** The data half: verdicts, counts, limits, what changes when it is configured anew. And within a gateway in memory. */
+/** The data half: verdicts, views, what changes when it is configured anew. And within a gateway in memory. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
 import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
 import {
-  type ControlHalf,
-  type FlowHandle,
-  type FlowSetup,
-  type Json,
   PluginOptionsError,
   PluginQueryError,
   VERDICT_CONTINUE,
@@ -20,82 +13,8 @@ import {
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { MemoryGateway } from '../../test/support/memory-gateway.ts';
 import { echo, tcp, udp } from '../../test/support/packets.ts';
-import { eventually } from '../../test/support/patience.ts';
-import { createFileWatch } from './control.ts';
-import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
-import { Firewall } from './firewall.ts';
-import { prepareOptions } from './prepare.ts';
-
-const SYN = 0x02;
-const WEDNESDAY_NOON = Date.UTC(2026, 10, 25, 12, 0, 0);
-
-/** A firewall and what it says of packets. */
-class Tested {
-  readonly counters: Record<string, number> = {};
-  readonly lines: string[] = [];
-  readonly firewall: Firewall;
-  reason = '';
-  wallClockMs = WEDNESDAY_NOON;
-  nowMs = 1000;
-  private readonly states: Int32Array[] = [];
-
-  constructor(options: object) {
-    this.firewall = new Firewall(
-      {
-        name: 'firewall',
-        log: (_level, text) => this.lines.push(text),
-        counter: (name) => () => {
-          this.counters[name] = (this.counters[name] ?? 0) + 1;
-        },
-        reason: (text) => {
-          this.reason = text;
-        },
-        nowMs: () => this.nowMs,
-        send: () => true,
-      },
-      { wallClockMs: () => this.wallClockMs, random: (words) => new Int32Array(words).fill(0x5eed) },
-    );
-    this.configure(options);
-  }
-
-  configure(options: object): void {
-    this.firewall.configure({ options: { default: 'drop', ...options }, topology: TOPOLOGY })();
-  }
-
-  /** The verdict of a packet; the flow begins if it may and `begins`. */
-  judge(
-    spec: PacketSpec,
-    of: FlowSetup = FLOWS.outbound,
-    rest: Partial<FlowSetup> = {},
-    begins = true,
-  ): number {
-    const state = new Int32Array(3);
-    const view = viewOf(spec);
-    const verdict = this.firewall.flowSetup(view, { ...of, nowMs: this.nowMs, state, stateAt: 0, ...rest });
-    if (verdict === VERDICT_CONTINUE && begins && rest.hypothetical !== true) {
-      this.firewall.flowStart(view, { state, stateAt: 0 } as FlowHandle);
-      this.states.push(state);
-    }
-    return verdict;
-  }
-
-  /** Ends the flow that began first. */
-  end(): void {
-    this.endIn(this);
-  }
-
-  /** Ends it in another firewall, which has taken over. */
-  endIn({ firewall }: Tested): void {
-    firewall.flowEnd({ state: this.states.shift()!, stateAt: 0 } as FlowHandle);
-  }
-}
-
-/** What the next instance reads. */
-const exported = ({ firewall }: Tested): Json => JSON.parse(JSON.stringify(firewall.exportState()));
-
-const web = (source = '10.0.1.5', port = 40000): PacketSpec =>
-  tcp(`${source} ${port}`, '192.0.2.80 443', SYN);
-const dns = (source = '10.0.1.5'): PacketSpec => udp(`${source} 40000`, '192.0.2.53 53');
+import { FLOWS } from './firewall.fixture.ts';
+import { dns, SYN, Tested, WEDNESDAY_NOON, web } from './tested-firewall.fixture.ts';
 
 describe('verdicts', () => {
   it('come from the first rule that matches, then from the default of the tunnel', () => {
@@ -212,97 +131,6 @@ describe('verdicts', () => {
   });
 });
 
-describe('limits', () => {
-  it('bound the rate of new flows of each source, and give back what time earns', () => {
-    const limit = { new_flows: '10/s', burst: 5, per: 'source', exceeded: 'reject' };
-    const tested = new Tested({ rules: [{ name: 'web', action: 'accept', limit }] });
-    const allowed = (source: string, tries: number): number => {
-      let count = 0;
-      for (let i = 0; i < tries; i++) if (tested.judge(web(source)) === VERDICT_CONTINUE) count++;
-      return count;
-    };
-    assert.equal(allowed('10.0.1.5', 20), 5);
-    assert.equal(tested.reason, 'rules[0] "web": more than 10 new flows in 1 s per source');
-    assert.equal(tested.judge(web('10.0.1.5')), VERDICT_REJECT);
-    assert.equal(allowed('10.0.1.6', 20), 5);
-    tested.nowMs += 200;
-    assert.equal(allowed('10.0.1.5', 20), 2);
-    tested.nowMs += 3_600_000;
-    assert.equal(allowed('10.0.1.5', 20), 5);
-    // The same address in another site is somebody else.
-    assert.equal(tested.judge(web('10.0.1.5'), FLOWS.internal), VERDICT_CONTINUE);
-    assert.ok(tested.counters.limited! > 40);
-  });
-
-  it('bound what a rule lets through over an hour, through the wrap of the clock', () => {
-    const tested = new Tested({ rules: [{ action: 'accept', limit: { new_flows: '20/h', burst: 3 } }] });
-    tested.nowMs = 0x7fffffff - 60_000;
-    let allowed = 0;
-    for (let minute = 0; minute < 120; minute++) {
-      if (tested.judge(web(`10.0.1.${minute}`)) === VERDICT_CONTINUE) allowed++;
-      tested.nowMs = (tested.nowMs + 60_000) | 0;
-    }
-    // Three at once, and twenty an hour.
-    assert.ok(allowed >= 42 && allowed <= 43, String(allowed));
-  });
-
-  it('bound how many flows live', () => {
-    const limit = { concurrent: 3, per: 'source' };
-    const tested = new Tested({ rules: [{ action: 'accept', limit }] });
-    const judge = (source: string, begins = true): number =>
-      tested.judge(web(source), FLOWS.outbound, {}, begins);
-    // What something behind the firewall refuses does not live.
-    for (let i = 0; i < 5; i++) assert.equal(judge('10.0.1.5', false), VERDICT_CONTINUE);
-    for (let i = 0; i < 3; i++) assert.equal(judge('10.0.1.5'), VERDICT_CONTINUE);
-    assert.equal(judge('10.0.1.5'), VERDICT_DROP);
-    assert.equal(tested.reason, 'rules[0]: more than 3 flows at the same time per source');
-    assert.equal(judge('10.0.1.6'), VERDICT_CONTINUE);
-    tested.end();
-    assert.equal(judge('10.0.1.5'), VERDICT_CONTINUE);
-    assert.equal(judge('10.0.1.5'), VERDICT_DROP);
-  });
-
-  it('go on for rules of the same name when the options are others, and in another instance', () => {
-    const limit = { concurrent: 2 };
-    const rule = { name: 'few', action: 'accept', limit };
-    const tested = new Tested({ rules: [rule] });
-    tested.judge(web());
-    tested.configure({
-      rules: [
-        { match: 'udp', action: 'drop' },
-        { ...rule, match: 'tcp' },
-      ],
-    });
-    assert.equal(tested.judge(web()), VERDICT_CONTINUE);
-    assert.equal(tested.judge(web()), VERDICT_DROP);
-    assert.deepEqual([...tested.firewall.policy!.matches], [0, 3]);
-    const next = new Tested({ rules: [rule] });
-    next.firewall.importState(exported(tested), '1.0.0', true);
-    assert.deepEqual([...next.firewall.policy!.matches], [3]);
-    assert.equal(next.judge(web()), VERDICT_DROP);
-    // Flows that began before end here, and make room.
-    tested.endIn(next);
-    assert.equal(next.judge(web()), VERDICT_CONTINUE);
-    assert.equal(next.judge(web()), VERDICT_DROP);
-  });
-
-  it('forget the flows of a process that was stopped, as these do not know who counted them', () => {
-    const rule = { name: 'few', action: 'accept', limit: { concurrent: 2 } };
-    const tested = new Tested({ rules: [rule] });
-    for (let i = 0; i < 2; i++) assert.equal(tested.judge(web()), VERDICT_CONTINUE);
-    const next = new Tested({ rules: [rule] });
-    next.firewall.importState(exported(tested), '1.0.0', false);
-    assert.deepEqual([...next.firewall.policy!.matches], [2]);
-    for (let i = 0; i < 2; i++) {
-      next.firewall.flowEnd({ state: new Int32Array(3), stateAt: 0 } as FlowHandle);
-      assert.equal(next.judge(web()), VERDICT_CONTINUE);
-    }
-    assert.equal(next.judge(web()), VERDICT_DROP);
-    next.end();
-    assert.equal(next.judge(web()), VERDICT_CONTINUE);
-  });
-});
-
 describe('views', () => {
   const rules = [
     { name: 'all', action: 'count' },
@@ -403,87 +231,6 @@ it('options that are wrong change nothing', () => {
     },
   );
   assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
-});
-
-it('is configured with what was prepared elsewhere as with the options themselves', () => {
-  const rules = [
-    { name: 'few', match: 'tcp', action: 'accept', log: true, limit: { concurrent: 1, per: 'source' } },
-    { match: 'udp and weekday == sat', action: 'accept' },
-    { match: 'ipv6.dst in {2001:db8::1..2001:db8::9}', action: 'reject' },
-  ];
-  const options = { default: 'drop', tunnels: { lyon: { default: 'reject' } }, rules };
-  const tested = new Tested({ default: 'drop' });
-  const prepared = prepareOptions({ options, topology: TOPOLOGY });
-  assert.deepEqual(prepareOptions({ options, topology: TOPOLOGY }), prepared);
-  tested.firewall.configure({ options: undefined, topology: TOPOLOGY, prepared })();
-  assert.equal(tested.judge(web()), VERDICT_CONTINUE);
-  assert.equal(tested.judge(web()), VERDICT_DROP);
-  assert.equal(tested.reason, 'rules[0] "few": more than 1 flows at the same time per source');
-  assert.equal(tested.judge(dns()), VERDICT_DROP);
-  assert.equal(tested.judge(udp('fd00::5 1', '2001:db8::7 9')), VERDICT_REJECT);
-  assert.equal(tested.judge(udp('fd00::5 1', '2001:db8::a 9')), VERDICT_DROP);
-  tested.wallClockMs = Date.UTC(2026, 10, 28, 12, 0);
-  tested.nowMs += 60_000;
-  assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
-  assert.equal(tested.judge(dns('10.0.1.6'), FLOWS.internal), VERDICT_CONTINUE);
-  assert.equal(tested.judge(echo('10.0.2.5', '10.50.0.1', 8, 7), FLOWS.internal), VERDICT_REJECT);
-  assert.equal(tested.lines.length, 2);
-  const answer = tested.firewall.query('rules', { matched: true, limit: 9 }) as { rules: unknown[] };
-  assert.deepEqual(answer.rules, [
-    { index: 0, name: 'few', action: 'accept', flows: 2 },
-    { index: 1, name: null, action: 'accept', flows: 2 },
-    { index: 2, name: null, action: 'reject', flows: 1 },
-  ]);
-});
-
-it('takes files of sets anew that have changed, and keeps what it has if they are wrong', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'homeward-sets-'));
-  const file = join(directory, 'listed');
-  const write = (text: string, secondsAgo: number): void => {
-    writeFileSync(file, text);
-    const then = Date.now() / 1000 - secondsAgo;
-    utimesSync(file, then, then);
-  };
-  let halves: ControlHalf | undefined;
-  try {
-    write('10.0.1.5\n', 60);
-    const options = {
-      default: 'accept',
-      sets: { listed: { file } },
-      rules: [{ name: 'listed', match: 'src in @listed', action: 'drop' }],
-    };
-    const tested = new Tested(options);
-    halves = createFileWatch(
-      {
-        name: 'firewall',
-        log: () => {},
-        counter: () => () => {},
-        send: () => {},
-        prepareAnew: () => {
-          // Control would do the same, and log what is refused.
-          try {
-            tested.configure(options);
-          } catch (error) {
-            tested.lines.push((error as Error).message, (error as PluginOptionsError).path);
-          }
-        },
-        decide: () => {},
-      },
-      20,
-    );
-    await halves.configure!({ options, topology: TOPOLOGY });
-    assert.equal(tested.judge(web('10.0.1.5')), VERDICT_DROP);
-    write('10.0.1.6\n', 50);
-    await eventually('the new file is in force', () => tested.judge(web('10.0.1.5')) === VERDICT_CONTINUE);
-    assert.equal(tested.judge(web('10.0.1.6')), VERDICT_DROP);
-    assert.ok(tested.firewall.policy!.matches[0]! >= 2);
-    write('10.0.1.7\nnonsense\n', 40);
-    await eventually('the wrong file is told', () => tested.lines.some((line) => line.includes(`${file}:2`)));
-    assert.equal(tested.judge(web('10.0.1.6')), VERDICT_DROP);
-  } finally {
-    await halves?.stop?.();
-    rmSync(directory, { recursive: true });
-  }
 });
 
 it('judges the flows of a gateway', () => {

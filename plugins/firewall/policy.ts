@@ -108,15 +108,19 @@ export class Policy {
 
   /** Goes on counting what rules of another policy have counted: those of the same identity, in their order. */
   takeOver({ rules, matches }: Policy): void {
+    // Most rules have never matched: nothing is looked up for them.
+    const counted = new Set(rules.flatMap(({ identity }, place) => (matches[place]! > 0 ? [identity] : [])));
+    if (counted.size === 0) return;
     const before = new Map<string, number[]>();
-    rules.forEach(({ identity }, index) => {
+    rules.forEach(({ identity }, place) => {
+      if (!counted.has(identity)) return;
       const places = before.get(identity);
-      if (places === undefined) before.set(identity, [index]);
-      else places.push(index);
+      if (places === undefined) before.set(identity, [place]);
+      else places.push(place);
     });
-    this.rules.forEach(({ identity }, index) => {
-      const place = before.get(identity)?.shift();
-      if (place !== undefined) this.matches[index] = matches[place]!;
+    this.rules.forEach(({ identity }, place) => {
+      const former = before.get(identity)?.shift();
+      if (former !== undefined) this.matches[place] = matches[former]!;
     });
   }
 }

@@ -11,7 +11,7 @@ import { Mapping, type Problems } from './options-check.ts';
 import { numberLine, rangesOf } from './ranges.ts';
 import { mergeAddresses, readAddresses, readNumber } from './values.ts';
 
-/** Lines that all files may have: what can be read and compiled in the time that a plugin has for being configured. */
+/** Lines that all files may have: what can be read and compiled in some seconds, and looked through by every check. */
 const MAX_LINES = 30_000;
 /** Far more than so many lines have, comments included. */
 const MAX_FILE_BYTES = 4 * 1024 * 1024;

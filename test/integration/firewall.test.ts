@@ -6,61 +6,29 @@ import assert from 'node:assert/strict';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { stringify } from 'yaml';
-import { applyConfig } from '../../src/api/client/config.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { askPluginView } from '../../src/api/client/plugins.ts';
-import { ApiClient } from '../../src/api/client.ts';
-import { labOptions, startNetwork } from '../support/lab/lab-test.ts';
-import { ECHO_PORT, type Network } from '../support/lab/network.ts';
-import { gatewayConfiguration } from '../support/lab/sites.ts';
-import { Tokens } from '../support/lab/tokens.ts';
-import { identicalFlows, runFlows } from '../support/lab/traffic.ts';
-import { Lab } from '../support/lab.ts';
+import { benchRules } from '../bench/firewall-rules.ts';
+import { labOptions } from '../support/lab/lab-test.ts';
+import { ECHO_PORT } from '../support/lab/network.ts';
+import { NumberedDatagrams } from '../support/lab/numbered-datagrams.ts';
+import { SITES, TwoSites } from '../support/lab/two-sites.ts';
 import { eventually, PATIENCE } from '../support/patience.ts';
 
-const SPEC = {
-  sites: [
-    { name: 'paris', attachment: 'on-link' },
-    { name: 'lyon', attachment: 'on-link' },
-  ],
-} as const;
-const SITES = SPEC.sites.map(({ name }) => name);
+/** Reloads of ten thousand rules while numbered datagrams pass. */
+const RELOADS = 5;
+const RULES = 10_000;
 
 describe('the firewall of a gateway that runs', labOptions(), () => {
-  const tokens = new Tokens();
-  let lab: Lab;
-  let network: Network;
-  let client: ApiClient;
-  let firstPort = 20_000;
+  let sites: TwoSites;
 
   before(async () => {
-    lab = new Lab();
-    network = await startNetwork(lab, SPEC);
-    client = new ApiClient(join(network.gateway.runtimeDirectory, 'api.sock'), 30_000 * PATIENCE);
-    await eventually('everybody is known', async () => (await answered()).join() === SITES.join());
+    sites = await TwoSites.start();
   });
-  after(() => lab?.remove());
+  after(() => sites?.remove());
 
-  async function run(options: object): Promise<void> {
-    const plugins = [{ name: 'firewall', options }];
-    await applyConfig(client, { text: stringify({ ...gatewayConfiguration(SPEC), plugins }) });
-  }
-
-  /** Sends the same new flow from both sites; the sites that were answered. */
-  async function answered(): Promise<string[]> {
-    const flows = identicalFlows(network, tokens, {
-      from: SITES,
-      to: ['datacenter'],
-      kinds: ['udp'],
-      families: [4],
-      count: 3,
-      graceMs: 700,
-      firstPort: firstPort++,
-    });
-    const outcomes = await runFlows(network, flows);
-    for (const { wrong, flow } of outcomes) assert.equal(wrong, 0, flow.from);
-    return outcomes.filter(({ received }) => received > 0).map(({ flow }) => flow.from);
-  }
+  const run = (options: object): Promise<void> => sites.run({ name: 'firewall', options });
+  const answered = (): Promise<string[]> => sites.answered();
 
   const echo = `udp.dstport == ${ECHO_PORT}`;
 
@@ -73,7 +41,7 @@ describe('the firewall of a gateway that runs', labOptions(), () => {
       ],
     });
     assert.deepEqual(await answered(), ['paris']);
-    const { rules } = (await askPluginView(client, 'firewall', 'rules', {})) as {
+    const { rules } = (await askPluginView(sites.client, 'firewall', 'rules', {})) as {
       rules: { flows: number }[];
     };
     // Paris begins one flow; each datagram of lyon is judged anew.
@@ -81,7 +49,7 @@ describe('the firewall of a gateway that runs', labOptions(), () => {
       rules.map(({ flows }) => flows),
       [4, 1],
     );
-    const said = await network.gateway.command(
+    const said = await sites.network.gateway.command(
       ...['firewall', 'test', '--from-tunnel', 'lyon-ic', '--src', '10.0.1.10', '--dst', '10.50.0.10'],
       ...['--proto', 'udp', '--dport', String(ECHO_PORT)],
     );
@@ -107,7 +75,7 @@ describe('the firewall of a gateway that runs', labOptions(), () => {
   });
 
   it('follows the files of sets', async () => {
-    const file = join(lab.directory, 'listed');
+    const file = join(sites.lab.directory, 'listed');
     const write = (text: string): void => {
       writeFileSync(`${file}.new`, text);
       renameSync(`${file}.new`, file);
@@ -121,5 +89,42 @@ describe('the firewall of a gateway that runs', labOptions(), () => {
     assert.deepEqual(await answered(), ['paris']);
     write('203.0.113.0/24 # nobody\n');
     await eventually('lyon is let through', async () => (await answered()).join() === SITES.join(), 30_000);
+  });
+
+  it('takes ten thousand rules without keeping packets waiting', async (t) => {
+    const datagrams = await NumberedDatagrams.start(sites.lab);
+    const options = (reload: number): object => ({
+      default: 'accept',
+      anti_spoofing: false,
+      rules: [
+        { name: `reload ${reload}`, match: 'proto == gre', action: 'drop' },
+        ...benchRules('mix', RULES).map(({ match }) => ({ match, action: 'accept' })),
+      ],
+    });
+    await run({ default: 'accept' });
+    await datagrams.during({ paris: 1000 }, () => sleep(500));
+    const { paris: calm } = await datagrams.during({ paris: 1000 }, () => sleep(3000));
+    const took: number[] = [];
+    const { paris: reloaded } = await datagrams.during({ paris: 1000 }, async () => {
+      for (let reload = 1; reload <= RELOADS; reload++) {
+        const began = performance.now();
+        await run(options(reload));
+        took.push(Math.round(performance.now() - began));
+        // The rules are those of this reload, and it was the same data plane that took them.
+        const { rules } = (await askPluginView(sites.client, 'firewall', 'rules', { limit: 1 })) as {
+          rules: { name: string }[];
+        };
+        assert.equal(rules[0]?.name, `reload ${reload}`);
+      }
+    });
+    t.diagnostic(`without reloads: ${JSON.stringify(calm)}`);
+    t.diagnostic(
+      `${RELOADS} reloads of ${RULES} rules, ms each: ${took.join(', ')}: ${JSON.stringify(reloaded)}`,
+    );
+    // Compiling them there would take longer than that; on a machine that is busy otherwise nothing else can be told.
+    assert.ok(reloaded.longestGapMs < 1000 * PATIENCE, `nothing came for ${reloaded.longestGapMs} ms`);
+    const status = await sites.network.gateway.status();
+    assert.equal(status?.dataPlane.restarts, 0);
+    assert.deepEqual(await answered(), SITES);
   });
 });

@@ -14,20 +14,18 @@
  * The full run: TEST_APPLIES=100.
  */
 import assert from 'node:assert/strict';
-import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stringify } from 'yaml';
 import { applyConfig } from '../../src/api/client/config.ts';
 import { ApiClient } from '../../src/api/client.ts';
 import type { StatusBody } from '../../src/api/schemas/gateway.ts';
-import { compileProgram } from '../bench/native-programs.ts';
 import type { Configuration } from '../support/lab/homeward-process.ts';
 import { labOptions, startNetwork } from '../support/lab/lab-test.ts';
 import type { Network } from '../support/lab/network.ts';
-import { DATA_CENTER_ADDRESSES, gatewayConfiguration, SITE_ADDRESSES } from '../support/lab/sites.ts';
+import { NumberedDatagrams } from '../support/lab/numbered-datagrams.ts';
+import { gatewayConfiguration } from '../support/lab/sites.ts';
 import { Lab } from '../support/lab.ts';
 
 const APPLIES = Number(process.env.TEST_APPLIES ?? 20);
@@ -35,10 +33,7 @@ const RATE = 10_000;
 /** From one apply to the next, at least: the next comes when the one before is done. */
 const PAUSE_MS = 50;
 const CONTROL_MS = 4000;
-/** Longer than any run; it is ended when the applies are done. */
-const MOST_SECONDS = 600;
-const ECHO_PORT = '9000';
-const SOURCE_PORT = '9001';
+const RATES = { paris: RATE, lyon: RATE / 10 };
 
 const SPEC = {
   sites: [
@@ -47,57 +42,29 @@ const SPEC = {
   ],
 } as const;
 
-interface Outcome {
-  readonly sent: number;
-  readonly lost: number;
-  readonly wrong: number;
-  readonly duplicates: number;
-  readonly longestGapMs: number;
-}
-
 describe('configurations applied under load', labOptions(), () => {
   let lab: Lab;
   let network: Network;
-  let program: string;
+  let datagrams: NumberedDatagrams;
 
   before(async () => {
     lab = new Lab();
-    program = compileProgram(lab.directory, 'udp-numbers');
     network = await startNetwork(lab, SPEC);
     // The tunnel's other end is a process that others may keep from running.
     await lab.ip('paris', [`link set eth0 txqueuelen ${2 * RATE}`]);
-    await ready(lab.spawn('datacenter', program, ['echo', DATA_CENTER_ADDRESSES[0], ECHO_PORT]));
+    datagrams = await NumberedDatagrams.start(lab);
   });
   after(() => lab?.remove());
 
-  /** Sends from both sites while `meanwhile` runs. */
-  async function whileSending(meanwhile: () => Promise<void>): Promise<{ paris: Outcome; lyon: Outcome }> {
-    const ends = [DATA_CENTER_ADDRESSES[0], ECHO_PORT];
-    const senders = ['paris', 'lyon'].map((site) =>
-      lab.spawn(site, program, [
-        ...['send', SITE_ADDRESSES[0], SOURCE_PORT, ...ends],
-        ...[
-          String(site === 'paris' ? RATE : RATE / 10),
-          String(MOST_SECONDS),
-          `${site}-${lab.prefix}`.slice(0, 23),
-        ],
-      ]),
-    );
-    await Promise.all(senders.map(ready));
-    await meanwhile();
-    const [paris, lyon] = await Promise.all(senders.map(outcomeOf));
-    return { paris: paris!, lyon: lyon! };
-  }
-
   it('other tunnels come and go, and no reply goes astray', async (t) => {
     // Neighbours are asked for, and the flow is set up, before anything is counted.
-    await whileSending(() => sleep(500));
-    const control = await whileSending(() => sleep(CONTROL_MS));
+    await datagrams.during(RATES, () => sleep(500));
+    const control = await datagrams.during(RATES, () => sleep(CONTROL_MS));
     t.diagnostic(`without applies: ${JSON.stringify(control)}`);
 
     const client = new ApiClient(join(network.gateway.runtimeDirectory, 'api.sock'), 30_000);
     const started = performance.now();
-    const tried = await whileSending(async () => {
+    const tried = await datagrams.during(RATES, async () => {
       for (let number = 1; number <= APPLIES; number++) {
         await applyConfig(client, { text: stringify(configuration(number)) });
         await sleep(PAUSE_MS);
@@ -153,32 +120,4 @@ function dropsOf({ tunnels, devices }: StatusBody): Record<string, unknown> {
     ...tunnels.map(({ name, drops }) => [name, drops]),
     ...devices.map(({ name, rxErrors, txErrors }) => [name, { rxErrors, txErrors }]),
   ]);
-}
-
-/** Waits until the program has opened everything. */
-async function ready(child: ChildProcess): Promise<void> {
-  await new Promise<void>((resolve, reject) => {
-    let said = '';
-    child.stdout!.on('readable', function onReadable() {
-      said += child.stdout!.read(6 - said.length)?.toString() ?? '';
-      if (said !== 'ready\n') return;
-      child.stdout!.off('readable', onReadable);
-      resolve();
-    });
-    child.once('close', (status) => reject(new Error(`the program has ended with ${status}`)));
-  });
-}
-
-/** Ends the sending; what came of it. */
-async function outcomeOf(child: ChildProcess): Promise<Outcome> {
-  child.kill('SIGTERM');
-  const line = await text(child.stdout!);
-  const [sent, received, wrong, duplicates, longestGapMs] = line.trim().split(' ').map(Number);
-  return {
-    sent: sent!,
-    lost: sent! - received!,
-    wrong: wrong!,
-    duplicates: duplicates!,
-    longestGapMs: longestGapMs!,
-  };
 }

@@ -9,77 +9,40 @@ import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { stringify } from 'yaml';
 import { applyConfig } from '../../src/api/client/config.ts';
 import { askPluginView, reloadPlugin, showPlugin, switchPlugin } from '../../src/api/client/plugins.ts';
-import { ApiClient } from '../../src/api/client.ts';
+import type { ApiClient } from '../../src/api/client.ts';
 import { createPlugin } from '../../src/control/plugins/create.ts';
-import type { Configuration } from '../support/lab/homeward-process.ts';
-import { labOptions, startNetwork } from '../support/lab/lab-test.ts';
+import { labOptions } from '../support/lab/lab-test.ts';
 import { ECHO_PORT, type Network } from '../support/lab/network.ts';
 import { sendNewFlows } from '../support/lab/new-flows.ts';
-import { gatewayConfiguration } from '../support/lab/sites.ts';
-import { Tokens } from '../support/lab/tokens.ts';
-import { identicalFlows, Run, runFlows } from '../support/lab/traffic.ts';
-import { Lab } from '../support/lab.ts';
-import { eventually, PATIENCE } from '../support/patience.ts';
+import { Run, runFlows } from '../support/lab/traffic.ts';
+import { SITES, TwoSites } from '../support/lab/two-sites.ts';
+import type { Lab } from '../support/lab.ts';
+import { eventually } from '../support/patience.ts';
 import { writePlugin } from '../support/plugin-folder.ts';
 import { writeTornPlugin } from '../support/torn-plugin.ts';
 
 const LIMITER = resolve(import.meta.dirname, '../../plugins/examples/rate-limiter');
-const SPEC = {
-  sites: [
-    { name: 'paris', attachment: 'on-link' },
-    { name: 'lyon', attachment: 'on-link' },
-  ],
-} as const;
-const SITES = SPEC.sites.map(({ name }) => name);
 /** New flows a second, of both sites together. */
 const RATE = 1000;
 const SECONDS = Number(process.env.TEST_RELOAD_SECONDS ?? 12);
 const RELOADS = 20;
 
 describe('plugins in a gateway that runs', labOptions(), () => {
-  const tokens = new Tokens();
+  let sites: TwoSites;
   let lab: Lab;
   let network: Network;
   let client: ApiClient;
-  let firstPort = 20_000;
 
   before(async () => {
-    lab = new Lab();
-    network = await startNetwork(lab, SPEC);
-    client = new ApiClient(join(network.gateway.runtimeDirectory, 'api.sock'), 30_000 * PATIENCE);
-    await eventually('everybody is known', async () => (await answered()).join() === SITES.join());
+    sites = await TwoSites.start();
+    ({ lab, network, client } = sites);
   });
-  after(() => lab?.remove());
+  after(() => sites?.remove());
 
-  /** Runs the lab's configuration with these plugins. */
-  async function run(...plugins: readonly object[]): Promise<void> {
-    await applyConfig(client, { text: configuration(plugins) });
-  }
-
-  function configuration(plugins: readonly object[]): string {
-    const rates = { create_rate: { per_tunnel: '20000/s', per_source: '20000/s' } };
-    const base: Configuration = gatewayConfiguration(SPEC);
-    return stringify({ ...base, flow_table: rates, plugins });
-  }
-
-  /** Sends the same new flow from both sites; the sites that were answered. */
-  async function answered(): Promise<string[]> {
-    const flows = identicalFlows(network, tokens, {
-      from: SITES,
-      to: ['datacenter'],
-      kinds: ['udp'],
-      families: [4],
-      count: 3,
-      graceMs: 700,
-      firstPort: firstPort++,
-    });
-    const outcomes = await runFlows(network, flows);
-    for (const { wrong, flow } of outcomes) assert.equal(wrong, 0, flow.from);
-    return outcomes.filter(({ received }) => received > 0).map(({ flow }) => flow.from);
-  }
+  const run = (...plugins: readonly object[]): Promise<void> => sites.run(...plugins);
+  const answered = (): Promise<string[]> => sites.answered();
 
   it('runs a plugin that was created from the template, for one site of two with the same addresses', async () => {
     const folder = join(lab.directory, 'no-echo');
@@ -118,20 +81,15 @@ describe('plugins in a gateway that runs', labOptions(), () => {
       options: { refused_ports: [ECHO_PORT] },
     };
     await run();
-    const flows = identicalFlows(network, tokens, {
-      from: SITES,
-      to: ['datacenter'],
-      kinds: ['udp'],
-      families: [4],
-      count: 10_000,
-      intervalMs: 50,
-      firstPort: firstPort++,
-    });
+    const flows = sites.newFlows({ count: 10_000, intervalMs: 50 });
     const live = await Run.start(network, flows);
     await live.answered(3);
     await run(plugin);
     await live.progressed(await live.outcomes(), 3);
-    const { reevaluated } = await applyConfig(client, { text: configuration([plugin]), reevaluate: true });
+    const { reevaluated } = await applyConfig(client, {
+      text: sites.configuration(plugin),
+      reevaluate: true,
+    });
     t.diagnostic(`judged anew: ${JSON.stringify(reevaluated)}`);
     assert.ok(reevaluated !== null && reevaluated.flows >= 2 && reevaluated.ended >= 1);
     const before = await live.outcomes();
@@ -145,17 +103,7 @@ describe('plugins in a gateway that runs', labOptions(), () => {
 
   it('limits the new flows of each source, and of one site only', async () => {
     await run({ name: 'rate-limiter', from: LIMITER, sites: ['paris'], options: { rate: 0.01, burst: 5 } });
-    const flows = Array.from({ length: 12 }, () =>
-      identicalFlows(network, tokens, {
-        from: SITES,
-        to: ['datacenter'],
-        kinds: ['udp'],
-        families: [4],
-        count: 1,
-        graceMs: 1500,
-        firstPort: firstPort++,
-      }),
-    ).flat();
+    const flows = Array.from({ length: 12 }, () => sites.newFlows({ count: 1, graceMs: 1500 })).flat();
     const outcomes = await runFlows(network, flows);
     const passed = (site: string): number =>
       outcomes.filter(({ flow, received }) => flow.from === site && received > 0).length;
@@ -299,15 +247,7 @@ export const createControlHalf: ControlHalfFactory = () => {
     await run(plugin);
     const streams = await Run.start(
       network,
-      identicalFlows(network, tokens, {
-        from: SITES,
-        to: ['datacenter', 'internet'],
-        kinds: ['tcp'],
-        families: [4],
-        count: 100_000,
-        intervalMs: 20,
-        firstPort: 19_000,
-      }),
+      sites.newFlows({ to: ['datacenter', 'internet'], kinds: ['tcp'], count: 100_000, intervalMs: 20 }),
     );
     await streams.answered(3);
     const outcomes = SITES.map((site) => sendNewFlows(lab, site, RATE / SITES.length, SECONDS));

@@ -1,0 +1,77 @@
+import { type FlowHandle, type FlowSetup, type Json, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
+import type { PacketSpec } from '../../src/wire/build.ts';
+import { tcp, udp } from '../../test/support/packets.ts';
+import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
+import { Firewall } from './firewall.ts';
+
+export const SYN = 0x02;
+export const WEDNESDAY_NOON = Date.UTC(2026, 10, 25, 12, 0, 0);
+
+/** A firewall and what it says of packets. */
+export class Tested {
+  readonly counters: Record<string, number> = {};
+  readonly lines: string[] = [];
+  readonly firewall: Firewall;
+  reason = '';
+  wallClockMs = WEDNESDAY_NOON;
+  nowMs = 1000;
+  private readonly states: Int32Array[] = [];
+
+  constructor(options: object) {
+    this.firewall = new Firewall(
+      {
+        name: 'firewall',
+        log: (_level, text) => this.lines.push(text),
+        counter: (name) => () => {
+          this.counters[name] = (this.counters[name] ?? 0) + 1;
+        },
+        reason: (text) => {
+          this.reason = text;
+        },
+        nowMs: () => this.nowMs,
+        send: () => true,
+      },
+      { wallClockMs: () => this.wallClockMs, random: (words) => new Int32Array(words).fill(0x5eed) },
+    );
+    this.configure(options);
+  }
+
+  configure(options: object): void {
+    this.firewall.configure({ options: { default: 'drop', ...options }, topology: TOPOLOGY })();
+  }
+
+  /** The verdict of a packet; the flow begins if it may and `begins`. */
+  judge(
+    spec: PacketSpec,
+    of: FlowSetup = FLOWS.outbound,
+    rest: Partial<FlowSetup> = {},
+    begins = true,
+  ): number {
+    const state = new Int32Array(3);
+    const view = viewOf(spec);
+    const verdict = this.firewall.flowSetup(view, { ...of, nowMs: this.nowMs, state, stateAt: 0, ...rest });
+    if (verdict === VERDICT_CONTINUE && begins && rest.hypothetical !== true) {
+      this.firewall.flowStart(view, { state, stateAt: 0 } as FlowHandle);
+      this.states.push(state);
+    }
+    return verdict;
+  }
+
+  /** Ends the flow that began first. */
+  end(): void {
+    this.endIn(this);
+  }
+
+  /** Ends it in another firewall, which has taken over. */
+  endIn({ firewall }: Tested): void {
+    firewall.flowEnd({ state: this.states.shift()!, stateAt: 0 } as FlowHandle);
+  }
+}
+
+/** What the next instance reads. */
+export const exported = ({ firewall }: Tested): Json => JSON.parse(JSON.stringify(firewall.exportState()));
+
+/** First packets of flows. */
+export const web = (source = '10.0.1.5', port = 40000): PacketSpec =>
+  tcp(`${source} ${port}`, '192.0.2.80 443', SYN);
+export const dns = (source = '10.0.1.5'): PacketSpec => udp(`${source} 40000`, '192.0.2.53 53');
