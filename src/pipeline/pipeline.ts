@@ -134,7 +134,7 @@ export class Pipeline {
         egressOf: (record, direction) =>
           this.egressOf(record, direction, this.words[record * RECORD_WORDS + SHARED_STATE]),
       },
-      policy.chain,
+      policy,
     );
     this.end.setStreams(this.streams);
     this.wire = new WirePackets(parts.scratch);
@@ -146,7 +146,7 @@ export class Pipeline {
     this.setup.setPolicy(policy);
     this.errors.setPorts(policy.ports);
     this.end.setChain(policy.chain);
-    this.streams.setChain(policy.chain);
+    this.streams.setPolicy(policy);
   }
 
   /** Where flows that begin, end or are refused are told; undefined: nowhere. */
@@ -308,7 +308,8 @@ export class Pipeline {
   private streamed(record: number, direction: number, port: number, egress: number, nowMs: number): number {
     const { streams } = this;
     this.shownPort = port;
-    const taken = streams.take(this.view, this.handle(record, direction), port, egress, nowMs);
+    const flow = this.handle(record, direction);
+    const taken = streams.take(this.view, flow, port, egress, this.fragmentLimit, nowMs);
     if (taken > 0) return taken;
     this.count(record * RECORD_WORDS + direction * DIRECTION_WORDS);
     const reason = taken === TAKEN_LEAVES ? this.leave(record, direction, port, egress, nowMs) : 0;

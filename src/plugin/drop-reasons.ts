@@ -86,7 +86,10 @@ const reasons = [
   ['stream_undecided', 'A plugin that reads a stream did not decide in time, or not on so many bytes.'],
   ['stream_lost', 'What plugins have read of the stream is not known any more, as after a restart.'],
   // held flows
-  ['held', 'A plugin has not decided on the flow yet, and holds another packet of it.'],
+  [
+    'held',
+    'A plugin has not decided on the flow yet, and holds another packet of it. Or the one that it held: routes or plugins are others by now.',
+  ],
 ] as const;
 
 export type DropReasonName = (typeof reasons)[number][0];

@@ -111,12 +111,17 @@ export class StreamConnection {
   private sourcePort = 0;
   private readonly sent = [0, 0];
 
-  /** `first`: the SYNs' sequence numbers. */
-  constructor(gateway: MemoryGateway, first: readonly [number, number] = [1000, 9000], clientPort = 40_000) {
+  /** `first`: the SYNs' sequence numbers; `header`: what its packets have besides. */
+  constructor(
+    gateway: MemoryGateway,
+    first: readonly [number, number] = [1000, 9000],
+    clientPort = 40_000,
+    header: Partial<PacketSpec> = {},
+  ) {
     this.gateway = gateway;
     this.first = first;
     this.clientPort = clientPort;
-    this.header = {};
+    this.header = header;
   }
 
   /** SYN, SYN-ACK, ACK, and the server's window. `synData` is sent with the SYN. Returns the SYN as the server got it. */

@@ -49,18 +49,34 @@ export class HeldDeparture {
     this.flows = flows;
   }
 
-  /** Sends the first held segment of a block by `egress` (less than 0: there is none), and holds it no more. */
-  sendFirst(at: number, record: number, direction: number, egress: number, nowMs: number): void {
+  /**
+   * Sends the first held segment of a block by `egress` (less than 0: there is none), and holds it no more. `port`: by which
+   * its sender is told if it does not fit there; less than 0: by none.
+   */
+  sendFirst(
+    at: number,
+    record: number,
+    direction: number,
+    port: number,
+    egress: number,
+    nowMs: number,
+  ): void {
     const { table, view, departure, counters } = this;
-    const port = table.held.port(table.words[at + FIRST_HELD]);
+    const limit = table.held.fragmentLimit(table.words[at + FIRST_HELD]);
     let reason = this.make(at);
     table.held.shift(at);
     if (reason === 0 && egress < 0) reason = direction === 0 ? DROP.port_down : DROP.no_pin;
-    if (reason === 0) reason = departure.check(view, port, egress, 0, nowMs);
+    if (reason === 0) {
+      reason =
+        port < 0
+          ? departure.obstacle(view, egress, limit)
+          : departure.check(view, port, egress, limit, nowMs);
+    }
     const lengthBytes = view.length;
-    if (reason === 0) reason = departure.leave(view, this.flows, record, direction, port, egress, 0, nowMs);
+    if (reason === 0)
+      reason = departure.leave(view, this.flows, record, direction, port, egress, limit, nowMs);
     if (reason === 0) counters.countOut(egress, lengthBytes);
-    else counters.countDrop(port, reason);
+    else counters.countDrop(Math.max(port, 0), reason);
   }
 
   /** Makes the packet of the first held segment. Returns 0 or a drop reason. */

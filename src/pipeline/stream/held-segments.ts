@@ -19,12 +19,19 @@ const NEXT = 0;
 const START = 1;
 /** One more than the last, FIN included. */
 const END = 2;
-/** Port it came in by. */
-const PORT = 3;
+/** Port it came in by, as a port word: the slot may be another tunnel's by the time it leaves. */
+const PORT_WORD = 3;
 /** `gsoType << 16 | gsoSize`. */
 const OFFLOAD = 4;
 /** Of the IP header and what follows it up to the payload, bytes. */
 const HEADER_BYTES = 5;
+/** Whose place it is. */
+const SPACE = 6;
+/** Size of the largest fragment it came in, 0 if it came whole. */
+const FRAGMENT_LIMIT = 7;
+
+/** Address spaces: a key's meta word has 16 bits for one. */
+const SPACES = 0x10000;
 
 /** The longest headers that can be held: IPv4 and TCP with all options. */
 export const HELD_HEADER_BYTES = 128;
@@ -39,6 +46,7 @@ export class HeldSegments {
   private readonly places: Int32Array;
   private readonly free: Int32Array;
   private readonly headersOffset: number;
+  private readonly ofSpace = new Int32Array(SPACES);
 
   /** `headersOffset`: where {@link HELD_HEADER_BYTES} for each of `capacity` segments begin in packet memory. */
   constructor(memory: FrameMemory, streams: Int32Array, headersOffset: number, capacity: number) {
@@ -52,13 +60,14 @@ export class HeldSegments {
   }
 
   /**
-   * Whether a stream may hold this segment back, too. What came out of order leaves a half of the places to what is
-   * held for a plugin.
+   * Whether a stream of this space may hold this segment back, too. What came out of order leaves a half of the places to
+   * what is held for a plugin; a space gets half of either.
    */
-  hasRoom(at: number, view: PacketView, isEarly: boolean): boolean {
+  hasRoom(at: number, space: number, view: PacketView, isEarly: boolean): boolean {
     if (view.payloadOffset - view.offset > HELD_HEADER_BYTES) return false;
     if (this.streams[at + HELD] >= MAX_HELD_OF_STREAM) return false;
-    return this.used < (isEarly ? this.capacity >>> 1 : this.capacity);
+    const places = isEarly ? this.capacity >>> 1 : this.capacity;
+    return this.used < places && this.ofSpace[space] < places >>> 1;
   }
 
   first(at: number): number {
@@ -78,8 +87,12 @@ export class HeldSegments {
     return this.places[held * PLACE_WORDS + END];
   }
 
-  port(held: number): number {
-    return this.places[held * PLACE_WORDS + PORT];
+  portWord(held: number): number {
+    return this.places[held * PLACE_WORDS + PORT_WORD];
+  }
+
+  fragmentLimit(held: number): number {
+    return this.places[held * PLACE_WORDS + FRAGMENT_LIMIT];
   }
 
   gsoType(held: number): number {
@@ -103,7 +116,15 @@ export class HeldSegments {
    * Holds numbers `start` to `end` of a segment, for which there must be room. What others had of these numbers is
    * theirs no more: those inside are gone, those that reach in are shorter. Their bytes are equal by then.
    */
-  insert(at: number, start: number, end: number, view: PacketView, port: number): void {
+  insert(
+    at: number,
+    space: number,
+    start: number,
+    end: number,
+    view: PacketView,
+    portWord: number,
+    fragmentLimit: number,
+  ): void {
     this.cut(at, start, end);
     const { streams, places } = this;
     const held = this.free[this.used];
@@ -111,7 +132,10 @@ export class HeldSegments {
     const place = held * PLACE_WORDS;
     places[place + START] = start;
     places[place + END] = end;
-    places[place + PORT] = port;
+    places[place + PORT_WORD] = portWord;
+    places[place + SPACE] = space;
+    places[place + FRAGMENT_LIMIT] = fragmentLimit;
+    this.ofSpace[space]++;
     places[place + OFFLOAD] = (view.gsoType << 16) | view.gsoSize;
     places[place + HEADER_BYTES] = view.payloadOffset - view.offset;
     this.bytes.copyWithin(this.headerOffset(held), view.offset, view.payloadOffset);
@@ -162,8 +186,8 @@ export class HeldSegments {
     return false;
   }
 
-  /** Takes out all that begin at `seq` or behind; `onDrop` gets the port of each. Not for every packet. */
-  dropFrom(at: number, seq: number, onDrop: (port: number) => void): void {
+  /** Takes out all that begin at `seq` or behind; `onDrop` gets the port word of each. Not for every packet. */
+  dropFrom(at: number, seq: number, onDrop: (portWord: number) => void): void {
     const { streams, places } = this;
     let before = -1;
     let held = streams[at + FIRST_HELD];
@@ -175,7 +199,7 @@ export class HeldSegments {
     else places[before * PLACE_WORDS + NEXT] = -1;
     while (held >= 0) {
       const next = this.next(held);
-      onDrop(this.port(held));
+      onDrop(this.portWord(held));
       this.give(at, held);
       held = next;
     }
@@ -192,5 +216,6 @@ export class HeldSegments {
     this.used--;
     this.free[this.used] = held;
     this.streams[at + HELD]--;
+    this.ofSpace[this.places[held * PLACE_WORDS + SPACE]]--;
   }
 }

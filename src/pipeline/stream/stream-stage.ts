@@ -14,11 +14,13 @@ import { DROP } from '../../plugin/drop-reasons.ts';
 import { PacketView, PROTOCOL_TCP } from '../../wire/packet.ts';
 import type { Departure } from '../departure.ts';
 import type { FlowEnd } from '../flow-end.ts';
+import type { FlowPolicy } from '../flow-policy.ts';
 import type { LinkLayer } from '../link/link-layer.ts';
 import type { Scratch } from '../link/scratch.ts';
 import type { OwnErrors } from '../own-errors.ts';
 import type { PluginChain } from '../plugin-chain.ts';
 import { LiveFlow } from '../plugin-link.ts';
+import { type PortTable, portIndex } from '../port-table.ts';
 import { DuplicateAcks } from './duplicate-acks.ts';
 import { HeldDeparture, turnIntoReset } from './held-departure.ts';
 import { passesLostStreams, StreamHooks } from './stream-hooks.ts';
@@ -60,12 +62,14 @@ export class StreamStage implements StreamOwner {
   private readonly parts: StreamStageParts;
   private readonly flow = new LiveFlow();
   private chain: PluginChain;
+  private ports: PortTable;
   private memory: Parts | undefined = undefined;
   private conflicts = 0;
 
-  constructor(parts: StreamStageParts, chain: PluginChain) {
+  constructor(parts: StreamStageParts, { chain, ports }: FlowPolicy) {
     this.parts = parts;
     this.chain = chain;
+    this.ports = ports;
     // Of a process that was here before.
     const gauges = ['stream_flows', 'stream_bytes', 'stream_bytes_limit', 'stream_held_segments'] as const;
     for (const gauge of gauges) parts.counters.set(COUNTER[gauge], 0);
@@ -90,9 +94,9 @@ export class StreamStage implements StreamOwner {
     this.memory = { table, shows, streams, sweep: new StreamSweep(table, shows, this, nowMs), held, acks };
   }
 
-  /** The chain of another plan. */
-  setChain(chain: PluginChain): void {
+  setPolicy({ chain, ports }: FlowPolicy): void {
     this.chain = chain;
+    this.ports = ports;
     this.memory?.shows.setReaders(new StreamHooks(chain));
   }
 
@@ -120,15 +124,23 @@ export class StreamStage implements StreamOwner {
   }
 
   /**
-   * Takes a segment of a flow with streams. Returns a drop reason; or what `Streams.take` says: whether it leaves. Then
+   * Takes a segment of a flow with streams, which came in by `port`, in fragments no larger than `fragmentLimit` if that is not
+   * 0. Returns a drop reason; or what `Streams.take` says: whether it leaves. Then
    * {@link settle} must be called.
    */
-  take(view: PacketView, flow: LiveFlow, port: number, egress: number, nowMs: number): number {
+  take(
+    view: PacketView,
+    flow: LiveFlow,
+    port: number,
+    egress: number,
+    fragmentLimit: number,
+    nowMs: number,
+  ): number {
     const { record, direction } = flow;
     const slot = this.memory?.table.slotOf(record) ?? -1;
     if (this.memory === undefined || slot < 0) return this.lost(view, record, direction, port, egress, nowMs);
     const { streams, shows } = this.memory;
-    const taken = streams.take(view, slot, flow, port, nowMs);
+    const taken = streams.take(view, slot, flow, this.ports.wordOf[port], fragmentLimit, nowMs);
     if (streams.conflicts !== this.conflicts) {
       this.parts.counters.add(COUNTER.stream_conflicts, streams.conflicts - this.conflicts);
       this.conflicts = streams.conflicts;
@@ -219,7 +231,10 @@ export class StreamStage implements StreamOwner {
     const { table, streams, held } = this.memory;
     const at = table.blockOf(table.slotOf(record), direction);
     const egress = this.parts.egressOf(record, direction);
-    while (streams.isReleasable(at)) held.sendFirst(at, record, direction, egress, nowMs);
+    while (streams.isReleasable(at)) {
+      const port = this.portOf(table.held.portWord(table.held.first(at)));
+      held.sendFirst(at, record, direction, port, egress, nowMs);
+    }
   }
 
   endStream(record: number, direction: number, reason: number, tells: boolean, nowMs: number): void {
@@ -228,8 +243,9 @@ export class StreamStage implements StreamOwner {
     const at = table.blockOf(table.slotOf(record), direction);
     const first = table.words[at + FIRST_HELD];
     if (first >= 0) {
-      const port = table.held.port(first);
-      this.parts.counters.countDrop(port, reason);
+      const portWord = table.held.portWord(first);
+      const port = this.portOf(portWord);
+      this.dropHeld(portWord, reason);
       if (tells && held.make(at) === 0) {
         this.tellEnds(held.view, record, direction, port, this.parts.egressOf(record, direction), nowMs);
       }
@@ -237,8 +253,14 @@ export class StreamStage implements StreamOwner {
     this.parts.end.flush(record, END.policy, nowMs);
   }
 
-  dropHeld(port: number, reason: number): void {
-    this.parts.counters.countDrop(port, reason);
+  dropHeld(portWord: number, reason: number): void {
+    this.parts.counters.countDrop(Math.max(this.portOf(portWord), 0), reason);
+  }
+
+  /** The port by which a held segment came in; -1 if another one stands there now, or none: nobody is told by that. */
+  private portOf(portWord: number): number {
+    const port = portIndex(portWord);
+    return this.ports.wordOf[port] === portWord ? port : -1;
   }
 
   /** Nobody reads any more: the flow is like any other. */
@@ -265,7 +287,7 @@ export class StreamStage implements StreamOwner {
     return DROP.stream_lost;
   }
 
-  /** Resets to the sender of this segment, and to its receiver instead of it. */
+  /** Resets to the sender of this segment (by `port`; less than 0: none), and to its receiver instead of it. */
   private tellEnds(
     view: PacketView,
     record: number,
@@ -275,7 +297,7 @@ export class StreamStage implements StreamOwner {
     nowMs: number,
   ): void {
     const { errors, departure, flows, counters } = this.parts;
-    errors.refused(view, port, nowMs);
+    if (port >= 0) errors.refused(view, port, nowMs);
     if (egress < 0 || view.ttl <= 1) return;
     const slot = this.memory?.table.slotOf(record) ?? -1;
     const { memory } = this;

@@ -49,8 +49,8 @@ export interface StreamOwner {
    * held or remembered.
    */
   endStream(record: number, direction: number, reason: number, tells: boolean, nowMs: number): void;
-  /** A held segment that came in by `port` is dropped. */
-  dropHeld(port: number, reason: number): void;
+  /** A held segment that came in by the port of this word is dropped. */
+  dropHeld(portWord: number, reason: number): void;
 }
 
 export class StreamSweep {
@@ -121,7 +121,7 @@ export class StreamSweep {
     const { table, owner } = this;
     const next = table.words[at + NEXT];
     const space = table.spaceOf(slot);
-    table.held.dropFrom(at, next, (port) => owner.dropHeld(port, DROP.stream_gap));
+    table.held.dropFrom(at, next, (portWord) => owner.dropHeld(portWord, DROP.stream_gap));
     // A FIN that was dropped may come elsewhere: nobody has seen it.
     const isFinAhead = ((table.words[at + FIN_AT] - next) | 0) >= 0;
     if (isFinAhead) table.words[at + FLAGS] &= ~FINISHED;

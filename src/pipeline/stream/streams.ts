@@ -76,7 +76,10 @@ export class Streams {
   private readonly table: StreamTable;
   private readonly shows: StreamShow;
   private readonly flows: Int32Array;
+  /** Of the segment that is being taken. */
   private isChanged = false;
+  private portWord = 0;
+  private fragmentLimit = 0;
 
   /** `flows`: the words of the flow records. */
   constructor(table: StreamTable, shows: StreamShow, flows: Int32Array) {
@@ -114,10 +117,20 @@ export class Streams {
   }
 
   /**
-   * Takes a segment of `flow` that TCP tracking has passed and that came in by `port`. Answers one of `TAKEN_...`, or a drop
-   * reason; whatever it says, held segments may be releasable now: {@link isReleasable}.
+   * Takes a segment of `flow` that TCP tracking has passed. Answers one of `TAKEN_...`, or a drop reason; whatever it says, held
+   * segments may be releasable now: {@link isReleasable}.
+   *
+   * @param portWord of the port that it came in by
+   * @param fragmentLimit size of the largest fragment it came in, 0 if it came whole
    */
-  take(view: PacketView, slot: number, flow: ReadFlow, port: number, nowMs: number): number {
+  take(
+    view: PacketView,
+    slot: number,
+    flow: ReadFlow,
+    portWord: number,
+    fragmentLimit: number,
+    nowMs: number,
+  ): number {
     const { words } = this.table;
     const direction = flow.direction;
     const base = flow.record * RECORD_WORDS;
@@ -136,8 +149,10 @@ export class Streams {
     if ((flags & (DEAD | OPEN)) !== OPEN) return DROP.tcp_state;
     if ((flags & UNREAD) !== 0 && ((view.sequence - words[at + DONE_AT]) | 0) >= 0) return TAKEN_LEAVES;
     this.isChanged = false;
+    this.portWord = portWord;
+    this.fragmentLimit = fragmentLimit;
     const taken =
-      (flags & UNREAD) !== 0 ? this.compare(view, at) : this.takeSegment(view, slot, at, flow, port, nowMs);
+      (flags & UNREAD) !== 0 ? this.compare(view, at) : this.takeSegment(view, slot, at, flow, nowMs);
     if (taken === TAKEN_LEAVES && this.isChanged) resum(view);
     return taken;
   }
@@ -256,14 +271,7 @@ export class Streams {
   }
 
   /** A segment of a stream that somebody reads. */
-  private takeSegment(
-    view: PacketView,
-    slot: number,
-    at: number,
-    flow: ReadFlow,
-    port: number,
-    nowMs: number,
-  ): number {
+  private takeSegment(view: PacketView, slot: number, at: number, flow: ReadFlow, nowMs: number): number {
     const { words, held, pages } = this.table;
     const space = this.table.spaceOf(slot);
     if ((view.tcpFlags & TCP_URG) !== 0) {
@@ -278,11 +286,11 @@ export class Streams {
     const end = endOf(view);
     const next = words[at + NEXT];
     if (((end - next) | 0) <= 0) return this.repeat(view, at, end);
-    if (((start - next) | 0) > 0) return this.holdEarly(view, slot, at, port, nowMs);
+    if (((start - next) | 0) > 0) return this.holdEarly(view, slot, at, nowMs);
     if (hasStamp(view)) words[at + RECENT_STAMP] = stampOf();
 
     const freshOffset = view.payloadOffset + ((next - start) | 0);
-    const mayHold = held.hasRoom(at, view, false);
+    const mayHold = held.hasRoom(at, space, view, false);
     if (!pages.write(at, space, next, freshOffset, (dataEnd - next) | 0, false)) return DROP.stream_memory;
     this.noteFin(view, at, dataEnd);
     const isBehindHeld = words[at + JUDGED] !== next;
@@ -299,7 +307,7 @@ export class Streams {
     if (!mayHold || !(isBehindHeld || isUndecided)) {
       return this.catchUp(at, flow, nowMs) ? TAKEN_LEAVES : TAKEN_ENDS;
     }
-    held.insert(at, next, end, view, port);
+    held.insert(at, space, next, end, view, this.portWord, this.fragmentLimit);
     return this.catchUp(at, flow, nowMs) ? TAKEN_KEPT : TAKEN_ENDS;
   }
 
@@ -329,18 +337,18 @@ export class Streams {
   }
 
   /** A segment before which something is missing. */
-  private holdEarly(view: PacketView, slot: number, at: number, port: number, nowMs: number): number {
+  private holdEarly(view: PacketView, slot: number, at: number, nowMs: number): number {
     const { words, held, pages } = this.table;
     const start = view.sequence;
     const end = endOf(view);
     if (held.covers(at, start, end)) return TAKEN_EARLY;
-    if (!held.hasRoom(at, view, true)) return DROP.stream_memory;
     const space = this.table.spaceOf(slot);
+    if (!held.hasRoom(at, space, view, true)) return DROP.stream_memory;
     if (!pages.write(at, space, start, view.payloadOffset, view.payloadLength, true))
       return DROP.stream_memory;
     this.noteFin(view, at, endOfData(view));
     if (this.firstEarly(at) < 0) words[at + GAP_SINCE] = nowMs;
-    held.insert(at, start, end, view, port);
+    held.insert(at, space, start, end, view, this.portWord, this.fragmentLimit);
     return TAKEN_EARLY;
   }
 
