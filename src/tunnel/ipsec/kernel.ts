@@ -97,9 +97,8 @@ export class KernelDriver implements IpsecDriver {
   async #remove(gone: readonly DrivenTunnel[]): Promise<void> {
     this.#want();
     // With the last of them the daemon goes, too, if it is ours.
-    if (this.#tunnels.size > 0 || this.#daemon?.charon === undefined)
-      await this.#daemon?.reconciler.settled();
-    else await this.#end();
+    if (this.#tunnels.size === 0 && this.#daemon?.charon !== undefined) return await this.#end();
+    await this.#daemon?.reconciler.settled();
     const ids = new Set(gone.map(({ tunnel }) => tunnel.kernel?.requestId));
     await removeSas(this.#options.run, (id) => ids.has(id));
   }
