@@ -6,7 +6,7 @@
 import type { Config, FamilyAddresses, TunnelConfig } from './config/config.ts';
 import type { GatewayStatus, TunnelStatus } from './gateway-status.ts';
 import type { IpsecView } from './ipsec/ipsec-view.ts';
-import { noSuchName } from './unknown-name.ts';
+import { findNamed } from './unknown-name.ts';
 
 /** A tunnel with what the configuration says of it. */
 export interface TunnelDetails extends TunnelStatus {
@@ -57,11 +57,9 @@ export class Overview {
   /** @throws RequestError `no_such_tunnel` */
   async tunnel(name: string): Promise<TunnelDetails> {
     const { tunnels } = await this.#gateway.status();
-    const status = tunnels.find((tunnel) => tunnel.name === name);
-    const config = this.#gateway.config.sites
-      .flatMap(({ tunnels }) => tunnels)
-      .find((tunnel) => tunnel.name === name);
-    if (status === undefined || config === undefined) throw noSuchName('tunnel', name, namesOf(tunnels));
+    const status = findNamed('tunnel', name, tunnels);
+    const configured = this.#gateway.config.sites.flatMap((site) => site.tunnels);
+    const config = findNamed('tunnel', name, configured);
     return {
       ...status,
       automaticReturnRouting: config.automaticReturnRouting,
@@ -83,20 +81,13 @@ export class Overview {
   async site(name: string): Promise<SiteDetails> {
     const { tunnels } = await this.#gateway.status();
     const { sites, routes } = this.#gateway.config;
-    const config = sites.find((site) => site.name === name);
-    if (config === undefined) {
-      throw noSuchName('site', name, namesOf(sites));
-    }
+    const { prefixes } = findNamed('site', name, sites);
     return {
-      ...siteOverview(name, config.prefixes, tunnels),
+      ...siteOverview(name, prefixes, tunnels),
       tunnels: tunnelsOf(name, tunnels),
       routes: routes.filter(({ via }) => via === name).map(({ prefix, priority }) => ({ prefix, priority })),
     };
   }
-}
-
-function namesOf(named: readonly { readonly name: string }[]): string[] {
-  return named.map(({ name }) => name);
 }
 
 function outerEnds(tunnel: TunnelConfig): TunnelDetails['outer'] {

@@ -12,12 +12,29 @@ export function nameRemedy(name: string, known: readonly string[]): string {
   return known.length === 0 || known.length > MAX_LISTED ? '' : `; there is ${known.join(', ')}`;
 }
 
-/** For a request that names one thing: `no_such_tunnel` and so on. */
-export function noSuchName(
-  what: 'tunnel' | 'site' | 'egress' | 'plugin',
+type What = 'tunnel' | 'site' | 'egress' | 'plugin';
+
+/**
+ * The one that a request names.
+ *
+ * @throws RequestError `no_such_tunnel` and so on
+ */
+export function findNamed<T extends { readonly name: string }>(
+  what: What,
   name: string,
-  known: readonly string[],
-): RequestError {
+  all: readonly T[],
+): T {
+  const found = all.find((one) => one.name === name);
+  if (found !== undefined) return found;
+  throw noSuchName(
+    what,
+    name,
+    all.map((one) => one.name),
+  );
+}
+
+/** For a request that names one thing: `no_such_tunnel` and so on. */
+export function noSuchName(what: What, name: string, known: readonly string[]): RequestError {
   return new RequestError(
     'not_found',
     `no_such_${what}`,

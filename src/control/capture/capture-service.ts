@@ -23,7 +23,7 @@ import { nearest } from '../config/suggest.ts';
 import type { ControlEvents } from '../events.ts';
 import { RequestError } from '../request-error.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
-import { noSuchName } from '../unknown-name.ts';
+import { findNamed } from '../unknown-name.ts';
 import { CaptureInterfaces } from './capture-interfaces.ts';
 import { type CaptureLimits, CaptureStream } from './capture-stream.ts';
 import { compileFilter } from './filter/compile.ts';
@@ -141,13 +141,7 @@ function portsOf({ tunnels, egresses }: CaptureRequest, plan: Plan): readonly nu
   if (tunnels.length + egresses.length === 0) return null;
   const named = (role: 'tunnel' | 'egress', name: string): number => {
     const ports = plan.ports.filter((candidate) => candidate.role === role);
-    const port = ports.find((candidate) => candidate.name === name);
-    if (port !== undefined) return port.index;
-    throw noSuchName(
-      role,
-      name,
-      ports.map((candidate) => candidate.name),
-    );
+    return findNamed(role, name, ports).index;
   };
   return [...tunnels.map((name) => named('tunnel', name)), ...egresses.map((name) => named('egress', name))];
 }

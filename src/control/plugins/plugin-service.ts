@@ -7,7 +7,7 @@ import type { PluginStatus } from '../../dataplane/plugin-messages.ts';
 import { type FailureCause, type FailurePolicy, type Json, PluginQueryError } from '../../plugin/contract.ts';
 import type { Config, PluginConfig } from '../config/config.ts';
 import { RequestError } from '../request-error.ts';
-import { nameRemedy } from '../unknown-name.ts';
+import { findNamed } from '../unknown-name.ts';
 import { type ControlHalfStatus, ViewFailedError } from './control-half.ts';
 import type { Manifest } from './manifest-schema.ts';
 import { checkBySchema, NO_MEMBERS } from './schema-check.ts';
@@ -193,14 +193,7 @@ export class PluginService {
   }
 
   #configured(name: string): PluginConfig {
-    const { plugins } = this.#sources.config();
-    const plugin = plugins.find((one) => one.name === name);
-    if (plugin !== undefined) return plugin;
-    const remedy = nameRemedy(
-      name,
-      plugins.map((one) => one.name),
-    );
-    throw new RequestError('not_found', 'no_such_plugin', `no plugin ${name} is configured${remedy}`);
+    return findNamed('plugin', name, this.#sources.config().plugins);
   }
 
   #overview(

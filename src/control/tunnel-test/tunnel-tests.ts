@@ -12,7 +12,7 @@ import { problemsAbout } from '../host-report.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Supervisor } from '../runtime/supervisor.ts';
-import { noSuchName } from '../unknown-name.ts';
+import { findNamed } from '../unknown-name.ts';
 import type { IpsecConnection } from './ipsec-connection.ts';
 import type { Prober } from './prober.ts';
 import { type TargetOrigin, type TestTarget, TestTargets } from './test-target.ts';
@@ -165,17 +165,11 @@ export class TunnelTests {
   #tunnels(names: readonly string[]): TestedTunnel[] {
     const all = this.#options
       .config()
-      .sites.flatMap((site) => site.tunnels.map((config) => ({ site: site.name, config })));
-    if (names.length === 0) return all;
-    return names.map((name) => {
-      const found = all.find(({ config }) => config.name === name);
-      if (found !== undefined) return found;
-      throw noSuchName(
-        'tunnel',
-        name,
-        all.map(({ config }) => config.name),
+      .sites.flatMap(({ name: site, tunnels }) =>
+        tunnels.map((config) => ({ name: config.name, site, config })),
       );
-    });
+    if (names.length === 0) return all;
+    return names.map((name) => findNamed('tunnel', name, all));
   }
 
   async #test(
