@@ -54,3 +54,20 @@ export interface Applied {
   /** What judging all live flows anew has led to; null: they keep the verdicts that they have. */
   readonly reevaluated: Reevaluation | null;
 }
+
+/** Of what has made no revision, and so lets nothing wait: a check, what runs already, files that were read anew. */
+export function withoutRevision(
+  difference: Difference,
+  rest: Partial<Pick<Applied, 'applied' | 'notices' | 'unapplied' | 'reevaluated'>>,
+): Applied {
+  return {
+    applied: false,
+    revision: null,
+    difference,
+    pending: null,
+    notices: [],
+    unapplied: null,
+    reevaluated: null,
+    ...rest,
+  };
+}

@@ -17,8 +17,8 @@
  * Where the history cannot be written and going back fails, too, the new configuration runs and is in no revision: a
  * problem says so, until a change that works.
  *
- * Neighbours: `configuration-file.ts`, `history.ts`, `starting-config.ts`, `start-record.ts`, `../gateway.ts` (what
- * runs), `api/routes/config.ts`.
+ * Neighbours: `configuration-file.ts`, `history.ts`, `confirmation-wait.ts`, `starting-config.ts`, `start-record.ts`,
+ * `../gateway.ts` (what runs), `api/routes/config.ts`.
  */
 import { dirname } from 'node:path';
 import { ConfigError, formatProblem } from '../config/errors.ts';
@@ -28,15 +28,14 @@ import type { PlanEffect, Reevaluation } from '../live-change.ts';
 import { readAnew } from '../plugins/files.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
-import type { Applied, ChangeRequest, ConfigurationView, PendingView } from './change.ts';
+import { findNamed } from '../unknown-name.ts';
+import { type Applied, type ChangeRequest, type ConfigurationView, withoutRevision } from './change.ts';
 import { ConfigurationFile } from './configuration-file.ts';
+import { ConfirmationWait } from './confirmation-wait.ts';
 import { type Difference, difference, summaryOf } from './difference.ts';
 import type { History, NewRevision, Revision } from './history.ts';
 import { recordStart } from './start-record.ts';
 import type { StartingConfig } from './starting-config.ts';
-
-/** A reversion that fails is tried again. */
-const RETRY_MS = 10_000;
 
 /** What runs the configuration: `Gateway`. */
 export interface RunningGateway {
@@ -55,10 +54,9 @@ export class Configuration {
   readonly #history: History | undefined;
   #running: LoadedConfig;
   #startProblems: readonly string[];
-  #revertProblem = '';
+  readonly #wait: ConfirmationWait;
   /** Why what runs is in no revision; empty if it is in one. */
   #unrecorded = '';
-  #timer: NodeJS.Timeout | undefined;
   #work: Promise<unknown> = Promise.resolve();
   #closed = false;
 
@@ -74,7 +72,7 @@ export class Configuration {
     this.#history = starting.history;
     this.#running = starting.loaded;
     this.#startProblems = [...starting.problems, ...recordStart(path, starting, logger)];
-    this.#arm();
+    this.#wait = new ConfirmationWait(this.#history, () => void this.#revert());
   }
 
   /** Where the history lies; null: there is none. */
@@ -84,14 +82,12 @@ export class Configuration {
 
   /** What the user must know, one line each. */
   get problems(): readonly string[] {
-    return [...this.#startProblems, this.#revertProblem, this.#unrecorded].filter(
-      (problem) => problem !== '',
-    );
+    return [...this.#startProblems, this.#wait.problem, this.#unrecorded].filter((problem) => problem !== '');
   }
 
   /** What waits for its confirmation, as a line for people; null: nothing does. */
   get pendingNotice(): string | null {
-    const pending = this.#pending();
+    const { pending } = this.#wait;
     if (pending === null) return null;
     const { revision, previous, deadline } = pending;
     if (this.#unrecorded !== '') {
@@ -103,7 +99,7 @@ export class Configuration {
   /** Takes no more changes; resolves when those under way are done. A pending confirmation stays pending. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearTimeout(this.#timer);
+    this.#wait.stop();
     await this.#work;
     this.#history?.close();
   }
@@ -115,7 +111,7 @@ export class Configuration {
       text: this.#running.text,
       revision: running === null ? null : (this.#history?.find(running) ?? null),
       file: this.#file.state(this.#running.text),
-      pending: this.#pending(),
+      pending: this.#wait.pending,
     };
   }
 
@@ -186,11 +182,8 @@ export class Configuration {
   reloadPlugin(name: string, request: Pick<ChangeRequest, 'validateOnly' | 'reevaluate'>): Promise<Applied> {
     return this.#inTurn(async () => {
       const former = this.#running;
-      const plugin = former.config.plugins.find((one) => one.name === name);
-      if (plugin === undefined) {
-        throw new RequestError('not_found', 'no_such_plugin', `no plugin ${name} is configured`);
-      }
-      readAnew(dirname(plugin.manifestPath));
+      const { manifestPath } = findNamed('plugin', name, former.config.plugins);
+      readAnew(dirname(manifestPath));
       const next = readConfig(former.text, this.#file.path);
       const { validateOnly = false } = request;
       const effect = await (validateOnly
@@ -200,15 +193,11 @@ export class Configuration {
         this.#running = next;
         this.#logger.info({ plugin: name }, 'plugin read anew');
       }
-      return {
+      return withoutRevision(difference(former, next, effect), {
         applied: !validateOnly,
-        revision: null,
-        difference: difference(former, next, effect),
-        pending: null,
         notices: noticesOf(former, next, undefined),
-        unapplied: null,
         reevaluated: validateOnly ? null : await this.#reevaluate(request.reevaluate),
-      };
+      });
     });
   }
 
@@ -245,8 +234,7 @@ export class Configuration {
       }
       if (!validateOnly) {
         history.confirm();
-        this.#revertProblem = '';
-        this.#arm();
+        this.#wait.arm();
         this.#logger.info({ revision: pending.revision }, 'configuration confirmed');
       }
       return this.#revision(pending.revision);
@@ -265,15 +253,9 @@ export class Configuration {
     const former = this.#running;
     if (request.validateOnly) {
       const effect = await this.#gateway.preview(next.config);
-      return {
-        applied: false,
-        revision: null,
-        difference: difference(former, next, effect),
-        pending: null,
+      return withoutRevision(difference(former, next, effect), {
         notices: noticesOf(former, next, request.file),
-        unapplied: null,
-        reevaluated: null,
-      };
+      });
     }
     if (next.text === former.text && history.pending === null && this.#unrecorded === '') {
       return await this.#applyAgain(next, request.reevaluate);
@@ -302,9 +284,8 @@ export class Configuration {
     fileProblem ??= this.#file.put(file);
     this.#running = next;
     this.#startProblems = [history.damage, fileProblem].filter((problem) => problem !== '');
-    this.#revertProblem = '';
     this.#unrecorded = '';
-    this.#arm();
+    this.#wait.arm();
     this.#logger.info(
       { revision: revision.number, by: revision.by, changes: done.changes.length },
       'configuration applied',
@@ -318,7 +299,7 @@ export class Configuration {
       applied: true,
       revision,
       difference: done,
-      pending: this.#pending(),
+      pending: this.#wait.pending,
       notices: noticesOf(former, next, request.file),
       unapplied,
       reevaluated: await this.#reevaluate(request.reevaluate),
@@ -346,15 +327,8 @@ export class Configuration {
       this.#startProblems = [this.#kept().damage, fileProblem].filter((problem) => problem !== '');
     }
     this.#logger.info('the configuration that runs was applied again: nothing has changed');
-    return {
-      applied: false,
-      revision: null,
-      difference: difference(loaded, loaded, effect),
-      pending: null,
-      notices: [],
-      unapplied,
-      reevaluated: await this.#reevaluate(reevaluate),
-    };
+    const reevaluated = await this.#reevaluate(reevaluate);
+    return withoutRevision(difference(loaded, loaded, effect), { unapplied, reevaluated });
   }
 
   /** Writes the history; if that fails, the gateway goes back, too. */
@@ -384,14 +358,6 @@ export class Configuration {
     }
   }
 
-  /** Waits for the deadline of what is pending, by the clock that nobody sets. */
-  #arm(): void {
-    clearTimeout(this.#timer);
-    const pending = this.#pending();
-    if (pending === null || this.#closed) return;
-    this.#timer = setTimeout(() => void this.#revert(), pending.leftMs);
-  }
-
   async #revert(): Promise<void> {
     try {
       await this.#inTurn(async () => {
@@ -406,23 +372,10 @@ export class Configuration {
       });
     } catch (error) {
       if (this.#closed) return;
-      this.#revertProblem = `the configuration was not confirmed, and going back fails: ${(error as Error).message}`;
-      this.#logger.error(this.#revertProblem);
-      this.#timer = setTimeout(() => void this.#revert(), RETRY_MS);
+      const problem = `the configuration was not confirmed, and going back fails: ${(error as Error).message}`;
+      this.#logger.error(problem);
+      this.#wait.failed(problem);
     }
-  }
-
-  #pending(): PendingView | null {
-    const pending = this.#history?.pending;
-    if (pending == null) return null;
-    const { revision, previous, deadline, timeoutMs } = pending;
-    return {
-      revision,
-      previous,
-      deadline: new Date(deadline).toISOString(),
-      // A clock that was set back does not make the wait longer.
-      leftMs: Math.max(0, Math.min(timeoutMs, deadline - Date.now())),
-    };
   }
 
   #load(number: number): LoadedConfig {
