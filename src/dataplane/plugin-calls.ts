@@ -6,6 +6,19 @@
  * `data-plane.ts` (what follows when a call was ended).
  */
 import type { RunningPlugin } from '../plugin/running-plugin.ts';
+import { readThrown, type Thrown } from '../plugin/thrown.ts';
+
+/** What a plugin has thrown, as something that can be handled: its message has the place in the options, if there is one. */
+export class PluginThrewError extends Error {
+  override readonly name = 'PluginThrewError';
+  readonly thrown: Thrown;
+
+  constructor(thrown: Thrown) {
+    const { path, text } = thrown;
+    super(path !== '' && !text.startsWith(path) ? `${path}: ${text}` : text);
+    this.thrown = thrown;
+  }
+}
 
 export class PluginCalls {
   /** Who writes it down. */
@@ -18,19 +31,24 @@ export class PluginCalls {
   }
 
   /**
-   * Calls a plugin.
+   * Calls a plugin. What it answers may be anything: whoever needs more of it than to hand it on looks at it within `body`.
    *
    * @param place in the chain, or `NO_PLACE`
    * @param hook one of `HOOK_...`; `HOOK_SLOW` is in it
-   * @throws whatever it throws
+   * @throws PluginThrewError if it throws
    */
   call<T>(name: string, place: number, hook: number, body: () => T): T {
     this.name = name;
     this.running.enter(place, hook);
+    let answer: T;
     try {
-      return body();
-    } finally {
+      answer = body();
+    } catch (error) {
+      const thrown = readThrown(error);
       this.running.leave();
+      throw new PluginThrewError(thrown);
     }
+    this.running.leave();
+    return answer;
   }
 }

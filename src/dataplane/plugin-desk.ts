@@ -16,10 +16,11 @@ import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
 import { FAILURE_CAUSES, type Json, MESSAGE_CONFIGURE } from '../plugin/contract.ts';
 import { CAUSE_EXCEPTION } from '../plugin/failure-numbers.ts';
 import { HOOK_MESSAGE, HOOK_QUERY } from '../plugin/running-plugin.ts';
+import { readThrown, type Thrown } from '../plugin/thrown.ts';
 import type { DataPlaneMessage } from './messages.ts';
-import type { PluginCalls } from './plugin-calls.ts';
+import { type PluginCalls, PluginThrewError } from './plugin-calls.ts';
 import type { PluginInstance } from './plugin-instance.ts';
-import { type PluginInstances, textOf } from './plugin-instances.ts';
+import type { PluginInstances } from './plugin-instances.ts';
 import type {
   PluginAnswerMessage,
   PluginMessage,
@@ -69,16 +70,23 @@ export class PluginDesk {
     this.log = log;
   }
 
-  /** Takes a message for a control half; false if too much waits, or it is too long or no JSON. */
+  /**
+   * Takes a message for a control half; false if too much waits, or it is too long or no JSON. In a call of the plugin: what
+   * the body is may take code of its to find out, which may be ended. What follows may not.
+   */
   take(plugin: string, body: Json): boolean {
     const queue = this.waitingOf.get(plugin) ?? { count: 0, bytes: 0 };
     if (queue.count >= MAX_WAITING) return false;
-    const { bytes } = jsonLength(body);
+    const { text, bytes } = jsonOf(body);
     if (queue.bytes + bytes > MAX_WAITING_BYTES) return false;
+    const message: PluginMessage = { type: 'plugin-message', plugin, body: JSON.parse(text) as Json };
+    const { running } = this.calls;
+    running.enterHost();
     queue.count++;
     queue.bytes += bytes;
     this.waitingOf.set(plugin, queue);
-    this.waiting.push({ message: { type: 'plugin-message', plugin, body }, bytes });
+    this.waiting.push({ message, bytes });
+    running.leaveHost();
     return true;
   }
 
@@ -117,7 +125,7 @@ export class PluginDesk {
       const answer = this.calls.call(plugin, place, HOOK_MESSAGE, () => instance.half.message!(body));
       if (answer === MESSAGE_CONFIGURE) this.configureAnew(place, instances, chain);
     } catch (error) {
-      chain.failed(place, error);
+      chain.failed(place, thrownIn(error));
     }
   }
 
@@ -127,14 +135,18 @@ export class PluginDesk {
     try {
       commit = instances.configureAnew(place);
     } catch (error) {
-      this.refusedAnew(name, textOf(error));
+      this.refusedAnew(name, (error as Error).message);
       return;
     }
     try {
       commit();
       this.log(name, 'info', 'what its options name was read anew and is in force');
     } catch (error) {
-      chain.trip(place, CAUSE_EXCEPTION, `its configuration was not put into force: ${String(error)}`);
+      chain.trip(
+        place,
+        CAUSE_EXCEPTION,
+        `its configuration was not put into force: ${(error as Error).message}`,
+      );
     }
   }
 
@@ -150,14 +162,7 @@ export class PluginDesk {
       control.send(refusal(request, 'unavailable', 'control has not taken earlier answers yet; ask again'));
       return;
     }
-    const answer = this.answerTo(request, instances, chain);
-    const { bytes, fault } = jsonLength(answer);
-    const what = `plugin ${request.plugin} answers its view ${request.view} with`;
-    if (fault !== '') control.send(refusal(request, 'failed', `${what} what is no JSON: ${fault}`));
-    else if (bytes > MAX_ANSWER_BYTES) {
-      const text = `${what} ${bytes} bytes, more than ${MAX_ANSWER_BYTES}; ask for less`;
-      control.send(refusal(request, 'failed', text));
-    } else control.send(answer);
+    control.send(this.answerTo(request, instances, chain));
   }
 
   private answerTo(
@@ -165,7 +170,7 @@ export class PluginDesk {
     instances: PluginInstances,
     chain: PluginChain | undefined,
   ): PluginAnswerMessage {
-    const { id, plugin, view, parameters } = request;
+    const { plugin, view, parameters } = request;
     const refuse = (kind: RefusalKind, message: string): PluginAnswerMessage =>
       refusal(request, kind, message);
     const place = instances.all.findIndex(({ name }) => name === plugin);
@@ -177,13 +182,14 @@ export class PluginDesk {
     if (instance.half.query === undefined)
       return refuse('unavailable', `plugin ${plugin} has no views of its data half`);
     try {
-      const result = this.calls.call(plugin, place, HOOK_QUERY, () => instance.half.query!(view, parameters));
-      return { type: 'plugin-answer', id, result };
+      return this.calls.call(plugin, place, HOOK_QUERY, () =>
+        answerOf(request, instance.half.query!(view, parameters)),
+      );
     } catch (error) {
-      const { name, message } = error as Error;
-      if (name === 'PluginQueryError') return refuse('query', message);
-      chain?.failed(place, error);
-      return refuse('failed', `plugin ${plugin} failed at its view ${view}: ${message}`);
+      const thrown = thrownIn(error);
+      if (thrown.name === 'PluginQueryError') return refuse('query', thrown.text);
+      chain?.failed(place, thrown);
+      return refuse('failed', `plugin ${plugin} failed at its view ${view}: ${thrown.text}`);
     }
   }
 
@@ -229,13 +235,28 @@ function refusal({ id }: PluginQueryRequest, kind: RefusalKind, message: string)
   return { type: 'plugin-answer', id, result: null, error: { kind, message } };
 }
 
-/** How long something is as JSON, bytes of UTF-8; infinite, with the reason, if it cannot be that. */
-function jsonLength(value: unknown): { readonly bytes: number; readonly fault: string } {
+/** What a data half has answered, or why that cannot be told. To be called in its call: reading may run code of its. */
+function answerOf(request: PluginQueryRequest, result: unknown): PluginAnswerMessage {
+  const { text, bytes, fault } = jsonOf(result);
+  const what = `plugin ${request.plugin} answers its view ${request.view} with`;
+  if (fault !== '') return refusal(request, 'failed', `${what} what is no JSON: ${fault}`);
+  if (bytes > MAX_ANSWER_BYTES) {
+    return refusal(request, 'failed', `${what} ${bytes} bytes, more than ${MAX_ANSWER_BYTES}; ask for less`);
+  }
+  return { type: 'plugin-answer', id: request.id, result: JSON.parse(text) as Json };
+}
+
+/** Something as JSON, and how long that is, bytes of UTF-8; infinite, with the reason, if it cannot be that. */
+function jsonOf(value: unknown): { readonly text: string; readonly bytes: number; readonly fault: string } {
   try {
     const text = JSON.stringify(value) as string | undefined;
-    if (text !== undefined) return { bytes: Buffer.byteLength(text), fault: '' };
-    return { bytes: Number.POSITIVE_INFINITY, fault: `it is ${typeof value}` };
+    if (text !== undefined) return { text, bytes: Buffer.byteLength(text), fault: '' };
+    return { text: '', bytes: Number.POSITIVE_INFINITY, fault: `it is ${typeof value}` };
   } catch (error) {
-    return { bytes: Number.POSITIVE_INFINITY, fault: (error as Error).message };
+    return { text: '', bytes: Number.POSITIVE_INFINITY, fault: readThrown(error).text };
   }
+}
+
+function thrownIn(error: unknown): Thrown {
+  return error instanceof PluginThrewError ? error.thrown : readThrown(error);
 }

@@ -31,6 +31,7 @@ import {
 import { moduleFile } from '../plugin/module-file.ts';
 import { PluginFiles } from '../plugin/module-loader.ts';
 import { HOOK_LOAD, NO_PLACE } from '../plugin/running-plugin.ts';
+import { readThrown } from '../plugin/thrown.ts';
 import { untrustedFile } from '../plugin/trusted-files.ts';
 import type { PluginCalls } from './plugin-calls.ts';
 import { type PluginFault, withFault } from './plugin-faults.ts';
@@ -43,6 +44,13 @@ export interface PluginHost {
   /** Takes a message for a plugin's control half; false if there is no room. */
   send(plugin: string, body: Json): boolean;
 }
+
+/** Each is a line of the metrics. */
+const MAX_COUNTERS = 256;
+const COUNTER_NAME = /^[A-Za-z][\w.:-]{0,63}$/;
+/** Of what a plugin says of a verdict, characters. */
+const MAX_REASON = 1000;
+const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 
 export class PluginInstance {
   readonly name: string;
@@ -95,10 +103,11 @@ export class PluginInstance {
       if (typeof create !== 'function') throw new Error('its data half exports no createDataHalf');
       return create({
         name: this.name,
-        log: (level, message) => host.log(this.name, level, message),
+        log: (level, message) => host.log(this.name, levelOf(level), readThrown(message).text),
         counter: (name) => this.#counter(name),
         reason: (text) => {
-          this.reason = text;
+          if (typeof text === 'string')
+            this.reason = text.length > MAX_REASON ? text.slice(0, MAX_REASON) : text;
         },
         nowMs: () => host.nowMs(),
         send: (body) => host.send(this.name, body),
@@ -110,6 +119,12 @@ export class PluginInstance {
 
   #counter(name: string): () => void {
     const { counters } = this;
+    if (!COUNTER_NAME.test(name))
+      throw new Error(
+        `a counter ${readThrown(name).text.slice(0, 80)} cannot be; write letters, digits, _ . : and -, at most 64`,
+      );
+    if (!counters.has(name) && counters.size >= MAX_COUNTERS)
+      throw new Error(`it has ${MAX_COUNTERS} counters already; count by fewer names`);
     if (!counters.has(name)) counters.set(name, 0);
     return () => {
       counters.set(name, counters.get(name)! + 1);
@@ -150,6 +165,11 @@ export class PluginInstance {
       },
     };
   }
+}
+
+/** What it says may be anything. */
+function levelOf(level: unknown): (typeof LEVELS)[number] {
+  return LEVELS.find((known) => known === level) ?? 'info';
 }
 
 /**

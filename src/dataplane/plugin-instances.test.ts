@@ -210,8 +210,8 @@ describe('plugins from one plan to the next', () => {
     tested.take(['uno', 'due'].map((name) => plugin(name, { 'half.ts': counting(0) })));
     tested.take([again('uno', { verdict: 'late' }), again('due', { verdict: 2 })]);
     assert.deepEqual(
-      tested.failed.map(([place, error]) => [place, String(error)]),
-      [[0, 'Error: too late']],
+      tested.failed.map(([place, error]) => [place, (error as Error).message]),
+      [[0, 'too late']],
     );
     assert.equal(tested.ask('due'), 11_026);
   });

@@ -98,9 +98,10 @@ export class PluginInstances {
             commits.push({
               name: plugin.name,
               commit: () => {
+                // Before it may be ended: the plan comes again then, and this instance, tripped, goes on in it.
+                before.revision = plugin.revision;
                 made();
                 before.configured = text;
-                before.revision = plugin.revision;
               },
             });
           }
@@ -111,7 +112,7 @@ export class PluginInstances {
         const { instance } = made;
         return { plugin, instance };
       } catch (error) {
-        throw new Error(`plugin ${plugin.name}: ${textOf(error)}`, { cause: error });
+        throw new Error(`plugin ${plugin.name}: ${(error as Error).message}`, { cause: error });
       }
     });
     const ordered = [
@@ -150,7 +151,7 @@ export class PluginInstances {
     } catch (error) {
       if (before !== undefined) throw error;
       // What a former process has left must not keep this one from running.
-      host.log(plugin.name, 'error', `what it left at the last stop is lost: ${textOf(error)}`);
+      host.log(plugin.name, 'error', `what it left at the last stop is lost: ${(error as Error).message}`);
       return this.make(plugin, before, configuration);
     }
   }
@@ -195,7 +196,7 @@ export class PluginInstances {
         const state = this.exportOf(instance, place);
         if (state !== undefined) states.set(instance.name, { version: instance.version, state });
       } catch (error) {
-        this.host.log(instance.name, 'error', `its state is lost: ${textOf(error)}`);
+        this.host.log(instance.name, 'error', `its state is lost: ${(error as Error).message}`);
       }
     });
     return states;
@@ -203,7 +204,7 @@ export class PluginInstances {
 
   private exportOf(instance: PluginInstance, place: number): Json | undefined {
     const { half, name } = instance;
-    return this.calls.call(name, place, HOOK_EXPORT, () => half.exportState?.());
+    return this.calls.call(name, place, HOOK_EXPORT, () => plain(half.exportState?.()));
   }
 
   /** Gives a new instance what its predecessor has left. False if it does not know the state of flows then. */
@@ -230,16 +231,14 @@ function withPrepared({ prepared, ...rest }: SavedConfiguration): PluginConfigur
   return prepared === undefined ? rest : { ...rest, prepared: readFileSync(prepared) };
 }
 
+/** What a plugin gives away as it will be read by others, while reading it may still run code of its. */
+function plain(state: Json | undefined): Json | undefined {
+  const text = JSON.stringify(state) as string | undefined;
+  return text === undefined ? undefined : (JSON.parse(text) as Json);
+}
+
 function usable(commit: unknown): () => void {
   if (typeof commit !== 'function')
     throw new Error('its configure does not return the function that commits');
   return commit as () => void;
-}
-
-/** What is wrong in a plugin's own words, with the place in its options. */
-export function textOf(error: unknown): string {
-  const { message = String(error), path = '' } = (error ?? {}) as { message?: string; path?: unknown };
-  return typeof path === 'string' && path !== '' && !message.startsWith(path)
-    ? `${path}: ${message}`
-    : message;
 }

@@ -88,7 +88,13 @@ export class PluginSide {
     this.instances = new PluginInstances(
       {
         nowMs: () => surroundings.nowMs(),
-        log: (plugin, level, text) => surroundings.log(plugin, level, text),
+        log: (plugin, level, text) => {
+          // What is half said when its call is ended would cut control off.
+          const { running } = this.calls;
+          running.enterHost();
+          surroundings.log(plugin, level, text);
+          running.leaveHost();
+        },
         send: (plugin, body) => this.desk.take(plugin, body),
       },
       this.calls,
@@ -127,7 +133,11 @@ export class PluginSide {
     for (const instance of prepared.strangers)
       markUnseen(state.table, pipeline.streams, chain, prepared.instances.indexOf(instance));
     this.instances.commit(prepared, (place, error) =>
-      chain.trip(place, CAUSE_EXCEPTION, `its configuration was not put into force: ${String(error)}`),
+      chain.trip(
+        place,
+        CAUSE_EXCEPTION,
+        `its configuration was not put into force: ${(error as Error).message}`,
+      ),
     );
     this.prepared = undefined;
   }

@@ -11,12 +11,17 @@ import {
   DIRECTION_WORDS,
   FLOW_ROUTED_REPLY,
   KEY_META,
+  KEY_SRC0,
+  KEY_SRC1,
+  KEY_SRC2,
+  KEY_SRC3,
   ORIGINATOR,
   RECORD_WORDS,
   REPLY,
   SHARED_STATE,
 } from '../flow/layout.ts';
 import type { FlowTable } from '../flow/table.ts';
+import type { LinkLayer } from './link/link-layer.ts';
 import { MAX_PORTS, PENALTY_DOWN, type PortTable, portIndex } from './port-table.ts';
 import { lineHash } from './tuple-hash.ts';
 
@@ -55,4 +60,24 @@ export function leaveDeadTunnels(table: FlowTable, ports: PortTable): void {
       if (other >= 0 && dead[other] === 0) words[at] = ports.wordOf[other];
     }
   }
+}
+
+/** Whether the host that a packet of this direction will be addressed to, or the router towards it, is silent. */
+export function isUnreachable(
+  link: LinkLayer,
+  family: number,
+  words: Int32Array,
+  record: number,
+  direction: number,
+  egress: number,
+): boolean {
+  const to = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
+  return link.isUnreachable(
+    egress,
+    family,
+    words[to + KEY_SRC0],
+    words[to + KEY_SRC1],
+    words[to + KEY_SRC2],
+    words[to + KEY_SRC3],
+  );
 }

@@ -196,7 +196,8 @@ export class FlowSetupStage {
     return -1;
   }
 
-  private tellStart(view: PacketView, record: number): void {
+  /** Tells plugins that the flow that was set up last exists now, as this record. One may be ended in its call. */
+  tellStart(view: PacketView, record: number): void {
     const { draft } = this.proposal;
     const { started } = this;
     started.id = this.state.table.words[record * RECORD_WORDS + SHARED_ID];
@@ -243,7 +244,6 @@ export class FlowSetupStage {
     table.commit(record, state);
     budgets.flowCreated(draft.ingressPort, draft.originatorSpace);
     chain.keepState(record);
-    if (chain.watchesStart) this.tellStart(view, record);
     return record;
   }
 }

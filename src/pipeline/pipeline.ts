@@ -24,10 +24,6 @@ import {
   FLOW_STREAMS,
   FLOW_UNVOUCHED,
   FLOW_WIRE_PACKETS,
-  KEY_SRC0,
-  KEY_SRC1,
-  KEY_SRC2,
-  KEY_SRC3,
   ORIGINATOR,
   RECORD_WORDS,
   REPLY,
@@ -43,14 +39,14 @@ import type { FlowTable } from '../flow/table.ts';
 import { checkQuotedSequence, TCP_OK, TCP_REOPEN, tcpTimeoutClass, trackTcp } from '../flow/tcp.ts';
 import { setTimeoutClass } from '../flow/timeouts.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
-import { HOOK_FLOW_SETUP, HOOK_FLOW_START } from '../plugin/running-plugin.ts';
+import { HOOK_FLOW_SETUP, HOOK_FLOW_START, HOOK_PACKET } from '../plugin/running-plugin.ts';
 import { fillTransportChecksum, verifyTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
 import { GSO_NONE, ICMP_ERROR, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { PacketTap } from './capture/packet-tap.ts';
 import type { Departure } from './departure.ts';
-import { otherEgress } from './flow-egress.ts';
+import { isUnreachable, otherEgress } from './flow-egress.ts';
 import type { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
@@ -101,6 +97,8 @@ export class Pipeline {
   private events: FlowEventWriter | undefined = undefined;
   /** Port of the packet that plugins were shown last. */
   private shownPort = 0;
+  /** Record of the flow whose packet they were shown. */
+  private shownRecord = 0;
   /** Size of the largest fragment of the datagram at hand, 0 if it came whole. */
   private fragmentLimit = 0;
 
@@ -321,7 +319,10 @@ export class Pipeline {
     const view = this.view;
     const lengthBytes = view.length;
     const words = this.words;
-    if (this.link.failedNeighbors !== 0 && this.isUnreachable(record, direction, egress)) {
+    if (
+      this.link.failedNeighbors !== 0 &&
+      isUnreachable(this.link, view.family, words, record, direction, egress)
+    ) {
       this.errors.hostUnreachable(view, port, nowMs);
       return DROP.neighbor_unresolved;
     }
@@ -337,20 +338,6 @@ export class Pipeline {
     );
     if (reason === 0) this.counters.countOut(egress, lengthBytes);
     return reason;
-  }
-
-  /** Whether the host that a packet of this direction will be addressed to, or the router towards it, is silent. */
-  private isUnreachable(record: number, direction: number, egress: number): boolean {
-    const words = this.words;
-    const to = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS;
-    return this.link.isUnreachable(
-      egress,
-      this.view.family,
-      words[to + KEY_SRC0],
-      words[to + KEY_SRC1],
-      words[to + KEY_SRC2],
-      words[to + KEY_SRC3],
-    );
   }
 
   /**
@@ -387,12 +374,11 @@ export class Pipeline {
   }
 
   private inspect(record: number, direction: number, wanted: number, port: number, nowMs: number): number {
-    const words = this.words;
-    const at = record * RECORD_WORDS + SHARED_PLUGINS;
     const chain = this.policy.chain;
     this.shownPort = port;
+    this.shownRecord = record;
     const answer = chain.inspect(this.view, this.handle(record, direction), wanted);
-    words[at] = (words[at] & ~0xffff) | chain.still;
+    this.keepWanted(record);
     if (answer === INSPECT_PASS) return 0;
     if (answer <= INSPECT_END) this.end.flush(record, END.policy, nowMs);
     if (answer === INSPECT_REJECT) this.errors.refused(this.view, port, nowMs);
@@ -404,6 +390,13 @@ export class Pipeline {
     const isFirst = hook === HOOK_FLOW_SETUP || hook === HOOK_FLOW_START;
     const port = isFirst ? this.setup.proposal.draft.ingressPort : this.shownPort;
     this.counters.countDrop(port, DROP.plugin_failed);
+    if (hook === HOOK_PACKET) this.keepWanted(this.shownRecord);
+  }
+
+  /** Who has said that it is done, before a plugin behind it was ended, is shown nothing more. */
+  private keepWanted(record: number): void {
+    const at = record * RECORD_WORDS + SHARED_PLUGINS;
+    this.words[at] = (this.words[at] & ~0xffff) | this.policy.chain.still;
   }
 
   private handle(record: number, direction: number): LiveFlow {
@@ -477,8 +470,11 @@ export class Pipeline {
     this.counters.countCreation(0);
     if (this.events !== undefined) this.events.started(this.words, record, nowMs);
     const egress = this.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
-    let refused = this.streams.begin(record, view, nowMs);
-    if (refused === 0) refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
+    let refused = this.streams.begin(record, view);
+    // Whatever is known of the flow is in order by now: a plugin may be ended in its call.
+    if (this.policy.chain.watchesStart) this.setup.tellStart(view, record);
+    if (refused !== 0) this.end.flush(record, END.policy, nowMs);
+    else refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
     if (refused !== 0) return refused;
     this.count(record * RECORD_WORDS);
     return this.leave(record, ORIGINATOR, port, egress, nowMs);

@@ -41,7 +41,6 @@ import {
   CAUSE_MIDSTREAM,
   CAUSE_TIMEOUT,
   CAUSE_UNPARSABLE,
-  causeOf,
 } from '../plugin/failure-numbers.ts';
 import {
   HOOK_FLOW_END,
@@ -51,6 +50,7 @@ import {
   HOOK_PACKET,
   hookName,
 } from '../plugin/running-plugin.ts';
+import { readThrown, type Thrown } from '../plugin/thrown.ts';
 import type { PacketView } from '../wire/packet.ts';
 import {
   type ChainPlan,
@@ -119,8 +119,10 @@ export class PluginChain {
   /** The record of the flow that is judged anew, -1 for one that is not there yet. */
   private judgedRecord = -1;
   private observer: ((verdict: PluginVerdict) => void) | undefined = undefined;
-  private ending: LiveFlow | undefined = undefined;
-  private endingStatistics: FlowStatistics | undefined = undefined;
+  /** What plugins were told of last: the flow, the packet that has begun it, or what became of it. */
+  private told: LiveFlow | undefined = undefined;
+  private begun: PacketView | undefined = undefined;
+  private statistics: FlowStatistics | undefined = undefined;
 
   /** `plugins` in the order in which they run: all policy plugins before all routing plugins. */
   constructor(
@@ -251,13 +253,14 @@ export class PluginChain {
     try {
       verdict = link.half.flowSetup(view, flow);
     } catch (error) {
+      const { cause, text } = readThrown(error);
       this.meter.end(i);
-      return ~this.countFailure(i, causeOf(error), error, true);
+      return ~this.countFailure(i, cause, text, true);
     }
     this.meter.end(i);
+    if (!flow.isSound()) return ~this.countFailure(i, CAUSE_EXCEPTION, UNSOUND, true);
     if (verdict === VERDICT_UNPARSABLE) return ~this.countFailure(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
-    // Neither is `null` or `false` the 0 that it seems to be when compared.
-    return verdict === VERDICT_CONTINUE || verdict > 0 ? verdict : VERDICT_UNKNOWN;
+    return typeof verdict === 'number' && verdict >= 0 ? verdict : VERDICT_UNKNOWN;
   }
 
   /** What a verdict other than `continue` means: 0 to go on, or the refusal. */
@@ -372,10 +375,12 @@ export class PluginChain {
     try {
       answer = link.half.packet!(view, flow);
     } catch (error) {
+      const { cause, text } = readThrown(error);
       this.meter.end(i);
-      return ~this.countFailure(i, causeOf(error), error, true);
+      return ~this.countFailure(i, cause, text, true);
     }
     this.meter.end(i);
+    if (typeof answer !== 'number') return PACKET_DROP;
     if (answer >= PACKET_PASS && answer <= PACKET_DROP_FLOW) return answer;
     if (answer === PACKET_UNPARSABLE) return ~this.countFailure(i, CAUSE_UNPARSABLE, UNPARSABLE, false);
     if (answer === PACKET_MIDSTREAM) return ~this.countFailure(i, CAUSE_MIDSTREAM, UNSEEN, false);
@@ -384,71 +389,57 @@ export class PluginChain {
 
   /** The flow that was set up last exists now: those who were asked about it and want to know are told. */
   flowStart(view: PacketView, flow: LiveFlow): void {
-    for (let i = 0; i < this.links.length; i++) {
-      const link = this.links[i];
-      if (link.half.flowStart === undefined || (this.asked & (1 << i)) === 0 || link.standing.isTripped)
-        continue;
-      this.tell(i, link, flow, HOOK_FLOW_START);
-      try {
-        link.half.flowStart(view, flow);
-        this.meter.end(i);
-      } catch (error) {
-        this.failQuietly(i, error);
-      }
-    }
+    this.begun = view;
+    this.tellFrom(0, HOOK_FLOW_START, flow);
   }
 
   ingressChanged(flow: LiveFlow): void {
-    for (let i = 0; i < this.links.length; i++) {
-      const link = this.links[i];
-      if (link.half.ingressChanged === undefined || link.standing.isTripped) continue;
-      this.tell(i, link, flow, HOOK_INGRESS_CHANGED);
-      try {
-        link.half.ingressChanged(flow);
-        this.meter.end(i);
-      } catch (error) {
-        this.failQuietly(i, error);
-      }
-    }
+    this.tellFrom(0, HOOK_INGRESS_CHANGED, flow);
   }
 
   flowEnd(flow: LiveFlow, statistics: FlowStatistics): void {
-    this.ending = flow;
-    this.endingStatistics = statistics;
-    this.flowEndFrom(0, flow, statistics);
+    this.statistics = statistics;
+    this.tellFrom(0, HOOK_FLOW_END, flow);
   }
 
-  private flowEndFrom(from: number, flow: LiveFlow, statistics: FlowStatistics): void {
+  private tellFrom(from: number, hook: number, flow: LiveFlow): void {
+    this.told = flow;
     for (let i = from; i < this.links.length; i++) {
       const link = this.links[i];
-      if (link.half.flowEnd === undefined || link.standing.isTripped) continue;
-      this.tell(i, link, flow, HOOK_FLOW_END);
+      if (link.standing.isTripped || !this.isTold(i, link, hook)) continue;
+      flow.state = link.standing.state;
+      flow.stateAt = flow.record * link.standing.stateWords;
+      this.meter.begin(i, hook);
       try {
-        link.half.flowEnd(flow, statistics);
+        if (hook === HOOK_FLOW_END) link.half.flowEnd!(flow, this.statistics!);
+        else if (hook === HOOK_FLOW_START) link.half.flowStart!(this.begun!, flow);
+        else link.half.ingressChanged!(flow);
         this.meter.end(i);
       } catch (error) {
-        this.failQuietly(i, error);
+        const { cause, text } = readThrown(error);
+        this.meter.end(i);
+        this.countFailure(i, cause, text, true);
       }
     }
   }
 
-  private tell(i: number, link: PluginLink, flow: LiveFlow, hook: number): void {
-    flow.state = link.standing.state;
-    flow.stateAt = flow.record * link.standing.stateWords;
-    this.meter.begin(i, hook);
+  private isTold(i: number, { half }: PluginLink, hook: number): boolean {
+    if (hook === HOOK_FLOW_END) return half.flowEnd !== undefined;
+    if (hook === HOOK_INGRESS_CHANGED) return half.ingressChanged !== undefined;
+    return half.flowStart !== undefined && (this.asked & (1 << i)) !== 0;
   }
 
   /**
-   * The watchdog has ended a call of the plugin at this place. It is tripped; nobody was told anything else, so the other
-   * plugins still hear of the end of a flow.
+   * The watchdog has ended a call of the plugin at this place. It is tripped; plugins behind it still hear of what all of them
+   * are told.
    */
   stalled(place: number, hook: number, limitMs: number): void {
     this.meter.interrupted();
     this.judgedRecord = -1;
     this.watchVerdicts(undefined);
     this.trip(place, CAUSE_TIMEOUT, `its ${hookName(hook)} did not return within ${limitMs} ms`);
-    if (hook === HOOK_FLOW_END && this.ending !== undefined && this.endingStatistics !== undefined)
-      this.flowEndFrom(place + 1, this.ending, this.endingStatistics);
+    const tellsAll = hook === HOOK_FLOW_START || hook === HOOK_INGRESS_CHANGED || hook === HOOK_FLOW_END;
+    if (tellsAll && this.told !== undefined) this.tellFrom(place + 1, hook, this.told);
   }
 
   /** Trips the plugin at this place, for one failure (`CAUSE_...`) that is counted. */
@@ -460,34 +451,26 @@ export class PluginChain {
   }
 
   /** The plugin at this place has thrown outside of the packet's way. */
-  failed(place: number, error: unknown): void {
-    this.countFailure(place, causeOf(error), error, true);
-  }
-
-  private failQuietly(i: number, error: unknown): void {
-    this.meter.end(i);
-    this.countFailure(i, causeOf(error), error, true);
+  failed(place: number, { cause, text }: Thrown): void {
+    this.countFailure(place, cause, text, true);
   }
 
   /** Counts a failure and says so. Returns the action (`ACTION_...`) of the plugin's policy. `mayTrip`: it counts for that. */
-  countFailure(i: number, cause: number, error: unknown, mayTrip: boolean): number {
+  countFailure(i: number, cause: number, error: string, mayTrip: boolean): number {
     const { plugin, actions, standing } = this.links[i];
     if (this.observer !== undefined) return actions[cause];
     this.meter.failed(i, cause);
-    const trips = mayTrip && standing.failed(cause, this.nowMs, messageOf(error));
+    const trips = mayTrip && standing.failed(cause, this.nowMs, error);
     this.onFailure(plugin, { cause, error, trips });
     return actions[cause];
   }
 }
 
+const UNSOUND = 'it has set a number of a flow to something else';
 const UNPARSABLE = 'it cannot make sense of a packet';
 export const UNSEEN = 'it has not seen the beginning of a flow, or has lost its state';
 
 /** A verdict that may stand for a decision; anything else drops. */
 export function decidedVerdict(verdict: number): number {
   return verdict >= VERDICT_CONTINUE && verdict <= VERDICT_REJECT ? verdict : VERDICT_DROP;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -89,6 +89,24 @@ export class FlowDraft implements FlowSetup {
   holdToken = 0;
   holdMs = 0;
   holdDefault = VERDICT_DROP;
+
+  /** Whether what plugins set are numbers still. What is not becomes one: reading it could run code of theirs. */
+  isSound(): boolean {
+    if (
+      typeof this.streamOriginator === 'number' &&
+      typeof this.streamReply === 'number' &&
+      typeof this.returnRouting === 'number' &&
+      typeof this.holdMs === 'number' &&
+      typeof this.holdDefault === 'number'
+    )
+      return true;
+    this.streamOriginator = 0;
+    this.streamReply = 0;
+    this.returnRouting = RETURN_UNSET;
+    this.holdMs = 0;
+    this.holdDefault = VERDICT_DROP;
+    return false;
+  }
 }
 
 /** A live flow as hooks see it; reused. */

@@ -40,11 +40,3 @@ export function wholePolicy(...policies: readonly (Partial<FailurePolicy> | unde
   });
   return Object.fromEntries(entries) as unknown as FailurePolicy;
 }
-
-/** Why something was thrown: there was no memory for what the plugin asked for, or any other reason. */
-export function causeOf(error: unknown): number {
-  return error instanceof RangeError &&
-    /allocation failed|Invalid (?:array|string) length/.test(error.message)
-    ? CAUSE_MEMORY
-    : CAUSE_EXCEPTION;
-}

@@ -22,6 +22,14 @@
  *     yes: signal ................................. ... ends, wherever in the call it is
  * ```
  *
+ * What a plugin calls of ours (its logger, messages) is not to be left half done. Meanwhile the word has another bit
+ * ({@link HOST}): the watchdog still accuses, the time goes on, and the call is ended at the border, or behind it.
+ *
+ * ```
+ *  accused, and the word has the bit               at the border, either way: is somebody accused?
+ *     no signal; looked at again ................. the bit is taken away, and waits here, as above
+ * ```
+ *
  * Between the look at `accused` and the word's end lies one machine instruction. Should a signal come there
  * nevertheless, the word is 0 or another one, and the data plane ends itself instead of going on with half a packet.
  *
@@ -66,6 +74,8 @@ const HOOK_NAMES: Readonly<Record<number, string>> = {
 };
 
 const CALL = 0x10000;
+/** In the word while the plugin is in code of ours. The watchdog knows this bit. */
+const HOST = 0x4000;
 
 /** The word while this hook of the plugin at this place of the chain runs, but for the number of the call. */
 export function runningWord(plugin: number, hook: number): number {
@@ -79,7 +89,7 @@ export function runningPlace(word: number): number {
 
 /** One of `HOOK_...`. */
 export function runningHook(word: number): number {
-  return (word >>> 8) & 0xff;
+  return ((word & ~HOST) >>> 8) & 0xff;
 }
 
 /** Its name, as in the contract. */
@@ -121,6 +131,27 @@ export class RunningPlugin {
   leave(): void {
     if (this.accused[0] !== 0) this.wait();
     this.word[0] = 0;
+  }
+
+  /**
+   * The plugin that runs has called code of ours, which is not ended before {@link leaveHost}. It may not throw, nor take
+   * long; called by nobody's plugin, this does nothing.
+   */
+  enterHost(): void {
+    const { word } = this;
+    if (word[0] === 0) return;
+    word[0] |= HOST;
+    while (this.accused[0] !== 0) {
+      word[0] &= ~HOST;
+      this.wait();
+      word[0] |= HOST;
+    }
+  }
+
+  /** It returns to the plugin. */
+  leaveHost(): void {
+    this.word[0] &= ~HOST;
+    if (this.accused[0] !== 0) this.wait();
   }
 
   /** The watchdog has ended a call: nobody runs, nobody is accused. */

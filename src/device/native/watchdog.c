@@ -24,6 +24,8 @@
 #define MOMENT_US 500
 /* HOOK_SLOW of src/plugin/running-plugin.ts, where the hook stands in the word. */
 #define SLOW_CALL 0x8000u
+/* HOST, likewise: the plugin is in code that is not to be left half done. */
+#define IN_HOST 0x4000u
 
 struct suspicion {
   uint32_t seen, signalled;
@@ -57,7 +59,7 @@ static void rest(long ns) {
 }
 
 static void look(struct suspicion *suspicion) {
-  uint32_t word = atomic_load(watchdog.word);
+  uint32_t word = atomic_load(watchdog.word) & ~IN_HOST;
   if (word == 0 || word == suspicion->signalled) return;
   int64_t now = now_ns(CLOCK_MONOTONIC), cpu = now_ns(watchdog.main_clock);
   if (word != suspicion->seen) {
@@ -70,12 +72,14 @@ static void look(struct suspicion *suspicion) {
   if (now - suspicion->since < limit || cpu - suspicion->cpu_since < limit / 2) return;
   atomic_store(watchdog.accused, word);
   rest(MOMENT_US * 1000L);
-  if (atomic_load(watchdog.word) == word) {
+  uint32_t now_there = atomic_load(watchdog.word);
+  if (now_there == word) {
     suspicion->signalled = word;
     kill(getpid(), SIGINT);
-  } else {
+  } else if (now_there != (word | IN_HOST)) {
     atomic_store(watchdog.accused, 0);
   }
+  /* Else it stays accused: the call waits at the border, and is looked at again. */
 }
 
 static void *watch_calls(void *argument) {

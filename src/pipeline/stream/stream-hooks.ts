@@ -2,13 +2,9 @@
  * The calls of plugins' `stream` hook, and what their failures mean. Neighbours: `pipeline/plugin-chain.ts` (the plugins),
  * `stream-readers.ts` (what is shown, and when).
  */
-import {
-  ACTION_PASS_PACKET,
-  CAUSE_EXCEPTION,
-  CAUSE_MIDSTREAM,
-  causeOf,
-} from '../../plugin/failure-numbers.ts';
+import { ACTION_PASS_PACKET, CAUSE_EXCEPTION, CAUSE_MIDSTREAM } from '../../plugin/failure-numbers.ts';
 import { HOOK_STREAM } from '../../plugin/running-plugin.ts';
+import { readThrown } from '../../plugin/thrown.ts';
 import { type PluginChain, UNSEEN } from '../plugin-chain.ts';
 import { type ReadFlow, STREAM_UNKNOWN, type StreamReaders } from './stream-readers.ts';
 
@@ -41,10 +37,11 @@ export class StreamHooks implements StreamReaders {
     try {
       const answer = half.stream!(flow, bytes, offset, length, follows);
       meter.end(plugin);
-      return answer >= 0 ? answer : STREAM_UNKNOWN;
+      return typeof answer === 'number' && answer >= 0 ? answer : STREAM_UNKNOWN;
     } catch (error) {
+      const { cause, text } = readThrown(error);
       meter.end(plugin);
-      return ~this.chain.countFailure(plugin, causeOf(error), error, true);
+      return ~this.chain.countFailure(plugin, cause, text, true);
     }
   }
 

@@ -108,16 +108,10 @@ export class StreamStage implements StreamOwner {
   /**
    * Opens the streams that plugins asked for when this flow was set up, whose SYN `view` is. Its record says already that
    * it has some ({@link FLOW_STREAMS}): should the process end in between, they are lost, and not forgotten. Returns 0, or
-   * the reason why the flow has ended already.
+   * the reason why the flow cannot go on.
    */
-  begin(record: number, view: PacketView, nowMs: number): number {
+  begin(record: number, view: PacketView): number {
     if (!this.chain.streamWishes.any || view.protocol !== PROTOCOL_TCP) return 0;
-    const refused = this.open(record, view);
-    if (refused !== 0) this.parts.end.flush(record, END.policy, nowMs);
-    return refused;
-  }
-
-  private open(record: number, view: PacketView): number {
     const space = this.parts.flows[record * RECORD_WORDS + KEY_META] >>> 16;
     if (this.memory === undefined) return DROP.stream_memory;
     return this.memory.streams.open(record, space, this.chain.streamWishes.limits, view);
