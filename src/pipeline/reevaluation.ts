@@ -66,13 +66,15 @@ export class Reevaluation {
     const untilMs = performance.now() + budgetMs;
     do {
       for (let count = 0; count < STRETCH; count++) {
-        // Before it is judged: should a plugin be ended in that, the next one follows.
-        this.record = table.next(this.record);
-        if (this.record < 0) return true;
+        const record = table.next(this.record);
+        if (record < 0) return true;
+        const refused = this.judge(record, policy, nowMs);
+        // Should a plugin be ended in that, the same flow is judged again: the plugin is tripped by then.
+        this.record = record;
         this.flows++;
-        if (this.judge(this.record, policy, nowMs) === 0) continue;
+        if (refused === 0) continue;
         this.ended++;
-        this.end.flush(this.record, END.policy, nowMs);
+        this.end.flush(record, END.policy, nowMs);
       }
     } while (performance.now() < untilMs);
     return false;

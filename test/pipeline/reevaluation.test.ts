@@ -15,6 +15,7 @@ import {
   VERDICT_HOLD,
 } from '../../src/plugin/contract.ts';
 import { CAUSE_MIDSTREAM } from '../../src/plugin/failure-numbers.ts';
+import { HOOK_FLOW_SETUP } from '../../src/plugin/running-plugin.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, returnRouting } from '../support/memory-gateway.ts';
@@ -157,6 +158,21 @@ describe('judging live flows anew', () => {
       assert.equal(bench.gateway.assembly.counters.plugin(0, PLUGIN_FAILURES_BY_CAUSE + CAUSE_MIDSTREAM), 1);
     });
   }
+
+  it('judges again the flow at which a plugin was ended: by its policy', () => {
+    const bench = new Bench();
+    const { gateway } = bench;
+    for (const port of [53, 54, 55]) gateway.send('paris', udp(HOST, SERVER, port));
+    // As the watchdog does it: nothing on the way catches that.
+    gateway.failures.push = () => assert.fail('ended');
+    bench.verdict = (port) => (port === 54 ? assert.fail() : VERDICT_CONTINUE);
+    const { run, step } = gateway.assembly.reevaluation();
+    assert.throws(() => step(gateway.nowMs, 1), { message: 'ended' });
+    gateway.failures.push = () => 0;
+    gateway.assembly.chain.stalled(0, HOOK_FLOW_SETUP, 200);
+    while (!step(gateway.nowMs, 1));
+    assert.deepEqual([run.flows, run.ended, gateway.flows], [3, 2, 1]);
+  });
 
   it('is done in stretches', () => {
     const bench = new Bench();
