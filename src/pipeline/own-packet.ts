@@ -1,9 +1,9 @@
 /**
  * Packets that we build ourselves: their view - what `decode` would say, without reading again - and IP header.
  *
- * Neighbours: `fragmentation.ts`, `icmp-errors.ts`, `tcp-reset.ts`.
+ * Neighbours: `fragmentation.ts`, `icmp-errors.ts`, `tcp-reset.ts`, `stream/duplicate-acks.ts`.
  */
-import { IPV4_DONT_FRAGMENT, writeIpv4Header } from '../wire/ipv4.ts';
+import { IPV4_DONT_FRAGMENT, IPV4_HEADER_BYTES, writeIpv4Header } from '../wire/ipv4.ts';
 import {
   IPV6_DESTINATION,
   IPV6_HEADER_BYTES,
@@ -11,7 +11,9 @@ import {
   writeIpv6Address,
   writeIpv6Start,
 } from '../wire/ipv6.ts';
-import { GSO_NONE, ICMP_NONE, IPV4, type PacketView } from '../wire/packet.ts';
+import { GSO_NONE, ICMP_NONE, IPV4, type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+
+const TTL = 64;
 
 /**
  * Fills `own` for a packet at `offset` that has family, protocol, traffic class, TTL and addresses of `like`.
@@ -40,7 +42,44 @@ export function describeOwnPacket(
   clearOwnPacket(own, offset, length, l4Offset);
 }
 
-/** The same for a packet of which family, protocol, traffic class, TTL and addresses stand in `own` already. */
+/**
+ * Fills `answer` for a TCP segment at `offset`, with no data and a header of `tcpBytes`, from the destination of `to` to its
+ * source. Numbers and flags are left to the caller.
+ */
+export function describeTcpAnswer(
+  answer: PacketView,
+  to: PacketView,
+  offset: number,
+  tcpBytes: number,
+): void {
+  const l4Offset = offset + ipHeaderBytes(to);
+  answer.family = to.family;
+  answer.protocol = PROTOCOL_TCP;
+  answer.ttl = TTL;
+  answer.trafficClass = 0;
+  answer.src0 = to.dst0;
+  answer.src1 = to.dst1;
+  answer.src2 = to.dst2;
+  answer.src3 = to.dst3;
+  answer.dst0 = to.src0;
+  answer.dst1 = to.src1;
+  answer.dst2 = to.src2;
+  answer.dst3 = to.src3;
+  clearOwnPacket(answer, offset, l4Offset + tcpBytes - offset, l4Offset);
+  answer.payloadOffset = l4Offset + tcpBytes;
+  answer.payloadLength = 0;
+  // The halves change places; each keeps its bytes.
+  answer.ports = (to.ports >>> 16) | (to.ports << 16);
+  answer.sourcePort = to.destinationPort;
+  answer.destinationPort = to.sourcePort;
+}
+
+/** Bytes of the IP header of an own packet that answers this one. */
+export function ipHeaderBytes({ family }: PacketView): number {
+  return family === IPV4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
+}
+
+/** As {@link describeOwnPacket}, for a packet of which family, protocol, traffic class, TTL and addresses stand in `own` already. */
 export function clearOwnPacket(own: PacketView, offset: number, length: number, l4Offset: number): void {
   own.offset = offset;
   own.length = length;

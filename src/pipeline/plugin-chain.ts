@@ -149,16 +149,7 @@ export class PluginChain {
    * it. Fills `flow.returnRouting`.
    */
   setUpFlow(view: PacketView, flow: FlowDraft): number {
-    this.wanted = 0;
-    this.wantsWire = false;
-    this.decider = 0;
-    this.asked = 0;
-    this.accepted = false;
-    this.reject = false;
-    this.nowMs = flow.nowMs;
-    this.judgedRecord = -1;
-    this.streamWishes.clear();
-    flow.returnRouting = RETURN_UNSET;
+    this.begin(flow, -1);
     for (let i = 0; i < this.keepers.length; i++) {
       const { state, scratchAt } = this.keepers[i].standing;
       for (let word = scratchAt; word < state.length; word++) state[word] = 0;
@@ -168,6 +159,14 @@ export class PluginChain {
 
   /** Judges a live flow anew, as {@link setUpFlow} does a new one: `flow` says what its record has. */
   judgeAgain(view: PacketView, flow: FlowDraft, record: number): number {
+    this.begin(flow, record);
+    const judged = this.judgeFrom(0, view, flow);
+    this.judgedRecord = -1;
+    return judged;
+  }
+
+  /** Nothing is known yet of the flow in this record; -1: in none. */
+  private begin(flow: FlowDraft, record: number): void {
     this.wanted = 0;
     this.wantsWire = false;
     this.decider = 0;
@@ -178,9 +177,6 @@ export class PluginChain {
     this.judgedRecord = record;
     this.streamWishes.clear();
     flow.returnRouting = RETURN_UNSET;
-    const judged = this.judgeFrom(0, view, flow);
-    this.judgedRecord = -1;
-    return judged;
   }
 
   /** Goes on where {@link HELD} left off, or from what `plugin-recall.ts` has brought back, as if the plugin that holds the flow (`decider`) had answered `verdict`. */

@@ -12,12 +12,9 @@
  */
 import { fillTransportChecksum } from '../wire/checksum.ts';
 import { FRAME_PREFIX_BYTES, VIRTIO_NET_HEADER_BYTES } from '../wire/frame.ts';
-import { IPV4_HEADER_BYTES } from '../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES } from '../wire/ipv6.ts';
 import {
   ICMP_NONE,
   ICMP_QUERY,
-  IPV4,
   type PacketView,
   PROTOCOL_TCP,
   TCP_ACK,
@@ -27,7 +24,7 @@ import {
 } from '../wire/packet.ts';
 import { TCP_HEADER_BYTES, writeTcpHeader } from '../wire/tcp.ts';
 import type { Scratch } from './link/scratch.ts';
-import { clearOwnPacket, writeOwnHeader } from './own-packet.ts';
+import { describeTcpAnswer, ipHeaderBytes, writeOwnHeader } from './own-packet.ts';
 import { MAX_PORTS } from './port-table.ts';
 import { TokenBuckets } from './rate-limit.ts';
 
@@ -38,7 +35,6 @@ export const REJECT_BY_RESET = 1;
 /** By an ICMP error, "administratively prohibited". */
 export const REJECT_BY_ICMP = 2;
 
-const TTL = 64;
 const RATE_PER_SECOND = 1000;
 const BURST = 200;
 
@@ -69,32 +65,10 @@ export class TcpResets {
     const flags = offending.tcpFlags;
     if ((flags & TCP_RST) !== 0) return false;
     if (!this.buckets.take(port, nowMs)) return false;
-    const headerBytes = offending.family === IPV4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
-    const length = headerBytes + TCP_HEADER_BYTES;
-    const frame = this.scratch.allocate(FRAME_PREFIX_BYTES + length);
+    const frame = this.scratch.allocate(FRAME_PREFIX_BYTES + ipHeaderBytes(offending) + TCP_HEADER_BYTES);
     if (frame < 0) return false;
     reply.bytes.fill(0, frame, frame + VIRTIO_NET_HEADER_BYTES);
-    const offset = frame + FRAME_PREFIX_BYTES;
-
-    reply.family = offending.family;
-    reply.protocol = PROTOCOL_TCP;
-    reply.ttl = TTL;
-    reply.trafficClass = 0;
-    reply.src0 = offending.dst0;
-    reply.src1 = offending.dst1;
-    reply.src2 = offending.dst2;
-    reply.src3 = offending.dst3;
-    reply.dst0 = offending.src0;
-    reply.dst1 = offending.src1;
-    reply.dst2 = offending.src2;
-    reply.dst3 = offending.src3;
-    clearOwnPacket(reply, offset, length, offset + headerBytes);
-    reply.payloadOffset = offset + length;
-    reply.payloadLength = 0;
-    // The halves change places; each keeps its bytes.
-    reply.ports = (offending.ports >>> 16) | (offending.ports << 16);
-    reply.sourcePort = offending.destinationPort;
-    reply.destinationPort = offending.sourcePort;
+    describeTcpAnswer(reply, offending, frame + FRAME_PREFIX_BYTES, TCP_HEADER_BYTES);
     if ((flags & TCP_ACK) !== 0) {
       reply.tcpFlags = TCP_RST;
       reply.sequence = offending.acknowledgment;

@@ -14,9 +14,7 @@
 import { readInt32, writeInt32 } from '../../wire/byte-order.ts';
 import { fillTransportChecksum } from '../../wire/checksum.ts';
 import { FRAME_PREFIX_BYTES, VIRTIO_NET_HEADER_BYTES } from '../../wire/frame.ts';
-import { IPV4_HEADER_BYTES } from '../../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES } from '../../wire/ipv6.ts';
-import { IPV4, PacketView, PROTOCOL_TCP, TCP_ACK } from '../../wire/packet.ts';
+import { PacketView, TCP_ACK } from '../../wire/packet.ts';
 import {
   parseTcpOptions,
   TCP_HEADER_BYTES,
@@ -27,7 +25,7 @@ import {
   writeTcpHeader,
 } from '../../wire/tcp.ts';
 import type { Scratch } from '../link/scratch.ts';
-import { clearOwnPacket, writeOwnHeader } from '../own-packet.ts';
+import { describeTcpAnswer, ipHeaderBytes, writeOwnHeader } from '../own-packet.ts';
 import {
   FLAGS,
   HAS_PEER_STAMP,
@@ -39,7 +37,6 @@ import {
 } from './stream-layout.ts';
 import type { StreamTable } from './stream-table.ts';
 
-const TTL = 64;
 const TCP_OPTION_SACK = 5;
 const STAMP_BYTES = 12;
 const SACK_BYTES = 12;
@@ -85,7 +82,8 @@ export class DuplicateAcks {
   }
 
   /**
-   * Builds the acknowledgment that answers `early`, a segment just held back in the block `at`. False without scratch memory, or if nothing is known that it would have to say.
+   * Builds the acknowledgment that answers `early`, a segment just held back in the block `at`. False without scratch memory,
+   * or if nothing is known that it would have to say.
    */
   build(early: PacketView, at: number): boolean {
     const { words } = this.table;
@@ -95,12 +93,11 @@ export class DuplicateAcks {
     if (withStamp && (words[at + FLAGS] & HAS_PEER_STAMP) === 0) return false;
     const withSack = (words[at + FLAGS] & TAKES_SACK) !== 0;
     const tcpBytes = TCP_HEADER_BYTES + (withStamp ? STAMP_BYTES : 0) + (withSack ? SACK_BYTES : 0);
-    const ipBytes = early.family === IPV4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
-    const frame = this.scratch.allocate(FRAME_PREFIX_BYTES + ipBytes + tcpBytes);
+    const frame = this.scratch.allocate(FRAME_PREFIX_BYTES + ipHeaderBytes(early) + tcpBytes);
     if (frame < 0) return false;
     bytes.fill(0, frame, frame + VIRTIO_NET_HEADER_BYTES);
-    const offset = frame + FRAME_PREFIX_BYTES;
-    this.address(early, offset, ipBytes, tcpBytes);
+    describeTcpAnswer(reply, early, frame + FRAME_PREFIX_BYTES, tcpBytes);
+    writeOwnHeader(reply);
     const acknowledgment = words[at + LOW];
     reply.sequence = early.acknowledgment;
     reply.acknowledgment = acknowledgment;
@@ -147,29 +144,5 @@ export class DuplicateAcks {
     bytes[option + 3] = 2 + SACK_BLOCK_BYTES;
     writeInt32(bytes, option + 4, start);
     writeInt32(bytes, option + 8, end);
-  }
-
-  private address(early: PacketView, offset: number, ipBytes: number, tcpBytes: number): void {
-    const { reply } = this;
-    reply.family = early.family;
-    reply.protocol = PROTOCOL_TCP;
-    reply.ttl = TTL;
-    reply.trafficClass = 0;
-    reply.src0 = early.dst0;
-    reply.src1 = early.dst1;
-    reply.src2 = early.dst2;
-    reply.src3 = early.dst3;
-    reply.dst0 = early.src0;
-    reply.dst1 = early.src1;
-    reply.dst2 = early.src2;
-    reply.dst3 = early.src3;
-    clearOwnPacket(reply, offset, ipBytes + tcpBytes, offset + ipBytes);
-    reply.payloadOffset = offset + ipBytes + tcpBytes;
-    reply.payloadLength = 0;
-    // The halves change places; each keeps its bytes.
-    reply.ports = (early.ports >>> 16) | (early.ports << 16);
-    reply.sourcePort = early.destinationPort;
-    reply.destinationPort = early.sourcePort;
-    writeOwnHeader(reply);
   }
 }
