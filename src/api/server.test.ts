@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
 import { stubControl } from '../../test/support/stub-control.ts';
 import type { ApiHandle, GatewayControl } from '../control/daemon.ts';
 import type { GatewayStatus } from '../control/gateway-status.ts';
@@ -13,61 +14,12 @@ import { statusSchema } from './schemas/gateway.ts';
 import { problemSchema } from './schemas/problem.ts';
 import { ApiSocketError, serveApi } from './server.ts';
 
+/** What may be unknown is. */
 const STATUS: GatewayStatus = {
-  gateway: 'gw1',
-  version: '1.2.3',
-  pid: 7,
-  uptimeMs: 8,
-  configPath: '/etc/homeward/homeward.yaml',
-  planGeneration: 1,
-  dataPlane: {
-    state: 'forwarding',
-    pid: 9,
-    version: null,
-    uptimeMs: null,
-    restarts: 0,
-    lastFailure: null,
-  },
-  tunnels: [
-    {
-      name: 'lyon-ic',
-      site: 'lyon',
-      type: 'interconnect',
-      state: 'up',
-      priority: 100,
-      mtu: 1500,
-      device: 'ic0',
-      driver: null,
-      reason: null,
-      since: '2026-05-04T09:30:01.000Z',
-      health: null,
-      flows: 1,
-      rxPackets: 2,
-      rxBytes: 3,
-      txPackets: 4,
-      txBytes: 5,
-      drops: { no_route: 6 },
-    },
-  ],
+  ...EXAMPLE_STATUS,
+  dataPlane: { ...EXAMPLE_STATUS.dataPlane, version: null, uptimeMs: null },
+  tunnels: EXAMPLE_STATUS.tunnels.map((tunnel) => ({ ...tunnel, driver: null, health: null })),
   egresses: [],
-  flows: { current: 1, max: 2, created: 3 },
-  devices: [{ index: 0, name: 'ic0', state: 'open', txErrors: 0, rxErrors: 0 }],
-  plugins: [
-    {
-      name: 'return-routing',
-      version: '0.1.0',
-      state: 'running',
-      tripped: null,
-      failures: 0,
-      failuresByCause: { exception: 0, timeout: 0, memory: 0, midstream: 0, unparsable: 0 },
-      calls: 3,
-      timeMs: 0.01,
-      held: 0,
-      counters: {},
-    },
-  ],
-  problems: [],
-  notices: [],
 };
 
 function socketPath(t: TestContext): string {

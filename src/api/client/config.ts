@@ -3,7 +3,6 @@ import type { ApiClient } from '../client.ts';
 import {
   type AppliedBody,
   type ApplyRequest,
-  appliedSchema,
   type ConfigBody,
   configSchema,
   type DifferenceBody,
@@ -17,6 +16,7 @@ import {
   revisionSchema,
   revisionTextSchema,
 } from '../schemas/config.ts';
+import { askChange } from './changes.ts';
 
 export function showConfig(client: ApiClient): Promise<ConfigBody> {
   return client.request(configSchema, 'GET', '/v1/config');
@@ -28,7 +28,7 @@ export function applyConfig(
   body: ApplyRequest,
   validateOnly = false,
 ): Promise<AppliedBody> {
-  return client.request(appliedSchema, 'PUT', '/v1/config', { body, query: dry(validateOnly) });
+  return askChange(client, ['PUT', '/v1/config'], { body }, validateOnly);
 }
 
 export function diffConfig(client: ApiClient, body: DiffRequest): Promise<DifferenceBody> {
@@ -45,7 +45,7 @@ export function rollbackConfig(
   body: RollbackRequest,
   validateOnly = false,
 ): Promise<AppliedBody> {
-  return client.request(appliedSchema, 'POST', '/v1/config/rollback', { body, query: dry(validateOnly) });
+  return askChange(client, ['POST', '/v1/config/rollback'], { body }, validateOnly);
 }
 
 export function configHistory(client: ApiClient): Promise<HistoryBody> {
@@ -54,8 +54,4 @@ export function configHistory(client: ApiClient): Promise<HistoryBody> {
 
 export function showRevision(client: ApiClient, number: number): Promise<RevisionTextBody> {
   return client.request(revisionTextSchema, 'GET', `/v1/config/history/${number}`);
-}
-
-function dry(validateOnly: boolean): { readonly validate_only?: true } {
-  return validateOnly ? { validate_only: true } : {};
 }

@@ -1,6 +1,6 @@
 /** Plugins. With `validateOnly` nothing changes. All throw ApiError. */
 import type { ApiClient } from '../client.ts';
-import { type AppliedBody, appliedSchema } from '../schemas/config.ts';
+import type { AppliedBody } from '../schemas/config.ts';
 import {
   type PluginDetailsBody,
   type PluginListBody,
@@ -11,6 +11,7 @@ import {
   viewAnswerSchema,
 } from '../schemas/plugins.ts';
 import type { ChangeMembers } from '../schemas/tunnel-changes.ts';
+import { askChange } from './changes.ts';
 
 export async function listPlugins(client: ApiClient): Promise<PluginListBody['plugins']> {
   return (await client.request(pluginListSchema, 'GET', '/v1/plugins')).plugins;
@@ -27,7 +28,7 @@ export function switchPlugin(
   body: ChangeMembers,
   validateOnly: boolean,
 ): Promise<AppliedBody> {
-  return client.request(appliedSchema, 'POST', `${pathOf(name)}/${verb}`, { body, query: dry(validateOnly) });
+  return askChange(client, ['POST', `${pathOf(name)}/${verb}`], { body }, validateOnly);
 }
 
 export function reloadPlugin(
@@ -36,8 +37,7 @@ export function reloadPlugin(
   reevaluate: boolean,
   validateOnly: boolean,
 ): Promise<AppliedBody> {
-  const options = { body: { reevaluate }, query: dry(validateOnly) };
-  return client.request(appliedSchema, 'POST', `${pathOf(name)}/reload`, options);
+  return askChange(client, ['POST', `${pathOf(name)}/reload`], { body: { reevaluate } }, validateOnly);
 }
 
 export function askPluginView(
@@ -52,8 +52,4 @@ export function askPluginView(
 
 function pathOf(name: string): string {
   return `/v1/plugins/${encodeURIComponent(name)}`;
-}
-
-function dry(validateOnly: boolean): { readonly validate_only?: true } {
-  return validateOnly ? { validate_only: true } : {};
 }

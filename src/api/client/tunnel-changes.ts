@@ -1,14 +1,15 @@
 /** Changes of single tunnels. With `validateOnly` nothing changes. All throw ApiError. */
 import type { ApiClient } from '../client.ts';
-import { type AppliedBody, appliedSchema } from '../schemas/config.ts';
+import type { AppliedBody } from '../schemas/config.ts';
 import type { AddTunnelRequest, ChangeMembers } from '../schemas/tunnel-changes.ts';
+import { askChange } from './changes.ts';
 
 export function addTunnel(
   client: ApiClient,
   body: AddTunnelRequest,
   validateOnly: boolean,
 ): Promise<AppliedBody> {
-  return client.request(appliedSchema, 'POST', '/v1/tunnels', { body, query: dry(validateOnly) });
+  return askChange(client, ['POST', '/v1/tunnels'], { body }, validateOnly);
 }
 
 /** @param removeSite if the site has no other tunnel, remove it too */
@@ -19,15 +20,8 @@ export function removeTunnel(
   { by, comment, confirmMs, reevaluate = false }: ChangeMembers,
   validateOnly: boolean,
 ): Promise<AppliedBody> {
-  const query = {
-    by,
-    comment,
-    confirm_ms: confirmMs,
-    remove_site: removeSite,
-    reevaluate,
-    ...dry(validateOnly),
-  };
-  return client.request(appliedSchema, 'DELETE', `/v1/tunnels/${encodeURIComponent(name)}`, { query });
+  const query = { by, comment, confirm_ms: confirmMs, remove_site: removeSite, reevaluate };
+  return askChange(client, ['DELETE', `/v1/tunnels/${encodeURIComponent(name)}`], { query }, validateOnly);
 }
 
 export function switchTunnel(
@@ -38,9 +32,5 @@ export function switchTunnel(
   validateOnly: boolean,
 ): Promise<AppliedBody> {
   const path = `/v1/tunnels/${encodeURIComponent(name)}/${verb}`;
-  return client.request(appliedSchema, 'POST', path, { body, query: dry(validateOnly) });
-}
-
-function dry(validateOnly: boolean): { readonly validate_only?: true } {
-  return validateOnly ? { validate_only: true } : {};
+  return askChange(client, ['POST', path], { body }, validateOnly);
 }
