@@ -291,12 +291,7 @@ export class Gateway {
 
   /** Stops forwarding; the next start finds guard, devices and flow memory. */
   async suspend(): Promise<void> {
-    await this.#running.end();
-    this.#portStates.stop();
-    this.#pluginWatch.stop();
-    // The change under way may have begun checks.
-    this.#health.stop();
-    await this.#halves.stop();
+    await this.#endChanges();
     await this.#supervisor.stop();
     await this.#ipsec.stop();
     await this.telemetry.close();
@@ -304,11 +299,7 @@ export class Gateway {
 
   /** Takes everything down. */
   async down(): Promise<void> {
-    await this.#running.end();
-    this.#portStates.stop();
-    this.#pluginWatch.stop();
-    this.#health.stop();
-    await this.#halves.stop();
+    await this.#endChanges();
     await this.#host.takeDown(async () => {
       // What is logged of flows has an end.
       if (this.config.flowLog !== null) await this.#supervisor.flush({}).catch(() => 0);
@@ -321,11 +312,7 @@ export class Gateway {
 
   /** After a start that failed: the host as it was found. */
   async undo(): Promise<void> {
-    await this.#running.end();
-    this.#portStates.stop();
-    this.#pluginWatch.stop();
-    this.#health.stop();
-    await this.#halves.stop();
+    await this.#endChanges();
     await this.#ipsec.stop();
     await this.telemetry.close();
     if (this.#host.takesOver) {
@@ -336,6 +323,16 @@ export class Gateway {
     }
     await this.#host.takeDown(() => this.#supervisor.stop());
     clearRuntimeDirectory(this.#runtime);
+  }
+
+  /** Nothing follows the configuration, the host or the data plane any more. */
+  async #endChanges(): Promise<void> {
+    await this.#running.end();
+    // The change under way may have begun some of these.
+    this.#portStates.stop();
+    this.#pluginWatch.stop();
+    this.#health.stop();
+    await this.#halves.stop();
   }
 
   #logSupervisor(): void {
