@@ -158,6 +158,10 @@ test('disable and enable change the text, enable of an enabled one reads it anew
   assert.equal(enabled.status, 0, enabled.stderr);
   assert.equal(edits.length, 1);
   assert.equal((reloads.pop() as unknown[])[0], 'probe');
+  const waiting = await homeward(directory, 'plugins', 'enable', 'probe', '--confirm', '10m');
+  assert.equal(waiting.status, 1);
+  assert.match(waiting.stderr, /probe is enabled already, so that there is nothing to go back to/);
+  assert.deepEqual(reloads, []);
   const unknown = await homeward(directory, 'plugins', 'disable', 'nobody');
   assert.equal(unknown.status, 2);
   assert.match(unknown.stderr, /no plugin nobody stands in the configuration/);

@@ -1,5 +1,6 @@
 /** Plugins: what there is, one of them, its views, and changes of it. */
 import { enablePlugin } from '../../control/config/document-edit.ts';
+import { RequestError } from '../../control/request-error.ts';
 import { changeOf } from '../change-of.ts';
 import type { Api } from '../operation.ts';
 import { appliedSchema } from '../schemas/config.ts';
@@ -36,15 +37,21 @@ export function pluginRoutes(api: Api): void {
     path: '/v1/plugins/:name/enable',
     id: 'enablePlugin',
     summary: 'Enable a plugin',
-    description: 'One that is enabled is read anew: if it was tripped, it is called again.',
+    description:
+      'One that is enabled is read anew: if it was tripped, it is called again. Nothing waits for a confirmation then, so that a request with one is refused.',
     params: { name: nameParameter },
     body: pluginSwitchSchema,
     answer: appliedSchema,
-    handle: ({ params, body, caller, validateOnly }, control) => {
+    handle: async ({ params: { name }, body, caller, validateOnly }, control) => {
       const change = changeOf(body, caller, validateOnly);
-      return control.plugins.isEnabled(params.name)
-        ? control.configuration.reloadPlugin(params.name, change)
-        : control.configuration.edit((text) => enablePlugin(text, params.name, true), change);
+      if (!control.plugins.isEnabled(name)) {
+        return await control.configuration.edit((text) => enablePlugin(text, name, true), change);
+      }
+      if (change.confirmMs !== undefined) {
+        const why = `${name} is enabled already, so that there is nothing to go back to; leave the confirmation out, and it is read anew`;
+        throw new RequestError('conflict', 'nothing_to_confirm', why);
+      }
+      return await control.configuration.reloadPlugin(name, change);
     },
   });
   api.route({
