@@ -10,24 +10,29 @@ test('a site gets its guarantee whatever the others take', () => {
   fc.assert(
     fc.property(
       fc.nat({ max: 200 }),
-      fc.array(fc.record({ space: fc.constantFrom(...SITES, OTHER), gives: fc.nat({ max: 3 }) }), {
-        maxLength: 400,
-      }),
+      fc.array(
+        fc.record({
+          space: fc.constantFrom(...SITES, OTHER),
+          gives: fc.nat({ max: 3 }),
+          amount: fc.integer({ min: 1, max: 9 }),
+        }),
+        { maxLength: 400 },
+      ),
       (total, steps) => {
         const shares = new SiteShares();
         shares.configure(total, SITES);
         const used = new Map<number, number>();
-        for (const { space, gives } of steps) {
+        for (const { space, gives, amount } of steps) {
           const before = used.get(space) ?? 0;
           if (gives === 0 && before > 0) {
             shares.add(space, -1);
             used.set(space, before - 1);
-          } else if (shares.mayTake(space)) {
-            shares.add(space, 1);
-            used.set(space, before + 1);
+          } else if (shares.mayTake(space, amount)) {
+            shares.add(space, amount);
+            used.set(space, before + amount);
           } else {
             assert.ok(
-              space === OTHER || before >= guaranteeOf(total, SITES.length),
+              space === OTHER || before + amount > guaranteeOf(total, SITES.length),
               `${space} has ${before}`,
             );
           }

@@ -13,7 +13,8 @@
  * free is never less than what is owed, whatever the sites do. Who is no site (an egress, a site that is gone) has no
  * guarantee, and can take only of the other half.
  *
- * Neighbours: `budgets.ts` (records), `held-tuples.ts` (holds), `site-accounts.ts` (external ports).
+ * Neighbours: `budgets.ts` (records), `held-tuples.ts` (holds), `site-accounts.ts` (external ports),
+ * `pipeline/held-flows.ts` (flows that wait for a plugin).
  */
 
 /** What each of so many sites is guaranteed. */
@@ -26,9 +27,16 @@ export function owed(guarantee: number, used: number): number {
   return used < guarantee ? guarantee - used : 0;
 }
 
-/** Whether a holder may take one more of `free`, when all holders together are owed so much. */
-export function mayTake(guarantee: number, used: number, free: number, owedToAll: number): boolean {
-  return used < guarantee ? free > 0 : free > owedToAll;
+/** Whether a holder may take `amount` more of `free`, when all holders together are owed so much. */
+export function mayTake(
+  guarantee: number,
+  used: number,
+  free: number,
+  owedToAll: number,
+  amount = 1,
+): boolean {
+  if (used + amount <= guarantee) return free >= amount;
+  return free - amount >= owedToAll - owed(guarantee, used);
 }
 
 /** Address spaces there may be, 0 included. */
@@ -55,9 +63,10 @@ export class SiteShares {
     }
   }
 
-  /** Whether a space may take one more. */
-  mayTake(space: number): boolean {
-    return mayTake(this.guaranteeOf(space), this.used[space]!, this.total - this.taken, this.owedToAll);
+  /** Whether a space may take `amount` more. */
+  mayTake(space: number, amount = 1): boolean {
+    const free = this.total - this.taken;
+    return mayTake(this.guaranteeOf(space), this.used[space]!, free, this.owedToAll, amount);
   }
 
   /** What a space uses. */

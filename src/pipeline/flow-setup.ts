@@ -85,6 +85,7 @@ export class FlowSetupStage {
 
   setPolicy(policy: FlowPolicy): void {
     this.policy = policy;
+    this.holds.configure(policy.ports.siteSpaces());
     this.router.setPolicy(policy);
     this.replyTuple.setPolicy(policy);
   }

@@ -9,11 +9,13 @@
  *                                    └──► another list of plugins ──► dropped
  * ```
  *
- * Bounded in flows and bytes, for each plugin and in all. Holding a packet allocates: it waits for another process, and
+ * Bounded for each plugin, shared by the sites (`flow/site-shares.ts`), and in all: in places, of which a long packet takes
+ * several. Holding a packet allocates: it waits for another process, and
  * that is no fast path. Further packets of the same tuple are dropped meanwhile: who sends them sends them again.
  *
  * Neighbours: `flow-setup.ts` (asks for room), `held-stage.ts` (goes on), `plugin-recall.ts` (how far it was judged).
  */
+import { SiteShares } from '../flow/site-shares.ts';
 import { MAX_HOLD_MS } from '../plugin/contract.ts';
 import { FRAME_PREFIX_BYTES } from '../wire/frame.ts';
 import type { PacketView } from '../wire/packet.ts';
@@ -22,13 +24,13 @@ import type { FlowDraft } from './plugin-link.ts';
 import type { JudgedSoFar } from './plugin-recall.ts';
 import { tupleHash } from './tuple-hash.ts';
 
-/** Flows that wait, in all and of one plugin. */
-const MAX_FLOWS = 1024;
-const MAX_FLOWS_OF_PLUGIN = 512;
-/** Bytes of their packets, likewise. */
-const MAX_BYTES = 4 * 1024 * 1024;
-const MAX_BYTES_OF_PLUGIN = 2 * 1024 * 1024;
-const PLACES = 16;
+/** What a flow that waits takes for every so many bytes of its packet, and at least once. */
+const PLACE_BYTES = 4096;
+/** Places, in all and of one plugin. */
+const MAX_PLACES = 1024;
+const MAX_PLACES_OF_PLUGIN = 512;
+/** Plugins there may be. */
+const PLUGINS = 16;
 
 /** A flow that waits. */
 export interface HeldFlow {
@@ -59,15 +61,23 @@ export class HeldFlows {
   count = 0;
   /** What the next flow that is held will be called. */
   nextToken: number;
-  private bytes = 0;
-  private readonly flowsOf = new Int32Array(PLACES);
-  private readonly bytesOf = new Int32Array(PLACES);
+  private places = 0;
+  private readonly flowsOf = new Int32Array(PLUGINS);
+  /** Of the plugins that have held a flow. */
+  private readonly shares: (SiteShares | undefined)[] = [];
+  private sites: readonly number[] = [];
   private readonly byToken = new Map<number, HeldFlow>();
   private readonly byHash = new Map<number, HeldFlow[]>();
 
   /** @param firstToken random: what was decided for a former data plane must not be taken for a flow of this one */
   constructor(firstToken: number) {
     this.nextToken = firstToken & 0x3fffffff;
+  }
+
+  /** Divides the places among the spaces of these sites. */
+  configure(sites: readonly number[]): void {
+    this.sites = sites;
+    for (const shares of this.shares) shares?.configure(MAX_PLACES_OF_PLUGIN, sites);
   }
 
   /** How many flows the plugin at this place holds. */
@@ -94,8 +104,9 @@ export class HeldFlows {
   ): boolean {
     const { place } = judged;
     const bytes = view.length;
-    if (this.count >= MAX_FLOWS || this.flowsOf[place]! >= MAX_FLOWS_OF_PLUGIN) return false;
-    if (this.bytes + bytes > MAX_BYTES || this.bytesOf[place]! + bytes > MAX_BYTES_OF_PLUGIN) return false;
+    const places = placesFor(bytes);
+    if (this.places + places > MAX_PLACES) return false;
+    if (!this.sharesOf(place).mayTake(draft.originatorSpace, places)) return false;
     const held: HeldFlow = {
       token: this.nextToken,
       place,
@@ -149,11 +160,20 @@ export class HeldFlows {
   }
 
   private account(held: HeldFlow, sign: number): void {
-    const bytes = sign * held.packet.length;
+    const places = sign * placesFor(held.packet.length);
     this.count += sign;
-    this.bytes += bytes;
+    this.places += places;
     this.flowsOf[held.place]! += sign;
-    this.bytesOf[held.place]! += bytes;
+    this.sharesOf(held.place).add(held.space, places);
+  }
+
+  private sharesOf(plugin: number): SiteShares {
+    const known = this.shares[plugin];
+    if (known !== undefined) return known;
+    const shares = new SiteShares();
+    shares.configure(MAX_PLACES_OF_PLUGIN, this.sites);
+    this.shares[plugin] = shares;
+    return shares;
   }
 }
 
@@ -175,6 +195,10 @@ export function restoreOffloads(held: HeldFlow, view: PacketView): void {
   if (held.checksumAt < 0) return;
   view.checksumStart = view.offset + held.checksumAt;
   view.checksumOffset = held.checksumOffset;
+}
+
+function placesFor(bytes: number): number {
+  return Math.ceil(bytes / PLACE_BYTES);
 }
 
 function holdTime(askedMs: number): number {

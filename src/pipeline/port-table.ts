@@ -67,6 +67,11 @@ export class PortTable {
     return this.ports.filter((port) => port !== undefined);
   }
 
+  /** The spaces of all tunnels. */
+  siteSpaces(): readonly number[] {
+    return [...new Set(this.all().flatMap(({ role, space }) => (role === 'tunnel' ? [space] : [])))];
+  }
+
   addressesOf(index: number): readonly Address[] {
     return this.addresses[index] ?? [];
   }
