@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { tcp } from '../../test/support/packets.ts';
 import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
-import { Firewall } from './firewall.ts';
+import { Firewall, FLOW_STATE_BYTES } from './firewall.ts';
 
 const FLOWS_JUDGED = 200_000;
 /** What the measuring itself takes, and the compiler beside it. */
@@ -34,7 +34,7 @@ it('judging allocates nothing', () => {
   const views = Array.from({ length: 64 }, (_, at) =>
     viewOf(tcp(`10.0.1.${at} ${1000 + at}`, `192.0.2.${at} ${at * 90 + 1}`, 0x02)),
   );
-  const state = new Int32Array(3);
+  const state = new Int32Array(FLOW_STATE_BYTES / 4);
   const flow = { ...FLOWS.outbound, state, stateAt: 0, nowMs: 0 };
   const judge = (count: number): void => {
     for (let at = 0; at < count; at++) {

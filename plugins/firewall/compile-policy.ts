@@ -15,9 +15,16 @@ import {
   VERDICT_DROP,
   VERDICT_REJECT,
 } from '../../src/plugin/contract.ts';
-import type { CompiledRules } from './classifier.ts';
-import { compileRules, RuleTooComplex } from './compile-rules.ts';
-import { type AddressValues, addressTest, type Condition, MINUTE_OF_WEEK, SOURCE } from './condition.ts';
+import { UNKNOWN } from './beginnings.ts';
+import { compileRules, type ExpandedRules, expandRules, RuleTooComplex } from './compile-rules.ts';
+import {
+  type AddressValues,
+  addressTest,
+  type Condition,
+  MINUTE_OF_WEEK,
+  SOURCE,
+  type Test,
+} from './condition.ts';
 import { identityHash, limitKeyNumber } from './limit-keys.ts';
 import type { Limit } from './limit-options.ts';
 import { Problems } from './options-check.ts';
@@ -46,6 +53,7 @@ export function compilePolicy({ options, topology }: PluginConfiguration): Compi
   const read = readOptions(options, topology, problems);
   problems.throwIfAny();
   const { rules } = read;
+  const expanded = expand(rules);
   return {
     rules: rules.map(({ index, name, label, identity, action, log }) => ({
       index,
@@ -55,7 +63,8 @@ export function compilePolicy({ options, topology }: PluginConfiguration): Compi
       action,
       log,
     })),
-    classifier: compiled(rules),
+    classifier: compileRules(expanded),
+    relaxed: relaxedRules(expanded),
     verdictOf: Int8Array.from(rules, ({ action }) =>
       action === 'log' || action === 'count' ? NO_VERDICT : VERDICT_NUMBERS[action],
     ),
@@ -101,13 +110,32 @@ function portPolicies(
   return { defaults, defaultReasons, prefixesOf, prefixes };
 }
 
-function compiled(rules: readonly Rule[]): CompiledRules {
+function expand(rules: readonly Rule[]): ExpandedRules {
   try {
-    return compileRules(rules.map(({ condition }) => condition));
+    return expandRules(rules.map(({ condition }) => condition));
   } catch (error) {
     if (!(error instanceof RuleTooComplex)) throw error;
     throw new PluginOptionsError(`rules[${rules[error.rule]!.index}].match`, error.message);
   }
+}
+
+/** See {@link CompiledPolicy.relaxed}. */
+function relaxedRules({ boxes, ruleOf }: ExpandedRules): CompiledPolicy['relaxed'] {
+  const isUnknown = ({ dimension }: Test): boolean => UNKNOWN.includes(dimension);
+  const asking = new Set(ruleOf.filter((_, at) => boxes[at]!.some(isUnknown)));
+  if (asking.size === 0) return undefined;
+  const places = Int32Array.from(asking);
+  const numbers = new Map([...places].map((place, number) => [place, number]));
+  const chosen = boxes.flatMap((box, at) => {
+    const rule = numbers.get(ruleOf[at]!);
+    return rule === undefined ? [] : [{ box: box.filter((test) => !isUnknown(test)), rule }];
+  });
+  const classifier = compileRules({
+    ruleCount: places.length,
+    boxes: chosen.map(({ box }) => box),
+    ruleOf: chosen.map(({ rule }) => rule),
+  });
+  return { classifier, places };
 }
 
 function compiledLimit({ label, identity }: Rule, limit: Limit): CompiledLimit {

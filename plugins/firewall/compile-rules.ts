@@ -27,13 +27,20 @@ export class RuleTooComplex extends Error {
   }
 }
 
-/**
- * Compiles conditions, in the order of their rules.
- *
- * @throws RuleTooComplex
- */
-export function compileRules(conditions: readonly Condition[], rowsBytes = ROWS_BYTES): CompiledRules {
-  const { boxes, ruleOf } = expandRules(conditions);
+/** Rules as boxes. */
+export interface ExpandedRules {
+  readonly ruleCount: number;
+  /** In the order of their rules. */
+  readonly boxes: readonly Box[];
+  /** Rule of each box. */
+  readonly ruleOf: readonly number[];
+}
+
+/** Compiles rules for the classifier. */
+export function compileRules(
+  { ruleCount, boxes, ruleOf }: ExpandedRules,
+  rowsBytes = ROWS_BYTES,
+): CompiledRules {
   const shape = rowShape(boxes.length);
   const store = new RowStore(shape, rowsBytes);
   const indexes = valueSets(boxes)
@@ -42,7 +49,7 @@ export function compileRules(conditions: readonly Condition[], rowsBytes = ROWS_
     .map((sets) => compileIndex(sets, boxesWithout(sets, shape), store));
   const allAt = store.add(boxesWithout(undefined, shape), [], []);
   return {
-    ruleCount: conditions.length,
+    ruleCount,
     boxCount: boxes.length,
     ruleOf: Int32Array.from(ruleOf),
     rows: store.finish(),
@@ -53,14 +60,11 @@ export function compileRules(conditions: readonly Condition[], rowsBytes = ROWS_
 }
 
 /**
- * The boxes of all rules, in their order, and the rule of each.
+ * The boxes of all rules, which have these conditions.
  *
  * @throws RuleTooComplex
  */
-export function expandRules(conditions: readonly Condition[]): {
-  readonly boxes: readonly Box[];
-  readonly ruleOf: readonly number[];
-} {
+export function expandRules(conditions: readonly Condition[]): ExpandedRules {
   const boxes: Box[] = [];
   const ruleOf: number[] = [];
   conditions.forEach((condition, rule) => {
@@ -75,7 +79,7 @@ export function expandRules(conditions: readonly Condition[]): {
       );
     }
   });
-  return { boxes, ruleOf };
+  return { ruleCount: conditions.length, boxes, ruleOf };
 }
 
 function ruleBoxes(condition: Condition, rule: number): Box[] {

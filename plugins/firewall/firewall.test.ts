@@ -14,6 +14,7 @@ import type { PacketSpec } from '../../src/wire/build.ts';
 import { MemoryGateway } from '../../test/support/memory-gateway.ts';
 import { echo, tcp, udp } from '../../test/support/packets.ts';
 import { FLOWS } from './firewall.fixture.ts';
+import { FLOW_STATE_BYTES } from './firewall.ts';
 import { dns, SYN, Tested, WEDNESDAY_NOON, web } from './tested-firewall.fixture.ts';
 
 describe('verdicts', () => {
@@ -235,7 +236,7 @@ it('options that are wrong change nothing', () => {
 
 it('judges the flows of a gateway', () => {
   const tested = new Tested({});
-  const standing = new PluginStanding(12);
+  const standing = new PluginStanding(FLOW_STATE_BYTES);
   const gateway = new MemoryGateway({
     sites: [
       { name: 'paris', prefixes: ['10.0.1.0/24'] },

@@ -26,6 +26,13 @@ import {
   VERDICT_REJECT,
 } from '../../src/plugin/contract.ts';
 import type { PacketView } from '../../src/wire/packet.ts';
+import {
+  assumeBeginning,
+  BEGINNING_WORDS,
+  possibleBeginnings,
+  recallBeginning,
+  rememberBeginning,
+} from './beginnings.ts';
 import { ConcurrentLimits, type ConcurrentState } from './concurrent-limits.ts';
 import { FlowLog } from './flow-log.ts';
 import { invalidReason } from './invalid-packets.ts';
@@ -38,10 +45,13 @@ import { type TestParameters, testPacket } from './test-packet.ts';
 import { BEFORE_RULES, BY_DEFAULT, type RulesParameters, rulesView, testView } from './views.ts';
 import { WeekClock } from './week-clock.ts';
 
-/** Words of a flow's state: the key of its count, and the epoch of that. The manifest asks for as many. */
+/** Words of a flow's state: the key of its count, the epoch of that, and how it began. The manifest asks for as many. */
 const STATE_LOW = 0;
 const STATE_HIGH = 1;
 const STATE_EPOCH = 2;
+const STATE_BEGINNING = 3;
+/** All of them, bytes. */
+export const FLOW_STATE_BYTES = 4 * (STATE_BEGINNING + BEGINNING_WORDS);
 
 /** Buckets of rates by source or destination: four in each place. */
 const MANYFOLD_PLACES = 16_384;
@@ -124,10 +134,12 @@ export class Firewall implements DataHalf {
     if (policy === undefined) return VERDICT_DROP;
     // Nothing that is only asked, and nothing that was let in before, is counted.
     const counts = !flow.hypothetical && !flow.reevaluated;
-    this.values.read(view, flow, minuteOfWeek);
+    const { values } = this;
+    values.read(view, flow, minuteOfWeek);
+    const isKnown = this.beginning(flow);
     this.decider = BEFORE_RULES;
     if (policy.dropInvalid) {
-      const invalid = invalidReason(view);
+      const invalid = invalidReason(values);
       if (invalid !== '') {
         if (counts) this.countInvalid();
         return this.answer(VERDICT_DROP, invalid, counts);
@@ -137,7 +149,14 @@ export class Firewall implements DataHalf {
       if (counts) this.countSpoofed();
       return this.answer(VERDICT_DROP, 'the source is outside the prefixes of its site', counts);
     }
-    return this.judge(policy, view, flow, counts);
+    return isKnown ? this.judge(policy, view, flow, counts) : this.judgeUnknown(policy, flow);
+  }
+
+  /** Remembers how a flow begins, or recalls how one has begun. False if nobody knows that any more. */
+  private beginning({ hypothetical, reevaluated, state, stateAt }: FlowSetup): boolean {
+    if (reevaluated) return recallBeginning(this.values, state, stateAt + STATE_BEGINNING);
+    if (!hypothetical) rememberBeginning(this.values, state, stateAt + STATE_BEGINNING);
+    return true;
   }
 
   private judge(policy: Policy, view: PacketView, flow: FlowSetup, counts: boolean): number {
@@ -164,6 +183,20 @@ export class Firewall implements DataHalf {
     this.decider = BY_DEFAULT;
     const { ingressPort } = flow;
     return this.answer(policy.defaultVerdict(ingressPort), policy.defaultReason(ingressPort), counts);
+  }
+
+  /**
+   * Judges a live flow of whose first packet only addresses, ports and protocol are known: it stays if it would be accepted
+   * whatever the rest was.
+   */
+  private judgeUnknown(policy: Policy, { ingressPort }: FlowSetup): number {
+    const { values } = this;
+    for (const beginning of possibleBeginnings(values, policy.dropInvalid)) {
+      assumeBeginning(values, beginning);
+      const refusal = policy.possibleRefusal(ingressPort);
+      if (refusal !== '') return this.answer(VERDICT_DROP, refusal, false);
+    }
+    return this.answer(VERDICT_CONTINUE, 'accepted, however it began', false);
   }
 
   /** Why a flow is beyond a limit; empty if it is not, and then it is charged. */

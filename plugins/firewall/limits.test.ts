@@ -8,6 +8,7 @@ import {
   VERDICT_REJECT,
 } from '../../src/plugin/contract.ts';
 import { FLOWS } from './firewall.fixture.ts';
+import { FLOW_STATE_BYTES } from './firewall.ts';
 import { exported, Tested, web } from './tested-firewall.fixture.ts';
 
 describe('limits', () => {
@@ -92,7 +93,7 @@ describe('limits', () => {
     next.firewall.importState(exported(tested), '1.0.0', false);
     assert.deepEqual([...next.firewall.policy!.matches], [2]);
     for (let i = 0; i < 2; i++) {
-      next.firewall.flowEnd({ state: new Int32Array(3), stateAt: 0 } as FlowHandle);
+      next.firewall.flowEnd({ state: new Int32Array(FLOW_STATE_BYTES / 4), stateAt: 0 } as FlowHandle);
       assert.equal(next.judge(web()), VERDICT_CONTINUE);
     }
     assert.equal(next.judge(web()), VERDICT_DROP);

@@ -7,7 +7,7 @@ import { after, before, describe, it } from 'node:test';
 import { buildPacket } from '../../src/wire/build.ts';
 import { inOwnNamespace } from '../../test/support/own-namespace.ts';
 import { Classifier } from './classifier.ts';
-import { compileRules } from './compile-rules.ts';
+import { compileRules, expandRules } from './compile-rules.ts';
 import { FLOWS, MINUTE, NAMES, viewOf } from './firewall.fixture.ts';
 import { expressionOf, Nftables, randomPacket, randomRule, rulesetOf } from './nftables.fixture.ts';
 import { PacketValues } from './packet-values.ts';
@@ -40,7 +40,7 @@ if (inOwnNamespace(import.meta.url)) {
         nftables.load(rulesetOf(rules));
         const values = new PacketValues();
         const classifier = new Classifier(
-          compileRules(expressions.map((text) => parseExpression(text, NAMES))),
+          compileRules(expandRules(expressions.map((text) => parseExpression(text, NAMES)))),
           values,
         );
         const specs = Array.from({ length: packetCount }, () => ({

@@ -4,7 +4,7 @@
  * Made as a whole beside the one in force, and put into its place as a whole. Neighbours: `compile-policy.ts` (compiles
  * it), `firewall.ts` (asks it).
  */
-import { VERDICT_DROP } from '../../src/plugin/contract.ts';
+import { VERDICT_CONTINUE, VERDICT_DROP } from '../../src/plugin/contract.ts';
 import { Classifier, type CompiledRules } from './classifier.ts';
 import type { Limit } from './limit-options.ts';
 import type { PacketValues } from './packet-values.ts';
@@ -33,6 +33,11 @@ export type PolicyRule = Omit<Rule, 'condition' | 'limit'>;
 export interface CompiledPolicy {
   readonly rules: readonly PolicyRule[];
   readonly classifier: CompiledRules;
+  /**
+   * The rules that ask for what nobody knows of flows whose beginning is not remembered, without that: those that match
+   * here may match. Undefined if there are none.
+   */
+  readonly relaxed: { readonly classifier: CompiledRules; readonly places: Int32Array } | undefined;
   /** By place in `rules`: a `VERDICT_...` or {@link NO_VERDICT}. */
   readonly verdictOf: Int8Array;
   /** By place in `rules`. */
@@ -51,6 +56,10 @@ export interface CompiledPolicy {
 export class Policy {
   readonly rules: readonly PolicyRule[];
   readonly classifier: Classifier;
+  /** See {@link CompiledPolicy.relaxed}. */
+  private readonly relaxed: Classifier | undefined;
+  /** Places in `rules` of its rules. */
+  private readonly relaxedPlaces: Int32Array;
   /** By place in `rules`: a `VERDICT_...` or {@link NO_VERDICT}. */
   readonly verdictOf: Int8Array;
   /** By place in `rules`: 1 if a line is logged. */
@@ -76,6 +85,9 @@ export class Policy {
     this.packet = packet;
     this.rules = rules;
     this.classifier = new Classifier(compiled.classifier, packet);
+    this.relaxed =
+      compiled.relaxed === undefined ? undefined : new Classifier(compiled.relaxed.classifier, packet);
+    this.relaxedPlaces = compiled.relaxed?.places ?? new Int32Array(0);
     this.verdictOf = compiled.verdictOf;
     this.logs = Uint8Array.from(rules, ({ log }) => (log ? 1 : 0));
     this.limits = rules.map((_, place) => limits.get(place));
@@ -104,6 +116,37 @@ export class Policy {
   isSpoofed(ingressPort: number): boolean {
     const set = this.prefixesOf[ingressPort] ?? -1;
     return set >= 0 && !this.prefixes.has(set, this.packet);
+  }
+
+  /**
+   * Why the packet may be refused, of which nobody knows the values of `UNKNOWN` (`beginnings.ts`): it is, or a rule that asks for
+   * these comes first. Empty if it is accepted whatever they are. Not for new flows: takes its time.
+   */
+  possibleRefusal(ingressPort: number): string {
+    const { relaxed, relaxedPlaces, verdictOf, labels } = this;
+    const certain = this.firstCertain();
+    const end = certain < 0 ? labels.length : certain;
+    relaxed?.begin();
+    for (let at = relaxed?.next() ?? -1; at >= 0; at = relaxed!.next()) {
+      const place = relaxedPlaces[at]!;
+      if (place > end) break;
+      const verdict = verdictOf[place];
+      if (verdict !== NO_VERDICT && verdict !== VERDICT_CONTINUE) {
+        return `how it began is not known any more, and may be what ${labels[place]} refuses`;
+      }
+    }
+    if (certain >= 0) return verdictOf[certain] === VERDICT_CONTINUE ? '' : labels[certain]!;
+    return this.defaultVerdict(ingressPort) === VERDICT_CONTINUE ? '' : this.defaultReason(ingressPort);
+  }
+
+  /** The first rule that decides, and asks for nothing that is not known; -1 if there is none. */
+  private firstCertain(): number {
+    const { classifier, verdictOf, relaxedPlaces } = this;
+    classifier.begin();
+    for (let place = classifier.next(); place >= 0; place = classifier.next()) {
+      if (verdictOf[place] !== NO_VERDICT && !relaxedPlaces.includes(place)) return place;
+    }
+    return -1;
   }
 
   /** Goes on counting what rules of another policy have counted: those of the same identity, in their order. */

@@ -2,7 +2,7 @@ import { type FlowHandle, type FlowSetup, type Json, VERDICT_CONTINUE } from '..
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { tcp, udp } from '../../test/support/packets.ts';
 import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
-import { Firewall } from './firewall.ts';
+import { Firewall, FLOW_STATE_BYTES } from './firewall.ts';
 
 export const SYN = 0x02;
 export const WEDNESDAY_NOON = Date.UTC(2026, 10, 25, 12, 0, 0);
@@ -47,7 +47,7 @@ export class Tested {
     rest: Partial<FlowSetup> = {},
     begins = true,
   ): number {
-    const state = new Int32Array(3);
+    const state = new Int32Array(FLOW_STATE_BYTES / 4);
     const view = viewOf(spec);
     const verdict = this.firewall.flowSetup(view, { ...of, nowMs: this.nowMs, state, stateAt: 0, ...rest });
     if (verdict === VERDICT_CONTINUE && begins && rest.hypothetical !== true) {

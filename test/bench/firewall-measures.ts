@@ -8,7 +8,7 @@
  *
  *     node test/bench/firewall-measures.ts [--quick]
  */
-import { Firewall } from '../../plugins/firewall/firewall.ts';
+import { Firewall, FLOW_STATE_BYTES } from '../../plugins/firewall/firewall.ts';
 import { raiseInliningBudgets } from '../../src/dataplane/inlining.ts';
 import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
 import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
@@ -51,7 +51,7 @@ class Variant {
     const spent = process.cpuUsage(begin);
     this.compileMs = (spent.user + spent.system) / 1000;
     this.bytes = firewall.policy!.classifier.bytes;
-    const standing = new PluginStanding(12);
+    const standing = new PluginStanding(FLOW_STATE_BYTES);
     this.rig = new PipelineRig(flows, 'tcp', {
       policyPlugins: [{ name: 'firewall', phase: 'policy', half: firewall, standing }],
       isSpread,
