@@ -84,13 +84,15 @@ export function compilePolicy({ options, topology }: PluginConfiguration): Compi
 function portPolicies(
   options: FirewallOptions,
   topology: PluginTopology,
-): Pick<CompiledPolicy, 'defaults' | 'defaultReasons' | 'prefixesOf' | 'prefixes'> {
+): Pick<CompiledPolicy, 'generations' | 'defaults' | 'defaultReasons' | 'prefixesOf' | 'prefixes'> {
   const size = topology.ports.reduce((most, { index }) => Math.max(most, index), 0) + 1;
+  const generations = new Int32Array(size);
   const defaults = new Int8Array(size).fill(VERDICT_NUMBERS[options.default]);
   const defaultReasons: string[] = new Array(size).fill(`default: ${options.default}`);
   const prefixesOf = new Int32Array(size).fill(-1);
   const declared: AddressValues[] = [];
-  for (const { index, name, kind, space } of topology.ports) {
+  for (const { index, generation, name, kind, space } of topology.ports) {
+    generations[index] = generation;
     if (kind !== 'tunnel') continue;
     const policy = options.tunnels.get(name);
     if (policy !== undefined) {
@@ -107,7 +109,7 @@ function portPolicies(
     SOURCE,
     declared.map((values) => addressTest(SOURCE, values)),
   );
-  return { defaults, defaultReasons, prefixesOf, prefixes };
+  return { generations, defaults, defaultReasons, prefixesOf, prefixes };
 }
 
 function expand(rules: readonly Rule[]): ExpandedRules {

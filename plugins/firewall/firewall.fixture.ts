@@ -11,11 +11,11 @@ import { readSets } from './sets.ts';
 
 export const TOPOLOGY: PluginTopology = {
   ports: [
-    { index: 1, name: 'paris-gre', kind: 'tunnel', site: 'paris', space: 1 },
-    { index: 2, name: 'paris-ipsec', kind: 'tunnel', site: 'paris', space: 1 },
-    { index: 3, name: 'lyon', kind: 'tunnel', site: 'lyon', space: 2 },
-    { index: 4, name: 'dc', kind: 'tunnel', site: 'dc', space: 3 },
-    { index: 5, name: 'internet', kind: 'egress', site: undefined, space: 4 },
+    { index: 1, generation: 1, name: 'paris-gre', kind: 'tunnel', site: 'paris', space: 1 },
+    { index: 2, generation: 1, name: 'paris-ipsec', kind: 'tunnel', site: 'paris', space: 1 },
+    { index: 3, generation: 1, name: 'lyon', kind: 'tunnel', site: 'lyon', space: 2 },
+    { index: 4, generation: 1, name: 'dc', kind: 'tunnel', site: 'dc', space: 3 },
+    { index: 5, generation: 1, name: 'internet', kind: 'egress', site: undefined, space: 4 },
   ],
   spaces: [
     { id: 1, site: 'paris', prefixes: ['10.0.1.0/24', 'fd00::/32'] },

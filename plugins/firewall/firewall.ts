@@ -172,7 +172,7 @@ export class Firewall implements DataHalf {
       this.decider = rule;
       const limit = policy.limits[rule];
       if (limit !== undefined && !flow.reevaluated) {
-        const exceeded = this.exceeds(limit, view, flow, counts);
+        const exceeded = this.exceeds(limit, policy.generations, view, flow, counts);
         if (exceeded !== '') {
           if (counts) this.countLimited();
           return this.answer(limit.exceededVerdict, exceeded, counts);
@@ -200,9 +200,15 @@ export class Firewall implements DataHalf {
   }
 
   /** Why a flow is beyond a limit; empty if it is not, and then it is charged. */
-  private exceeds(limit: CompiledLimit, view: PacketView, flow: FlowSetup, counts: boolean): string {
+  private exceeds(
+    limit: CompiledLimit,
+    generations: Int32Array,
+    view: PacketView,
+    flow: FlowSetup,
+    counts: boolean,
+  ): string {
     const { keys } = this;
-    keys.of(limit.rule, limit.key, view, flow);
+    keys.of(limit.rule, limit.key, view, flow, generations);
     const { low, high } = keys;
     if (limit.concurrent !== undefined) {
       const living = this.concurrent.count(low, high);

@@ -42,8 +42,8 @@ export class LimitKeyHash {
     this.seeds = seeds;
   }
 
-  /** Computes the key of a packet for the limit of a rule. */
-  of(rule: number, per: number, view: PacketView, flow: FlowSetup): void {
+  /** Computes the key of a packet for the limit of a rule; `generations` of ports: one may be another tunnel's by now. */
+  of(rule: number, per: number, view: PacketView, flow: FlowSetup, generations: Int32Array): void {
     switch (per) {
       case PER_SOURCE:
         this.set(rule, flow.originatorSpace, view.src0, view.src1, view.src2, view.src3);
@@ -52,7 +52,7 @@ export class LimitKeyHash {
         this.set(rule, flow.responderSpace, view.dst0, view.dst1, view.dst2, view.dst3);
         break;
       case PER_TUNNEL:
-        this.set(rule, flow.ingressPort, 0, 0, 0, 0);
+        this.set(rule, flow.ingressPort, generations[flow.ingressPort]!, 0, 0, 0);
         break;
       case PER_SITE:
         this.set(rule, flow.originatorSpace, 0, 0, 0, 0);

@@ -7,9 +7,9 @@ import {
   VERDICT_DROP,
   VERDICT_REJECT,
 } from '../../src/plugin/contract.ts';
-import { FLOWS } from './firewall.fixture.ts';
+import { FLOWS, TOPOLOGY } from './firewall.fixture.ts';
 import { FLOW_STATE_BYTES } from './firewall.ts';
-import { exported, Tested, web } from './tested-firewall.fixture.ts';
+import { dns, exported, Tested, web } from './tested-firewall.fixture.ts';
 
 describe('limits', () => {
   it('bound the rate of new flows of each source, and give back what time earns', () => {
@@ -99,5 +99,18 @@ describe('limits', () => {
     assert.equal(next.judge(web()), VERDICT_DROP);
     next.end();
     assert.equal(next.judge(web()), VERDICT_CONTINUE);
+  });
+
+  it('leave no debts of a tunnel to the one that gets its number', () => {
+    const limit = { new_flows: '1/h', concurrent: 1, per: 'tunnel' };
+    const rules = [{ name: 'few', action: 'accept', limit }];
+    const tested = new Tested({ rules });
+    assert.deepEqual([tested.judge(web()), tested.judge(dns())], [VERDICT_CONTINUE, VERDICT_DROP]);
+    const [first, ...others] = TOPOLOGY.ports;
+    tested.configure({ rules }, { ...TOPOLOGY, ports: [{ ...first!, generation: 2 }, ...others] });
+    assert.deepEqual([tested.judge(web()), tested.judge(dns())], [VERDICT_CONTINUE, VERDICT_DROP]);
+    // Its flows end with it, and are not taken for the other one's.
+    tested.end();
+    assert.equal(tested.judge(dns()), VERDICT_DROP);
   });
 });

@@ -45,6 +45,8 @@ export interface CompiledPolicy {
   readonly dropInvalid: boolean;
   readonly usesTime: boolean;
   readonly timeZone: string;
+  /** By port: that of the tunnel or egress that it is now. */
+  readonly generations: Int32Array;
   /** By port: verdict and reason where no rule has a verdict. */
   readonly defaults: Int8Array;
   readonly defaultReasons: readonly string[];
@@ -73,6 +75,8 @@ export class Policy {
   readonly usesTime: boolean;
   readonly timeZone: string;
   readonly countsConcurrent: boolean;
+  /** By port. */
+  readonly generations: Int32Array;
   private readonly defaults: Int8Array;
   private readonly defaultReasons: readonly string[];
   private readonly prefixesOf: Int32Array;
@@ -97,6 +101,7 @@ export class Policy {
     this.usesTime = compiled.usesTime;
     this.timeZone = compiled.timeZone;
     this.countsConcurrent = limits.values().some(({ concurrent }) => concurrent !== undefined);
+    this.generations = compiled.generations;
     this.defaults = compiled.defaults;
     this.defaultReasons = compiled.defaultReasons;
     this.prefixesOf = compiled.prefixesOf;

@@ -1,4 +1,10 @@
-import { type FlowHandle, type FlowSetup, type Json, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
+import {
+  type FlowHandle,
+  type FlowSetup,
+  type Json,
+  type PluginTopology,
+  VERDICT_CONTINUE,
+} from '../../src/plugin/contract.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { tcp, udp } from '../../test/support/packets.ts';
 import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
@@ -36,8 +42,8 @@ export class Tested {
     this.configure(options);
   }
 
-  configure(options: object): void {
-    this.firewall.configure({ options: { default: 'drop', ...options }, topology: TOPOLOGY })();
+  configure(options: object, topology: PluginTopology = TOPOLOGY): void {
+    this.firewall.configure({ options: { default: 'drop', ...options }, topology })();
   }
 
   /** The verdict of a packet; the flow begins if it may and `begins`. */

@@ -13,9 +13,9 @@ it('says which ports and spaces have which names', () => {
   });
   assert.deepEqual(topologyOf(plan), {
     ports: [
-      { index: 1, name: 'paris-a', kind: 'tunnel', site: 'paris', space: 1 },
-      { index: 2, name: 'paris-b', kind: 'tunnel', site: 'paris', space: 1 },
-      { index: 3, name: 'internet', kind: 'egress', site: undefined, space: 2 },
+      { index: 1, generation: 1, name: 'paris-a', kind: 'tunnel', site: 'paris', space: 1 },
+      { index: 2, generation: 1, name: 'paris-b', kind: 'tunnel', site: 'paris', space: 1 },
+      { index: 3, generation: 1, name: 'internet', kind: 'egress', site: undefined, space: 2 },
     ],
     spaces: [
       { id: 1, site: 'paris', prefixes: ['10.0.1.0/24'] },

@@ -10,8 +10,9 @@ import type { PluginTopology } from '../plugin/contract.ts';
 export function topologyOf(plan: Plan): PluginTopology {
   const sites = new Map(plan.spaces.flatMap(({ id, kind, name }) => (kind === 'site' ? [[id, name]] : [])));
   return {
-    ports: plan.ports.map(({ index, name, role, space }) => ({
+    ports: plan.ports.map(({ index, generation, name, role, space }) => ({
       index,
+      generation,
       name,
       kind: role,
       site: sites.get(space),

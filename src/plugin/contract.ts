@@ -305,6 +305,8 @@ export interface DataHalf extends PacketHooks {
 /** A tunnel or an egress: what `ingressPort` and `egressPort` are numbers of. */
 export interface PluginPort {
   readonly index: number;
+  /** With another one it is another tunnel or egress, whatever its index and name: what is remembered of the former ends. */
+  readonly generation: number;
   readonly name: string;
   readonly kind: 'tunnel' | 'egress';
   /** Name of its site; undefined for an egress. */

@@ -95,7 +95,7 @@ function topologyOf({ sites, egress, flow_table: flowTable }: ConfigDocument): P
     space: sites.length + at + 1,
   }));
   return {
-    ports: [...tunnels, ...egresses].map((port, index) => ({ index, ...port })),
+    ports: [...tunnels, ...egresses].map((port, index) => ({ index, generation: 1, ...port })),
     spaces,
     maxFlows: flowTable.max_flows,
   };
