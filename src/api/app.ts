@@ -103,8 +103,12 @@ export function makeApp(control: GatewayControl, options: AppOptions = {}): Fast
     // Before anything else, also of what is not there: strangers learn nothing, and nothing of theirs is read.
     callers.set(request, options.authenticate?.(request) ?? LOCAL_CALLER);
   });
-  const description = describeApi(operations);
-  app.get('/v1/openapi.json', async () => description);
+  // Made when somebody asks: it takes a tenth of a second, which a start is not to wait for.
+  let description: ReturnType<typeof describeApi> | undefined;
+  app.get('/v1/openapi.json', async () => {
+    description ??= describeApi(operations);
+    return description;
+  });
   for (const operation of operations) mount(app, operation, control, options, callers);
   return app;
 }
