@@ -3,7 +3,7 @@
  * XFRM interface (`ipsec1`), so it runs on a full kernel only.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PeerAuthentication, PeerCertificate } from './ipsec-peer.ts';
 import { eventually } from './patience.ts';
@@ -54,7 +54,6 @@ export class LibreswanPeer {
   constructor(options: LibreswanPeerOptions) {
     this.#options = options;
     mkdirSync(this.#path('nss'), { recursive: true });
-    mkdirSync(this.#path('run'), { recursive: true });
     writeFileSync(this.#path('ipsec.conf'), this.#configuration());
     writeFileSync(this.#path('ipsec.secrets'), this.#secrets(), { mode: 0o600 });
     this.#run('certutil', '-N', '-d', this.#database, '--empty-password');
@@ -69,6 +68,7 @@ export class LibreswanPeer {
   /** Starts the daemon, loads the connections and begins to connect. */
   async start(): Promise<void> {
     const { namespace } = this.#options;
+    this.#removeLeftovers();
     this.#loadModules();
     this.#process = spawn(
       'ip',
@@ -182,6 +182,16 @@ export class LibreswanPeer {
       '128',
     );
     this.#here('ip', 'xfrm', 'state', 'delete', ...ends);
+  }
+
+  /** One that was killed leaves its lock, its socket, its interface and the kernel's SAs: the next one would not start. */
+  #removeLeftovers(): void {
+    rmSync(this.#path('run'), { recursive: true, force: true });
+    mkdirSync(this.#path('run'), { recursive: true });
+    if (this.#here('ip', '-brief', 'link', 'show', 'type', 'xfrm') === '') return;
+    this.#here('ip', 'xfrm', 'state', 'flush');
+    this.#here('ip', 'xfrm', 'policy', 'flush');
+    this.#here('ip', 'link', 'delete', LIBRESWAN_DEVICE);
   }
 
   #here(program: string, ...args: readonly string[]): string {
