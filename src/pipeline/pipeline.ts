@@ -51,6 +51,7 @@ import type { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
 import { HeldStage } from './held-stage.ts';
+import { cutQuote, isInspected } from './inspected-quotes.ts';
 import type { LinkLayer } from './link/link-layer.ts';
 import type { OwnErrors } from './own-errors.ts';
 import { isForQuotedSender, isLinkLocal } from './packet-addresses.ts';
@@ -429,6 +430,7 @@ export class Pipeline {
       return DROP.icmp_quote;
     }
     if (!verifyTransportChecksum(view)) return DROP.malformed;
+    if (isInspected(words, record * RECORD_WORDS)) cutQuote(view, quote);
     const egress = this.egressOf(record, direction, state);
     if (egress < 0) return direction === REPLY ? DROP.no_pin : DROP.port_down;
     const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);

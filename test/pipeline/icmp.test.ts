@@ -1,11 +1,14 @@
 /** ICMP on the packet's way: which messages pass, which flow they belong to, and what they give away. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
+import { PACKET_PASS, VERDICT_CONTINUE } from '../../src/plugin/contract.ts';
 import { buildFragments, buildPacket } from '../../src/wire/build.ts';
 import { TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
 import { withDataCenterOnLink } from '../support/on-link-plan.ts';
 import { echo, icmpError, tcp, udp } from '../support/packets.ts';
+import { problemsOf } from '../support/plain-packets.ts';
 
 const HOST = '10.0.1.10';
 const SERVER = '203.0.113.10';
@@ -87,6 +90,49 @@ describe('ICMP errors from behind a port forward', () => {
     assert.equal(error.source, EXTERNAL);
     assert.equal(error.destination, SERVER);
   });
+});
+
+describe('ICMP errors of flows that plugins look at', () => {
+  const hosts = [
+    [HOST, SERVER, 3, 5],
+    ['fd00:1::10', '2001:db8:113::10', 1, 4],
+  ] as const;
+  const errorFor = (wants: boolean, [host, server, type, lengthAt]: (typeof hosts)[number]): Uint8Array[] => {
+    const looks: LoadedPlugin = {
+      name: 'looks',
+      phase: 'policy',
+      half: {
+        flowSetup: (_packet, flow) => {
+          flow.wantsPackets = wants;
+          return VERDICT_CONTINUE;
+        },
+        packet: () => PACKET_PASS,
+      },
+    };
+    const gateway = new MemoryGateway({ ...lab, policyPlugins: [looks] });
+    const [out] = gateway.send('paris', udp(`${host} 9`, `${server} 53`));
+    const answer = udp(`${server} 53`, `${out!.source} ${out!.sourcePort}`, 'x'.repeat(900));
+    const [reply] = gateway.send('internet', answer);
+    const error = icmpError(host, server, type, 0, reply!.packet, 32 << (8 * (7 - lengthAt)));
+    return gateway.send('paris', error).map(({ packet }) => {
+      assert.deepEqual(problemsOf(packet), []);
+      return packet;
+    });
+  };
+
+  for (const host of hosts) {
+    const ipBytes = host[0] === HOST ? 20 : 40;
+    it(`quote no more than ports, and no bytes that nobody has seen: ${host[0]}`, () => {
+      const [error] = errorFor(true, host);
+      assert.equal(error!.length, ipBytes + 8 + ipBytes + 8);
+      assert.deepEqual([...error!.slice(ipBytes + 4, ipBytes + 8)], [0, 0, 0, 0]);
+    });
+
+    it(`are whole where nobody looks: ${host[0]}`, () => {
+      const [error] = errorFor(false, host);
+      assert.equal(error!.length, ipBytes + 8 + 520);
+    });
+  }
 });
 
 describe('a neighbour that does not answer', () => {
