@@ -51,6 +51,26 @@ describe('a VICI client and charon', skip === undefined ? {} : { skip }, () => {
     }
   }
 
+  it('says so when the daemon hangs, and not when it refuses', () =>
+    withClient(async (client) => {
+      let silences = 0;
+      client.on('silent', () => silences++);
+      const ask = (): Promise<unknown> => client.request('version', {}, { timeoutMs: 200 }).catch(() => {});
+      charon.signal('SIGSTOP');
+      try {
+        await ask();
+        assert.equal(silences, 0);
+        await ask();
+        assert.equal(silences, 1);
+        await ask();
+      } finally {
+        charon.signal('SIGCONT');
+      }
+      const refused = client.request('unload-conn', { name: 'none' });
+      await assert.rejects(refused, (error: ViciError) => error.code === 'refused');
+      assert.equal(silences, 1);
+    }));
+
   it('reads version, statistics and algorithms', () =>
     withClient(async (client) => {
       const version = await client.version();

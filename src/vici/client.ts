@@ -36,6 +36,8 @@ import {
 
 const RETRY_MS = 200;
 const MAX_RETRY_MS = 2_000;
+/** So many questions in a row without an answer, each waited for its whole time: the daemon hangs. */
+const SILENT_QUESTIONS = 2;
 /** The daemon's own limit of a command that blocks comes first; then ours. */
 const BLOCKING_GRACE_MS = 5_000;
 
@@ -44,6 +46,8 @@ export type ViciClientState = 'stopped' | 'down' | 'reconciling' | 'up';
 interface ViciClientEvents {
   /** `error` says why it went down. */
   state: [state: ViciClientState, error: ViciError | undefined];
+  /** It is there, takes connections and answers nothing. Said again after as many more questions. */
+  silent: [];
 }
 
 export interface ViciClientOptions {
@@ -62,6 +66,7 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
   #commands: Promise<ViciSession> | undefined;
   #retry: NodeJS.Timeout | undefined;
   #retryMs = RETRY_MS;
+  #unanswered = 0;
 
   constructor({ socketPath, reconcile = async () => {} }: ViciClientOptions) {
     super();
@@ -119,7 +124,7 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     message: ViciInput = {},
     options: RequestOptions = {},
   ): Promise<ViciSection> {
-    return (await this.#session()).request(command, message, options);
+    return this.#ask((session) => session.request(command, message, options));
   }
 
   /**
@@ -133,7 +138,7 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     message: ViciInput = {},
     options: RequestOptions = {},
   ): Promise<ViciSection[]> {
-    return (await this.#session()).stream(command, event, message, options);
+    return this.#ask((session) => session.stream(command, event, message, options));
   }
 
   /**
@@ -210,6 +215,26 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
     return readAlgorithms(await this.request('get-algorithms'));
   }
 
+  async #ask<T>(question: (session: ViciSession) => Promise<T>): Promise<T> {
+    try {
+      const answer = await question(await this.#session());
+      this.#unanswered = 0;
+      return answer;
+    } catch (error) {
+      this.#count(error);
+      throw error;
+    }
+  }
+
+  /** A refusal is an answer; a connection that ends says nothing. */
+  #count(error: unknown): void {
+    if (!(error instanceof ViciError)) return;
+    if (error.code === 'refused') this.#unanswered = 0;
+    if (error.code !== 'timeout' || ++this.#unanswered < SILENT_QUESTIONS) return;
+    this.#unanswered = 0;
+    this.emit('silent');
+  }
+
   /** The connection for commands, made anew if it has ended; one only, however many ask at once. */
   async #session(): Promise<ViciSession> {
     for (;;) {
@@ -233,7 +258,7 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
       if (this.#state === 'stopped') return events.close();
       this.#events = events;
       void events.closed.then((error) => this.#lost(events, error));
-      await Promise.all([...this.#handlers].map(([event, handler]) => events.subscribe(event, handler)));
+      await this.#subscribe(events);
       this.#setState('reconciling');
       await this.#reconcile(this);
       if (this.#events !== events || !events.isOpen) return;
@@ -241,6 +266,15 @@ export class ViciClient extends EventEmitter<ViciClientEvents> {
       this.#setState('up');
     } catch (error) {
       this.#failed(error instanceof ViciError ? error : new ViciError('closed', (error as Error).message));
+    }
+  }
+
+  async #subscribe(events: ViciSession): Promise<void> {
+    try {
+      await Promise.all([...this.#handlers].map(([event, handler]) => events.subscribe(event, handler)));
+    } catch (error) {
+      this.#count(error);
+      throw error;
     }
   }
 

@@ -50,6 +50,11 @@ export class Charon {
     await eventually('charon listens', () => existsSync(this.socketPath));
   }
 
+  /** Sends it a signal that it lives on after. */
+  signal(signal: NodeJS.Signals): void {
+    this.#process?.kill(signal);
+  }
+
   /** Ends it with `signal`; resolves when it is gone. */
   async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
     const running = this.#process;

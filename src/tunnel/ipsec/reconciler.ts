@@ -45,6 +45,8 @@ export interface ReconcilerOptions {
   readonly attemptsAtATime: number;
   /** What to say while nobody answers at the socket; absent where whoever starts the daemon says why. */
   readonly absence?: string;
+  /** The daemon hangs: it takes questions, and answers none. */
+  readonly onSilent?: () => void;
   readonly onState: (tunnel: string, status: IpsecTunnelStatus, former: IpsecTunnelStatus) => void;
   /**
    * The daemon knows the tunnel now, and did not before. Until then peers must not reach it: it would refuse them, and
@@ -72,6 +74,7 @@ export class Reconciler {
       socketPath: options.socketPath,
       reconcile: () => this.#inTurn(() => this.#reconcile()),
     });
+    if (options.onSilent !== undefined) this.#client.on('silent', options.onSilent);
     for (const event of EVENTS) this.#client.handle(event, () => this.#refreshSoon());
     for (const [event, what] of Object.entries(REKEYINGS)) {
       this.#client.handle(event, (rekeyed) => {

@@ -179,6 +179,17 @@ if (inOwnNamespace(import.meta.url)) {
       await eventually('pings pass', pings);
     });
 
+    it('comes back when its daemon hangs', async () => {
+      const { namespace } = userSpaceNames(instance, tunnel.name);
+      const [pid] = run('ip', ['netns', 'pids', namespace]).trim().split('\n').map(Number);
+      process.kill(pid!, 'SIGSTOP');
+      // Two questions of ten seconds, and some more until it is killed.
+      const reason = 'the IKE daemon did not answer any more';
+      await eventually('it is noticed', () => status().reason === reason, 60_000);
+      await inState('up');
+      await eventually('pings pass', pings);
+    });
+
     for (const [what, device] of [
       ['device', tunnel.name],
       ['wire', userSpaceNames(instance, tunnel.name).wire],
@@ -186,8 +197,8 @@ if (inOwnNamespace(import.meta.url)) {
       it(`comes back when its ${what} is removed`, async () => {
         run('ip', ['link', 'del', device]);
         await driver.apply([driven]);
-        await eventually('it is noticed', () => status().state !== 'up');
-        assert.equal(status().reason, `somebody has removed its interface ${device}`);
+        const reason = `somebody has removed its interface ${device}`;
+        await eventually('it is noticed', () => status().reason === reason);
         await inState('up');
         await eventually('pings pass', pings);
       });

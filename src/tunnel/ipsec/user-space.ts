@@ -124,6 +124,7 @@ class UserSpaceTunnel {
       log: options.log,
       attemptsAtATime: 1,
       onState: options.onState,
+      onSilent: () => this.#restart('the IKE daemon did not answer any more'),
       onLoaded: () => this.#steer(this.#path()),
     });
     this.become(wanted);
@@ -176,9 +177,13 @@ class UserSpaceTunnel {
   #lookAround(): void {
     const { device, wire } = this.#names;
     const gone = [device, wire].find((name) => !isHere(name));
-    if (!this.#isInPlace || gone === undefined) return;
+    if (gone !== undefined) this.#restart(`somebody has removed its interface ${gone}`);
+  }
+
+  #restart(reason: string): void {
+    if (!this.#isInPlace) return;
     this.#isInPlace = false;
-    this.#charon.restart(`somebody has removed its interface ${gone}`);
+    this.#charon.restart(reason);
   }
 
   async stop(): Promise<void> {
