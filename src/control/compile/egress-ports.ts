@@ -30,25 +30,21 @@ const IKE_PORTS: readonly number[] = [500, 4500];
 /** An explicit range leaves the host at least as many ports for its own connections. */
 const MIN_LOCAL_PORTS = 1024;
 
-export class EgressPorts {
-  readonly #config: Config;
-  readonly #facts: HostFacts;
-  readonly #findings: HostFindings;
-  readonly #egress: EgressConfig;
-  readonly #path: ConfigPath;
+/** An egress and what there is to know for compiling it. */
+export interface EgressContext {
+  readonly config: Config;
+  readonly facts: HostFacts;
+  readonly findings: HostFindings;
+  readonly egress: EgressConfig;
+  /** Of the egress. */
+  readonly path: ConfigPath;
+}
 
-  constructor(
-    config: Config,
-    facts: HostFacts,
-    findings: HostFindings,
-    egress: EgressConfig,
-    path: ConfigPath,
-  ) {
-    this.#config = config;
-    this.#facts = facts;
-    this.#findings = findings;
-    this.#egress = egress;
-    this.#path = path;
+export class EgressPorts {
+  readonly #given: EgressContext;
+
+  constructor(context: EgressContext) {
+    this.#given = context;
   }
 
   /**
@@ -64,20 +60,20 @@ export class EgressPorts {
 
   /** An external address with the ports of it that translation may use. */
   pool(address: string, { min, max }: PortRange): PlanPool {
-    const quotaPerSite = Math.max(1, Math.floor((max - min + 1) * this.#egress.siteQuota));
+    const quotaPerSite = Math.max(1, Math.floor((max - min + 1) * this.#given.egress.siteQuota));
     return { address, portMin: min, portMax: max, quotaPerSite };
   }
 
   #reservedPorts(): PortRange {
-    const wanted = this.#egress.reservedPorts;
-    const local = this.#facts.localPortRange;
+    const wanted = this.#given.egress.reservedPorts;
+    const local = this.#given.facts.localPortRange;
     const localText = `${local.min}-${local.max}`;
-    const path = [...this.#path, 'reserved_ports'];
+    const path = [...this.#given.path, 'reserved_ports'];
     if (wanted === 'auto') {
       const above = { min: Math.max(PREFERRED_RESERVED.min, local.max + 1), max: PREFERRED_RESERVED.max };
       const free = local.min > PREFERRED_RESERVED.max ? PREFERRED_RESERVED : above;
       if (free.max - free.min + 1 >= MIN_AUTOMATIC_PORTS) return free;
-      this.#findings.mistake(
+      this.#given.findings.mistake(
         path,
         `auto finds no room above the host's own ports (net.ipv4.ip_local_port_range ${localText}); write a range or make the host's smaller`,
       );
@@ -85,7 +81,7 @@ export class EgressPorts {
     }
     const common = Math.min(wanted.max, local.max) - Math.max(wanted.min, local.min) + 1;
     if (local.max - local.min + 1 - Math.max(0, common) < MIN_LOCAL_PORTS) {
-      this.#findings.mistake(
+      this.#given.findings.mistake(
         path,
         `${wanted.min}-${wanted.max} leaves the host too few of its own ports (net.ipv4.ip_local_port_range ${localText}); write a range that leaves it at least ${MIN_LOCAL_PORTS}`,
       );
@@ -99,23 +95,23 @@ export class EgressPorts {
       const tunnel = this.#ipsecTunnelAt(address);
       const port = IKE_PORTS.find((candidate) => candidate >= min && candidate <= max);
       if (tunnel === undefined || port === undefined) continue;
-      this.#findings.mistake(
-        [...this.#path, 'reserved_ports'],
+      this.#given.findings.mistake(
+        [...this.#given.path, 'reserved_ports'],
         `${min}-${max} has port ${port}, which tunnel ${tunnel} needs on ${address} for IKE and ESP; write a range without it`,
       );
     }
   }
 
   #ipsecTunnelAt(address: string): string | undefined {
-    const tunnels = this.#config.sites.flatMap((site) => site.tunnels);
+    const tunnels = this.#given.config.sites.flatMap((site) => site.tunnels);
     return tunnels.find((tunnel) => speaksIke(tunnel) && tunnel.enabled && tunnel.local === address)?.name;
   }
 
   /** Each with the address that it listens on; what is wrong with one is reported. */
   forwards(addresses: readonly string[]): PortForwardDraft[] {
     const taken = new Set<string>();
-    return this.#egress.portForwards.flatMap((forward, at): PortForwardDraft[] => {
-      const path = [...this.#path, 'port_forwards', at];
+    return this.#given.egress.portForwards.flatMap((forward, at): PortForwardDraft[] => {
+      const path = [...this.#given.path, 'port_forwards', at];
       const { protocol, port, to } = forward;
       const family = familyOf(to.address);
       const address = forward.address ?? addresses.find((candidate) => familyOf(candidate) === family);
@@ -124,20 +120,20 @@ export class EgressPorts {
       if (address === undefined) {
         this.#lackForward(
           path,
-          `has no external IPv${family} address to listen on; add one to ${this.#egress.name}`,
+          `has no external IPv${family} address to listen on; add one to ${this.#given.egress.name}`,
         );
         return [];
       }
       if (!addresses.includes(address)) {
         this.#lackForward(
           [...path, 'address'],
-          `${address} is not an address of ${this.#egress.name}; write one of ${addresses.join(', ')}`,
+          `${address} is not an address of ${this.#given.egress.name}; write one of ${addresses.join(', ')}`,
         );
         return [];
       }
       const tunnel = this.#ipsecTunnelAt(address);
       if (tunnel !== undefined && protocol === 'udp' && IKE_PORTS.includes(port)) {
-        this.#findings.mistake(
+        this.#given.findings.mistake(
           [...path, 'port'],
           `tunnel ${tunnel} needs UDP port ${port} of ${address} for IKE and ESP; write another port or address`,
         );
@@ -145,7 +141,7 @@ export class EgressPorts {
       }
       const identity = `${protocol} ${address} ${port}`;
       if (taken.has(identity)) {
-        this.#findings.mistake(
+        this.#given.findings.mistake(
           [...path, 'port'],
           `${port} is already forwarded from ${address}; write each protocol, address and port once`,
         );
@@ -158,8 +154,8 @@ export class EgressPorts {
 
   /** A port forward that has to wait for its address; one that is written down will not change. */
   #lackForward(path: ConfigPath, text: string): void {
-    if (this.#egress.addresses === 'auto') this.#findings.lackPart(path, text);
-    else this.#findings.mistake(path, text);
+    if (this.#given.egress.addresses === 'auto') this.#given.findings.lackPart(path, text);
+    else this.#given.findings.mistake(path, text);
   }
 }
 

@@ -19,7 +19,7 @@ import { familyKey, isLinkLocal, knownAddress } from '../config/ip.ts';
 import type { HostFacts, LinkAddressFacts, LinkFacts } from '../facts.ts';
 import { type DeviceDrafts, type EgressShare, isEthernet } from './devices.ts';
 import { asDown, type EgressDraft, type LinkDraft } from './drafts.ts';
-import { EgressPorts, WHOLE_RANGE } from './egress-ports.ts';
+import { type EgressContext, EgressPorts, WHOLE_RANGE } from './egress-ports.ts';
 import type { HostFindings } from './host-findings.ts';
 import { limitMtu, neighbourSources, UNKNOWN_MTU } from './tunnels.ts';
 
@@ -52,7 +52,7 @@ export function draftEgresses(
     const drafted =
       link === undefined
         ? { draft: unknownEgress(egress), share: unknownShare(config, facts, egress) }
-        : new EgressCompiler(config, facts, findings, egress, link, path).draft();
+        : new EgressCompiler({ config, facts, findings, egress, path }, link).draft();
     const isDown = findings.count > before;
     const { draft, share } = isDown ? (former(egress) ?? drafted) : drafted;
     if (share !== undefined) {
@@ -107,35 +107,21 @@ function untranslatedPrefixes(config: Config, nat: EgressConfig['nat']): string[
 }
 
 class EgressCompiler {
-  readonly #config: Config;
-  readonly #facts: HostFacts;
-  readonly #findings: HostFindings;
-  readonly #egress: EgressConfig;
+  readonly #given: EgressContext;
   readonly #link: LinkFacts;
-  readonly #path: ConfigPath;
 
-  constructor(
-    config: Config,
-    facts: HostFacts,
-    findings: HostFindings,
-    egress: EgressConfig,
-    link: LinkFacts,
-    path: ConfigPath,
-  ) {
-    this.#config = config;
-    this.#facts = facts;
-    this.#findings = findings;
-    this.#egress = egress;
+  /** @param link its uplink */
+  constructor(context: EgressContext, link: LinkFacts) {
+    this.#given = context;
     this.#link = link;
-    this.#path = path;
   }
 
   draft(): DraftedEgress {
-    const egress = this.#egress;
+    const egress = this.#given.egress;
     const addresses = this.#addresses();
-    const own = hostAddresses(this.#facts);
+    const own = hostAddresses(this.#given.facts);
     const shared = addresses.filter((address) => own.has(address));
-    const ports = new EgressPorts(this.#config, this.#facts, this.#findings, egress, this.#path);
+    const ports = new EgressPorts(this.#given);
     const routed = addresses.filter((address) => !own.has(address));
     const reserved = ports.reserved(shared);
     const pools = addresses.map((address) => ports.pool(address, own.has(address) ? reserved : WHOLE_RANGE));
@@ -146,7 +132,7 @@ class EgressCompiler {
       portForwards: forwards
         .filter(({ address }) => own.has(address))
         .map(({ protocol, address, port }) => ({ protocol, address, port })),
-      untranslatedPrefixes: untranslatedPrefixes(this.#config, egress.nat),
+      untranslatedPrefixes: untranslatedPrefixes(this.#given.config, egress.nat),
     };
     const draft: EgressDraft = {
       spaceName: egress.name,
@@ -170,7 +156,7 @@ class EgressCompiler {
     this.#checkTaken(routed, Object.values(nextHop));
     return {
       kind: 'ethernet',
-      device: this.#egress.device,
+      device: this.#given.egress.device,
       nextHop,
       onLink: this.#networks(),
       answers: routed.filter((address) => this.#isOnLink(address)),
@@ -183,7 +169,7 @@ class EgressCompiler {
 
   /** An address that is answered for must not be one that others have, as far as one can know. */
   #checkTaken(routed: readonly string[], nextHops: readonly string[]): void {
-    const remotes = this.#config.sites
+    const remotes = this.#given.config.sites
       .flatMap(({ tunnels }) => tunnels)
       .flatMap((tunnel) => ('remote' in tunnel && tunnel.remote !== null ? [tunnel.remote] : []));
     for (const address of routed) {
@@ -193,18 +179,18 @@ class EgressCompiler {
           ? "a tunnel's remote end"
           : undefined;
       if (owner === undefined) continue;
-      this.#findings.mistake(
-        [...this.#path, 'addresses'],
+      this.#given.findings.mistake(
+        [...this.#given.path, 'addresses'],
         `${address} is ${owner}; write addresses that nobody else has`,
       );
     }
   }
 
   #layer3Link(): LinkDraft {
-    const { nextHop, device } = this.#egress;
+    const { nextHop, device } = this.#given.egress;
     if (nextHop !== 'auto') {
-      this.#findings.mistake(
-        [...this.#path, 'next_hop'],
+      this.#given.findings.mistake(
+        [...this.#given.path, 'next_hop'],
         `${nextHop.ipv4 ?? nextHop.ipv6} cannot be a next hop: ${device} is a layer-3 interface and has no neighbours; write auto`,
       );
     }
@@ -228,8 +214,8 @@ class EgressCompiler {
   }
 
   #nextHops(): FamilyAddresses {
-    const { nextHop, device } = this.#egress;
-    const path = [...this.#path, 'next_hop'];
+    const { nextHop, device } = this.#given.egress;
+    const path = [...this.#given.path, 'next_hop'];
     if (nextHop === 'auto') return this.#automaticNextHops(path);
     for (const family of FAMILIES) {
       const hop = nextHop[family];
@@ -240,7 +226,7 @@ class EgressCompiler {
         networks.length > 0
           ? `write an address in ${networks.join(' or ')}`
           : `${device} has no ${family} address`;
-      this.#findings.lack(path, `${hop} is not a neighbour on ${device}; ${remedy}`);
+      this.#given.findings.lack(path, `${hop} is not a neighbour on ${device}; ${remedy}`);
     }
     return nextHop;
   }
@@ -250,16 +236,16 @@ class EgressCompiler {
     const hops: { ipv4?: string; ipv6?: string } = {};
     for (const family of FAMILIES) {
       const number = family === 'ipv4' ? 4 : 6;
-      const best = this.#facts.defaultRoutes
-        .filter((route) => route.device === this.#egress.device && route.family === number)
+      const best = this.#given.facts.defaultRoutes
+        .filter((route) => route.device === this.#given.egress.device && route.family === number)
         .sort((a, b) => a.metric - b.metric)
         .find(({ nextHop }) => nextHop !== null);
       if (best?.nextHop) hops[family] = best.nextHop;
     }
     if (hops.ipv4 === undefined && hops.ipv6 === undefined) {
-      this.#findings.lack(
+      this.#given.findings.lack(
         path,
-        `auto finds no default route by ${this.#egress.device}; add one on the host or write the next hop's address`,
+        `auto finds no default route by ${this.#given.egress.device}; add one on the host or write the next hop's address`,
       );
     }
     return hops;
@@ -267,7 +253,7 @@ class EgressCompiler {
 
   /** External addresses, in order of preference. */
   #addresses(): string[] {
-    const { addresses, nat, device } = this.#egress;
+    const { addresses, nat, device } = this.#given.egress;
     if (addresses !== 'auto') return [...addresses];
     const chosen = FAMILIES.flatMap((family) => {
       if (nat[family] === 'none') return [];
@@ -275,8 +261,8 @@ class EgressCompiler {
       return first ? [first.address] : [];
     });
     if (chosen.length === 0 && FAMILIES.some((family) => nat[family] === 'source')) {
-      this.#findings.lack(
-        [...this.#path, 'addresses'],
+      this.#given.findings.lack(
+        [...this.#given.path, 'addresses'],
         `auto finds no address on ${device}; add one there or write the addresses that are routed to it`,
       );
     }
@@ -284,16 +270,22 @@ class EgressCompiler {
   }
 
   #mtu(): number {
-    const { mtu, device } = this.#egress;
+    const { mtu, device } = this.#given.egress;
     const most = this.#link.mtu;
     if (mtu === null) return most;
-    return limitMtu(mtu, most, `${device} carries at most ${most}`, [...this.#path, 'mtu'], this.#findings);
+    return limitMtu(
+      mtu,
+      most,
+      `${device} carries at most ${most}`,
+      [...this.#given.path, 'mtu'],
+      this.#given.findings,
+    );
   }
 
   /** For the families without translation, the device's own address: our ICMP errors come from it. */
   #untranslatedAddresses(): string[] {
     return FAMILIES.flatMap((family) => {
-      if (this.#egress.nat[family] === 'source') return [];
+      if (this.#given.egress.nat[family] === 'source') return [];
       const first = this.#usable().find(({ address }) => familyKey(address) === family);
       return first ? [first.address] : [];
     });

@@ -19,15 +19,16 @@ import { knownProposal } from '../../tunnel/ipsec/proposals.ts';
 import type { ConfigPath, GreTunnelConfig, TunnelConfig } from '../config/config.ts';
 import { familyOf } from '../config/ip.ts';
 import type { HostFacts, LinkFacts, RouteFacts } from '../facts.ts';
-import type { DeviceDrafts } from './devices.ts';
-import { isEthernet, linkByName } from './devices.ts';
+import { type DeviceDrafts, isEthernet } from './devices.ts';
 import type { LinkDraft } from './drafts.ts';
 import type { HostFindings } from './host-findings.ts';
 import { dropperOf } from './host-rules.ts';
 import type { GreLink, HostGreEndpoints } from './host-setup.ts';
 import type { IpsecCompiler } from './ipsec.ts';
 import { kernelLinkName } from './kernel-link-name.ts';
+import { mayBeMade, refusal } from './made-link.ts';
 import { checkOwnAddress } from './own-addresses.ts';
+import { routeOf } from './route-queries.ts';
 import type { LinkedTunnel, TunnelDriver, Underlay } from './tunnels.ts';
 import { limitMtu, neighbourSources } from './tunnels.ts';
 
@@ -219,28 +220,8 @@ export class GreCompiler {
       );
       return false;
     }
-    if (this.#devices.has(name)) {
-      this.#findings.mistake(
-        [...path, 'name'],
-        `the interface of this tunnel would be ${name}, which another one uses; write another name`,
-      );
-      return false;
-    }
-    const kind = linkByName(this.#facts, name)?.kind ?? 'layer3';
-    if (kind !== 'layer3') {
-      this.#findings.mistake(
-        [...path, 'name'],
-        `the interface of this tunnel would be ${name}, which exists and is no GRE interface; write another name`,
-      );
-      return false;
-    }
-    const refused = this.#facts.refusedLinks[name];
-    if (refused === undefined) return true;
-    this.#findings.lack(
-      driverPath,
-      `${refusal(name, refused)}; remove other GRE interfaces to ${tunnel.remote}, or write userspace`,
-    );
-    return false;
+    const remedy = `remove other GRE interfaces to ${tunnel.remote}, or write userspace`;
+    return mayBeMade({ name, kind: 'GRE', remedy, path }, this.#facts, this.#devices, this.#findings);
   }
 
   #mtu(tunnel: GreTunnelConfig, way: Way | undefined, path: ConfigPath): number {
@@ -256,7 +237,7 @@ export class GreCompiler {
     const { local, remote, key, checksum, sequence } = tunnel;
     if (!checkOwnAddress(local, [...path, 'local'], this.#facts, this.#findings)) return undefined;
     const remotePath = [...path, 'remote'];
-    const route = this.#facts.routes.find((known) => known.local === local && known.remote === remote);
+    const route = routeOf({ local, remote }, this.#facts);
     if (!route) {
       this.#findings.lack(
         remotePath,
@@ -287,10 +268,6 @@ function roomBehindIp({ local, ipsec }: GreTunnelConfig, mtu: number): number {
 
 function kindOf({ local }: GreTunnelConfig): GreLink['kind'] {
   return familyOf(local) === 4 ? 'gre' : 'ip6gre';
-}
-
-function refusal(name: string, said: string): string {
-  return `the kernel does not make ${name}: ${said}; it is asked again after pauses of 5 s up to 10 min`;
 }
 
 function interfaceName(tunnel: GreTunnelConfig): string {

@@ -23,7 +23,9 @@ import type { HostFindings } from './host-findings.ts';
 import { type IpsecEnds, type IpsecWish, ipsecFingerprint, ipsecTunnel } from './ipsec-wish.ts';
 import { KernelIdDrafts } from './kernel-ids.ts';
 import { kernelLinkName } from './kernel-link-name.ts';
+import { mayBeMade, refusal, reportTakenName } from './made-link.ts';
 import { checkOwnAddress } from './own-addresses.ts';
+import { routeOf } from './route-queries.ts';
 import type { LinkedTunnel, TunnelDriver } from './tunnels.ts';
 import { limitMtu } from './tunnels.ts';
 
@@ -95,7 +97,8 @@ export class IpsecCompiler {
     const mtu = this.#kernelMtu(tunnel, way, path);
     const isAvailable = this.#isAvailable('xfrm', [...path, 'driver']);
     this.#reportCredentials(tunnel, [...path, 'ike']);
-    const mayBeMade = this.#mayBeMade(linkName, path);
+    const question = { name: linkName, kind: 'XFRM', remedy: 'write libipsec or auto', path } as const;
+    const canBeMade = mayBeMade(question, this.#facts, this.#devices, this.#findings);
     if (!this.#devices.has(linkName)) {
       if (isAvailable) {
         const link = { kind: 'xfrm', interfaceId } as const;
@@ -104,9 +107,9 @@ export class IpsecCompiler {
     }
     const isSetUp = linkByName(this.#facts, linkName)?.up === true;
     const isUp = this.#isUp(tunnel, key, typeof way !== 'string', path);
-    const device = isAvailable && mayBeMade && isSetUp && isUp ? linkName : null;
+    const device = isAvailable && canBeMade && isSetUp && isUp ? linkName : null;
     const linked = { mtu, link: { kind: 'ip', device } } as const;
-    if (!isAvailable || !mayBeMade || !isSetUp) return linked;
+    if (!isAvailable || !canBeMade || !isSetUp) return linked;
     const ids = { requestId: interfaceId, interfaceId };
     const wished = ipsecTunnel(tunnel, 'everything', ids);
     return { ...linked, ipsec: { driver: 'xfrm', key, tunnel: wished, ike: tunnel.ike, path: way } };
@@ -119,28 +122,6 @@ export class IpsecCompiler {
     if (mtu === null) return most;
     const below = `${way.device} (mtu ${way.mtu}) carries at most ${most} inside this tunnel`;
     return limitMtu(mtu, most, below, [...path, 'mtu'], this.#findings);
-  }
-
-  #mayBeMade(linkName: string, path: ConfigPath): boolean {
-    const other = this.#devices.has(linkName)
-      ? 'another one uses'
-      : (linkByName(this.#facts, linkName)?.kind ?? 'layer3') === 'layer3'
-        ? undefined
-        : 'exists and is no XFRM interface';
-    if (other !== undefined) {
-      this.#findings.mistake(
-        [...path, 'name'],
-        `the interface of this tunnel would be ${linkName}, which ${other}; write another name`,
-      );
-      return false;
-    }
-    const refused = this.#facts.refusedLinks[linkName];
-    if (refused === undefined) return true;
-    this.#findings.lack(
-      [...path, 'driver'],
-      `the kernel does not make ${linkName}: ${refused}; write libipsec or auto`,
-    );
-    return false;
   }
 
   /** ESP by the daemon, which brings the tunnel's device. */
@@ -169,7 +150,7 @@ export class IpsecCompiler {
     const { xfrm, libipsec } = this.#drivers;
     const refused = this.#facts.refusedLinks[linkName];
     if (xfrm.available && refused === undefined) return { name: 'xfrm', why: xfrm.why };
-    const why = xfrm.available ? `the kernel does not make ${linkName}: ${refused}` : xfrm.why;
+    const why = refused !== undefined && xfrm.available ? refusal(linkName, refused) : xfrm.why;
     return { name: 'libipsec', why: `${why}; ${libipsec.why}` };
   }
 
@@ -206,10 +187,7 @@ export class IpsecCompiler {
         ? 'exists and is of another kind'
         : undefined;
     if (other === undefined) return !this.#isForeign(name, path);
-    this.#findings.mistake(
-      [...path, 'name'],
-      `the interface of this tunnel would be ${name}, which ${other}; write another name`,
-    );
+    reportTakenName(name, other, path, this.#findings);
     return false;
   }
 
@@ -268,7 +246,7 @@ export class IpsecCompiler {
   }
 
   #routeTo(local: string, remote: string): { device: string; nextHop: string } | undefined {
-    const route = this.#facts.routes.find((known) => known.local === local && known.remote === remote);
+    const route = routeOf({ local, remote }, this.#facts);
     return route === undefined ? undefined : { device: route.device, nextHop: route.nextHop ?? remote };
   }
 

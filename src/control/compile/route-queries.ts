@@ -1,6 +1,6 @@
-/** What the compiler will ask the host's routing: for the collector of the facts. */
+/** What the compiler will ask the host's routing, for the collector of the facts; and what that has answered. */
 import type { Config } from '../config/config.ts';
-import type { RouteQuery } from '../facts.ts';
+import type { HostFacts, RouteFacts, RouteQuery } from '../facts.ts';
 
 /** One query for every pair of outer addresses; `HostFacts.routes` answers them. */
 export function routeQueries(config: Config): RouteQuery[] {
@@ -14,6 +14,11 @@ export function routeQueries(config: Config): RouteQuery[] {
     }
   }
   return [...queries.values()];
+}
+
+/** How packets between these outer addresses leave; undefined: they do not. */
+export function routeOf({ local, remote }: RouteQuery, { routes }: HostFacts): RouteFacts | undefined {
+  return routes.find((known) => known.local === local && known.remote === remote);
 }
 
 /** Whether the host's firewall matters: it does for tunnels that the kernel may do. */

@@ -1,7 +1,7 @@
 /**
  * What `ip` is asked and told of interfaces: the list of them, and batches of commands, one process each.
  *
- * Neighbours: `command.ts` (runs it), `links.ts`, `made-links.ts`, `tun-devices.ts`.
+ * Neighbours: `command.ts` (runs it), `links.ts`, `made-links.ts`, `tun-devices.ts`, `xfrm-routes.ts`.
  */
 import * as z from 'zod';
 import { CommandError, runCommand } from './command.ts';
@@ -31,14 +31,17 @@ export async function showLinks(): Promise<Map<string, ShownLink>> {
 /**
  * Runs commands, all of them whatever becomes of those before.
  *
+ * @param options `family`: whose routes and rules are meant
  * @throws CommandError if one failed and none may.
  */
 export async function ipBatch(
   commands: readonly string[],
-  options: { readonly mayFail?: boolean } = {},
+  { family = 4, mayFail = false }: { readonly family?: 4 | 6; readonly mayFail?: boolean } = {},
 ): Promise<void> {
   if (commands.length === 0) return;
-  await runCommand('ip', ['-force', '-batch', '-'], { ...options, input: `${commands.join('\n')}\n` });
+  const input = `${commands.join('\n')}\n`;
+  const words = [...(family === 6 ? ['-6'] : []), '-force', '-batch', '-'];
+  await runCommand('ip', words, { mayFail, input });
 }
 
 /** Runs commands that may fail, each for itself. By number, what `ip` said of those that did. */

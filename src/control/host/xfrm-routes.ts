@@ -16,11 +16,13 @@ import { existsSync } from 'node:fs';
 import * as z from 'zod';
 import { runCommand } from './command.ts';
 import { writeDisableIpv6 } from './interface-settings.ts';
+import { ipBatch } from './ip-batch.ts';
 
 /** Ours; in hexadecimal it is `hw`. */
 const TABLE = 0x6877;
 /** Behind that of local addresses, in front of those of the host. */
 const RULE_PRIORITY = 100;
+const QUIETLY = { family: 6, mayFail: true } as const;
 
 const ruleSchema = z.object({ oif: z.string().optional(), table: z.string().optional() });
 const routeSchema = z.object({ dst: z.string().optional(), dev: z.string().optional() });
@@ -37,15 +39,20 @@ export async function addXfrmRoutes(names: readonly string[]): Promise<void> {
   const unrouted = names.filter((name) => !routed.has(name));
   // A host may have it off by default.
   for (const name of unrouted) writeDisableIpv6(name, '0');
-  await batch([
+  const commands = [
     ...names.filter((name) => !ruled.has(name)).map((name) => `rule add ${selector(name)}`),
     ...unrouted.map((name) => `route append default dev ${name} table ${TABLE}`),
-  ]);
+  ];
+  await ipBatch(commands, QUIETLY);
 }
 
 /** Removes the rules of interfaces that are gone, or are about to be. */
 export async function removeXfrmRules(names: readonly string[]): Promise<void> {
-  if (names.length > 0 && hasIpv6()) await batch(names.map((name) => `rule del ${selector(name)}`));
+  if (!hasIpv6()) return;
+  await ipBatch(
+    names.map((name) => `rule del ${selector(name)}`),
+    QUIETLY,
+  );
 }
 
 function selector(name: string): string {
@@ -60,10 +67,4 @@ function hasIpv6(): boolean {
 async function show<T extends z.ZodType>(entry: T, ...args: readonly string[]): Promise<z.output<T>[]> {
   const text = await runCommand('ip', ['-6', '-json', ...args], { mayFail: true });
   return text.trimEnd().endsWith(']') ? z.array(entry).parse(JSON.parse(text)) : [];
-}
-
-async function batch(commands: readonly string[]): Promise<void> {
-  if (commands.length === 0) return;
-  const input = `${commands.join('\n')}\n`;
-  await runCommand('ip', ['-6', '-force', '-batch', '-'], { input, mayFail: true });
 }
