@@ -30,6 +30,7 @@ import { IpsecService } from './ipsec/ipsec-service.ts';
 import type { IpsecView } from './ipsec/ipsec-view.ts';
 import type { PlanEffect, Reevaluation } from './live-change.ts';
 import { ControlHalves } from './plugins/control-halves.ts';
+import type { KeptPlugins } from './plugins/kept-plugins.ts';
 import { PluginService } from './plugins/plugin-service.ts';
 import { PluginWatch, trippedPlugins } from './plugins/plugin-watch.ts';
 import { PortStates } from './port-states/port-states.ts';
@@ -53,6 +54,8 @@ export interface GatewayOptions {
   readonly supervisor?: SupervisorOptions | undefined;
   /** Refuse to start while the host lacks anything; default: those ports are down. */
   readonly strict?: boolean | undefined;
+  /** Copies of the plugins, told which of them run; by default there are none. */
+  readonly kept?: KeptPlugins | undefined;
 }
 
 export class Gateway {
@@ -86,7 +89,7 @@ export class Gateway {
     runtime: RuntimeDirectory,
     logger: Logger,
     host: HostSide,
-    supervisorOptions: SupervisorOptions | undefined,
+    { supervisor: supervisorOptions, kept }: GatewayOptions,
   ) {
     this.#configPath = configPath;
     this.#runtime = runtime;
@@ -117,6 +120,11 @@ export class Gateway {
         this.#portStates.look();
         await this.telemetry.configure(config, plan);
         await this.#halves.configure(config, plan);
+        try {
+          kept?.applied(config);
+        } catch (error) {
+          logger.error(`which copies of plugins run cannot be written down: ${(error as Error).message}`);
+        }
       },
     });
     const config = (): Config => this.#running.config;
@@ -220,7 +228,7 @@ export class Gateway {
       if (orphan !== undefined) await killProcess(orphan);
       forgetFlows(runtime);
     }
-    const gateway = new Gateway(configPath, config, runtime, logger, host, options.supervisor);
+    const gateway = new Gateway(configPath, config, runtime, logger, host, options);
     try {
       await gateway.#running.start(options.strict ? 'nothing' : 'lacks');
     } catch (error) {

@@ -30,7 +30,7 @@ export async function startGateway(
 ): Promise<StartedGateway> {
   const chosen = chooseConfig(configPath, logger, options);
   const run = (starting: StartingConfig): Promise<Gateway> =>
-    Gateway.start(configPath, starting.loaded.config, runtime, logger, options);
+    Gateway.start(configPath, starting.loaded.config, runtime, logger, { ...options, kept: starting.kept });
   let starting = chosen;
   let gateway: Gateway;
   try {

@@ -28,6 +28,7 @@ import {
   STREAM_DROP_FLOW,
   VERDICT_DROP,
 } from '../plugin/contract.ts';
+import { keptFault, keptOrigin } from '../plugin/kept-plugin.ts';
 import { moduleFile } from '../plugin/module-file.ts';
 import { PluginFiles } from '../plugin/module-loader.ts';
 import { HOOK_LOAD, NO_PLACE } from '../plugin/running-plugin.ts';
@@ -85,6 +86,10 @@ export class PluginInstance {
   ) {
     const untrusted = untrustedFile(dirname(plugin.manifest));
     if (untrusted !== undefined) throw new Error(untrusted);
+    const folder = dirname(plugin.manifest);
+    const damage = keptOrigin(folder) === undefined ? undefined : keptFault(folder);
+    if (damage !== undefined)
+      throw new Error(`${damage}; "homeward plugins reload ${plugin.name}" takes it anew`);
     const manifest = JSON.parse(readFileSync(plugin.manifest, 'utf8')) as PluginManifest;
     if (manifest.name !== plugin.name) throw new Error(`its manifest names it ${manifest.name}`);
     this.name = plugin.name;

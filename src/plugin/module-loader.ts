@@ -15,14 +15,24 @@
  * `require` would drop what stands behind a URL, which is why there is a first line. Modules of former readings stay in
  * memory: a plugin is read anew by hand, some dozens of times in the life of a process.
  *
+ * Where the folder is a copy (`kept-plugin.ts`), what leads out of it is looked for from where the plugin was copied from; what
+ * lies in its folder there is none of the plugin's any more.
+ *
  * A plugin needs no installation of homeward beside it: its `homeward/plugin` is the contract of the homeward that
  * loads it.
  *
  * Neighbours: `module-file.ts` (which file), `dataplane/plugin-instance.ts` and `control/plugins/` (who load).
  */
-import { createRequire, registerHooks } from 'node:module';
+import {
+  createRequire,
+  type ResolveFnOutput,
+  type ResolveHookContext,
+  type ResolveHookSync,
+  registerHooks,
+} from 'node:module';
 import { extname } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { keptOrigin } from './kept-plugin.ts';
 
 /** What plugins import. */
 export const PLUGIN_API_SPECIFIER = 'homeward/plugin';
@@ -38,6 +48,8 @@ const MARK = '?plugin=';
 const require = createRequire(import.meta.url);
 /** URLs of folders, by the number of the reading - 1. */
 const folders: string[] = [];
+/** Likewise, of the folders that they were copied from. */
+const origins: (string | undefined)[] = [];
 
 /** One reading of a plugin's files. */
 export class PluginFiles {
@@ -47,6 +59,8 @@ export class PluginFiles {
   constructor(folder: string) {
     if (folders.length === 0) installHooks();
     this.#number = folders.push(`${pathToFileURL(folder).href}/`);
+    const origin = keptOrigin(folder);
+    origins.push(origin === undefined ? undefined : `${pathToFileURL(origin).href}/`);
   }
 
   /**
@@ -66,8 +80,12 @@ function installHooks(): void {
     resolve(specifier, context, nextResolve) {
       if (specifier === PLUGIN_API_SPECIFIER) return { url: PLUGIN_API_URL, shortCircuit: true };
       if (specifier.startsWith(ENTRY)) return { url: specifier, format: 'module', shortCircuit: true };
-      const resolved = nextResolve(specifier, context);
       const reading = readingOf(context.parentURL);
+      const origin = origins[reading - 1];
+      const resolved =
+        origin === undefined
+          ? nextResolve(specifier, context)
+          : resolveKept(specifier, context, nextResolve, folders[reading - 1]!, origin);
       if (reading === 0 || !resolved.url.startsWith(folders[reading - 1]!)) return resolved;
       return resolved.url.includes(MARK)
         ? resolved
@@ -80,6 +98,28 @@ function installHooks(): void {
       return { format: 'module', source: `export * from ${JSON.stringify(module)};`, shortCircuit: true };
     },
   });
+}
+
+/** From a module of a copy. */
+function resolveKept(
+  specifier: string,
+  context: ResolveHookContext,
+  nextResolve: Parameters<ResolveHookSync>[2],
+  folder: string,
+  origin: string,
+): ResolveFnOutput {
+  let failure: unknown;
+  try {
+    const resolved = nextResolve(specifier, context);
+    if (!specifier.startsWith('.') || resolved.url.startsWith(folder)) return resolved;
+  } catch (error) {
+    failure = error;
+  }
+  const parentURL = origin + context.parentURL!.slice(folder.length);
+  const outside = nextResolve(specifier, { ...context, parentURL });
+  if (outside.url.startsWith(origin))
+    throw failure ?? new Error(`${specifier} is not among what was applied`);
+  return outside;
 }
 
 /** The number of the reading that a module belongs to; 0 for none. */

@@ -253,8 +253,10 @@ export interface FlowTableConfig {
 
 export interface PluginConfig {
   readonly name: string;
-  /** Absolute. */
+  /** That it runs by, absolute: in a copy of the plugin that homeward keeps, or where it is installed. */
   readonly manifestPath: string;
+  /** Where it is installed, absolute. */
+  readonly installedManifest: string;
   /** As it was when the configuration was read. */
   readonly manifest: Manifest;
   readonly enabled: boolean;

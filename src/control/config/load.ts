@@ -8,6 +8,7 @@
  * Each step reports everything it finds and the next one runs only if there was nothing. Nothing here asks the
  * host, but for the files of plugins; `compile/` does.
  */
+import type { KeptPlugins, Reading } from '../plugins/kept-plugins.ts';
 import { checkAmbiguity } from './checks/ambiguity.ts';
 import { checkEgress } from './checks/egress.ts';
 import { checkDevices, checkNames } from './checks/names.ts';
@@ -28,6 +29,8 @@ export interface ReadOptions {
    * there yet, and nobody is to be kept from what has nothing to do with them.
    */
   readonly withoutPlugins?: boolean | undefined;
+  /** Copies of plugins, and why one is read: without, plugins are read where they are installed. */
+  readonly kept?: { readonly plugins: KeptPlugins; readonly reading: Reading } | undefined;
 }
 
 /** A configuration in all its forms. */
@@ -68,7 +71,7 @@ export function readConfig(text: string, file: string, options: ReadOptions = {}
   checkDevices(document, findings);
   checkEgress(document, findings);
   checkRoutes(document, findings);
-  const plugins = options.withoutPlugins ? [] : checkPlugins(document, findings);
+  const plugins = options.withoutPlugins ? [] : checkPlugins(document, findings, options.kept);
   findings.throwIfAny();
   checkAmbiguity(document, findings);
   return { text, content, document, config: toConfig(document, plugins, findings.notices, source) };

@@ -96,7 +96,7 @@ export class PluginService {
     return {
       ...this.#overview(plugin, plugins.indexOf(plugin), statuses),
       description: manifest.description ?? null,
-      manifest: plugin.manifestPath,
+      manifest: plugin.installedManifest,
       hooks: manifest.hooks,
       runsBefore: manifest.runs_before ?? [],
       runsAfter: manifest.runs_after ?? [],

@@ -26,6 +26,7 @@ import { type LoadedConfig, readConfig } from '../config/load.ts';
 import type { ControlEvents } from '../events.ts';
 import type { PlanEffect, Reevaluation } from '../live-change.ts';
 import { readAnew } from '../plugins/files.ts';
+import type { KeptPlugins, Reading } from '../plugins/kept-plugins.ts';
 import { RequestError } from '../request-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { findNamed } from '../unknown-name.ts';
@@ -52,6 +53,7 @@ export class Configuration {
   readonly #logger: Logger;
   readonly #gateway: RunningGateway;
   readonly #history: History | undefined;
+  readonly #plugins: KeptPlugins;
   #running: LoadedConfig;
   #startProblems: readonly string[];
   readonly #wait: ConfirmationWait;
@@ -70,6 +72,7 @@ export class Configuration {
     this.#logger = logger;
     this.#gateway = gateway;
     this.#history = starting.history;
+    this.#plugins = starting.kept;
     this.#running = starting.loaded;
     this.#startProblems = [...starting.problems, ...recordStart(path, starting, logger)];
     this.#wait = new ConfirmationWait(this.#history, () => void this.#revert());
@@ -135,7 +138,7 @@ export class Configuration {
     to: number | { readonly text: string; readonly file?: string | undefined },
   ): Promise<Difference> {
     const before = from === undefined ? this.#running : this.#load(from);
-    const after = typeof to === 'number' ? this.#load(to) : readConfig(to.text, to.file ?? this.#file.path);
+    const after = typeof to === 'number' ? this.#load(to) : this.#read(to.text, to.file);
     if (from !== undefined) return difference(before, after, null);
     try {
       return difference(before, after, await this.#gateway.preview(after.config));
@@ -151,7 +154,7 @@ export class Configuration {
    * @throws ConfigError, RequestError, and whatever {@link RunningGateway.apply} throws: nothing has changed then.
    */
   apply(text: string, request: ChangeRequest): Promise<Applied> {
-    return this.#inTurn(() => this.#apply(readConfig(text, this.#file.path), request, 'applied'));
+    return this.#inTurn(() => this.#apply(this.#read(text), request, 'applied'));
   }
 
   /**
@@ -168,7 +171,7 @@ export class Configuration {
           `${this.#file.path} was changed and not applied; apply it first (homeward config apply ${this.#file.path}), or put the running text back (homeward config show)`,
         );
       }
-      return this.#apply(readConfig(edit(this.#running.text), this.#file.path), request, 'applied');
+      return this.#apply(this.#read(edit(this.#running.text)), request, 'applied');
     });
   }
 
@@ -184,7 +187,7 @@ export class Configuration {
       const former = this.#running;
       const { manifestPath } = findNamed('plugin', name, former.config.plugins);
       readAnew(dirname(manifestPath));
-      const next = readConfig(former.text, this.#file.path);
+      const next = this.#read(former.text, undefined, { why: 'reload', plugin: name });
       const { validateOnly = false } = request;
       const effect = await (validateOnly
         ? this.#gateway.preview(next.config)
@@ -306,6 +309,10 @@ export class Configuration {
     };
   }
 
+  #read(text: string, file = this.#file.path, reading: Reading = { why: 'change' }): LoadedConfig {
+    return readConfig(text, file, { kept: { plugins: this.#plugins, reading } });
+  }
+
   /** The change has been made, whatever comes of this. */
   async #reevaluate(wanted = false): Promise<Reevaluation | null> {
     if (!wanted) return null;
@@ -380,7 +387,7 @@ export class Configuration {
 
   #load(number: number): LoadedConfig {
     this.#revision(number);
-    return readConfig(this.#kept().text(number), this.#file.path);
+    return this.#read(this.#kept().text(number));
   }
 
   #revision(number: number): Revision {

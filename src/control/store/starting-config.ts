@@ -16,10 +16,12 @@
  *
  * Neighbours: `history.ts`, `configuration.ts` (what becomes of it), `../daemon.ts`.
  */
+import { join } from 'node:path';
 import { parseDocument } from 'yaml';
 import { ConfigError } from '../config/errors.ts';
 import { type LoadedConfig, type ReadOptions, readConfig } from '../config/load.ts';
 import { readConfigText } from '../config/source.ts';
+import { KeptPlugins } from '../plugins/kept-plugins.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { History } from './history.ts';
 import { historyDirectory } from './state-directory.ts';
@@ -32,6 +34,8 @@ export interface StartingConfig {
   readonly history: History | undefined;
   /** What the user must know for as long as it is so. */
   readonly problems: readonly string[];
+  /** Copies of the plugins. */
+  readonly kept: KeptPlugins;
 }
 
 export interface StartOptions extends ReadOptions {
@@ -45,23 +49,30 @@ export interface StartOptions extends ReadOptions {
  *
  * @throws ConfigError if the file is broken and nothing may stand in for it; HistoryInUseError.
  */
-export function chooseConfig(path: string, logger: Logger, options: StartOptions = {}): StartingConfig {
+export function chooseConfig(path: string, logger: Logger, given: StartOptions = {}): StartingConfig {
   let text = '';
   let broken: ConfigError | undefined;
   let loaded: LoadedConfig | undefined;
   try {
     text = readConfigText(path);
-    loaded = readConfig(text, path, options);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     broken = error;
   }
-  const stateDir = loaded?.config.gateway.stateDir ?? stateDirOfBroken(text);
-  const { history, problems } = openHistory(historyDirectory(path, stateDir, options.environment), logger);
+  const directory = historyDirectory(path, stateDirIn(text), given.environment);
+  const kept = new KeptPlugins(join(directory, 'plugins'));
+  const options = { ...given, kept: { plugins: kept, reading: { why: 'start' as const } } };
+  try {
+    if (broken === undefined) loaded = readConfig(text, path, options);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    broken = error;
+  }
+  const { history, problems } = openHistory(directory, logger);
   try {
     const expired = history === undefined ? undefined : settlePending(history, text, path, logger, options);
-    if (expired !== undefined) return { loaded: expired, from: 'expired', history, problems };
-    if (loaded !== undefined) return { loaded, from: 'file', history, problems };
+    if (expired !== undefined) return { loaded: expired, from: 'expired', history, problems, kept };
+    if (loaded !== undefined) return { loaded, from: 'file', history, problems, kept };
     const good = options.strict || history === undefined ? undefined : lastGood(history, options);
     if (good === undefined) throw broken!;
     const lines = [
@@ -69,7 +80,7 @@ export function chooseConfig(path: string, logger: Logger, options: StartOptions
       ...broken!.message.split('\n'),
     ];
     for (const line of lines) logger.error(line);
-    return { loaded: good.loaded, from: 'last_good', history, problems: [...problems, ...lines] };
+    return { loaded: good.loaded, from: 'last_good', history, problems: [...problems, ...lines], kept };
   } catch (error) {
     history?.close();
     throw error;
@@ -84,7 +95,8 @@ export function previousOf(starting: StartingConfig): StartingConfig | undefined
   const { history, loaded } = starting;
   if (starting.from !== 'file' || history === undefined || history.pending === null) return undefined;
   const text = history.text(history.pending.previous);
-  return { ...starting, loaded: readConfig(text, loaded.config.source.file), from: 'expired' };
+  const kept = { plugins: starting.kept, reading: { why: 'start' as const } };
+  return { ...starting, loaded: readConfig(text, loaded.config.source.file, { kept }), from: 'expired' };
 }
 
 /** A gateway without a history is better than none. */
@@ -146,7 +158,7 @@ function lastGood(
 }
 
 /** `gateway.state_dir` of a text that is wrong somewhere, perhaps there. */
-function stateDirOfBroken(text: string): string | null {
+function stateDirIn(text: string): string | null {
   const document = parseDocument(text, { schema: 'core', prettyErrors: false, logLevel: 'silent' });
   const found: unknown = document.getIn(['gateway', 'state_dir']);
   return typeof found === 'string' && found.startsWith('/') ? found : null;

@@ -7,6 +7,7 @@
  *      lock                                 held by the control process that runs this configuration
  *      history.json             0600        `history.ts`
  *      12.yaml                  0600        the text of revision 12
+ *      plugins/                 0700        copies of the plugins that run: `../plugins/kept-plugins.ts`
  * ```
  */
 import { createHash } from 'node:crypto';

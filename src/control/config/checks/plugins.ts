@@ -8,15 +8,17 @@
 import { dirname } from 'node:path';
 import { COUNTED_PLUGINS } from '../../../flow/counters.ts';
 import { DEFAULT_FAILURE_ACTION, FAILURE_CAUSES, type FailurePolicy } from '../../../plugin/contract.ts';
+import { isOwnPlugin } from '../../../plugin/module-file.ts';
 import { untrustedFile } from '../../../plugin/trusted-files.ts';
 import { checkOptions } from '../../plugins/check-options.ts';
-import { isKnownPlugin, locatePlugin, RETURN_ROUTING } from '../../plugins/installed.ts';
+import { isKnownPlugin, type Located, locatePlugin, RETURN_ROUTING } from '../../plugins/installed.ts';
 import { readManifest } from '../../plugins/manifest.ts';
 import type { Manifest } from '../../plugins/manifest-schema.ts';
 import { orderPlugins } from '../../plugins/order.ts';
 import type { ConfigPath, PluginConfig } from '../config.ts';
 import { ConfigError } from '../errors.ts';
 import type { Findings } from '../findings.ts';
+import type { ReadOptions } from '../load.ts';
 import type { ConfigDocument } from '../schema.ts';
 
 type PluginDocument = ConfigDocument['plugins'][number];
@@ -26,7 +28,11 @@ type PluginDocument = ConfigDocument['plugins'][number];
  *
  * @returns them in the order in which they run, `return-routing` among them; of use only if there were no problems.
  */
-export function checkPlugins(document: ConfigDocument, findings: Findings): PluginConfig[] {
+export function checkPlugins(
+  document: ConfigDocument,
+  findings: Findings,
+  kept?: ReadOptions['kept'],
+): PluginConfig[] {
   checkDoubles(document, findings);
   const written = document.plugins.some(({ name }) => name === RETURN_ROUTING)
     ? document.plugins
@@ -38,21 +44,17 @@ export function checkPlugins(document: ConfigDocument, findings: Findings): Plug
   const plugins = written.flatMap((plugin, at) => {
     const path = ['plugins', at];
     const located = locatePlugin(plugin.name, plugin.from, document.gateway.plugin_dir);
-    if ('problem' in located) {
-      findings.problem([...path, plugin.from === undefined ? 'name' : 'from'], located.problem);
+    const file =
+      plugin.from === undefined ? foundFile(located) : chosenFile(plugin, located, kept, path, findings);
+    if ('problem' in file) {
+      findings.problem([...path, plugin.from === undefined ? 'name' : 'from'], file.problem);
       return [];
     }
-    // Before anything of it is loaded.
-    const fault = plugin.from === undefined ? undefined : untrustedFile(dirname(located.manifest));
-    if (fault !== undefined) {
-      findings.problem([...path, 'from'], `its code would run with all rights, and ${fault}`);
-      return [];
-    }
-    const manifest = manifestOf(plugin, located.manifest, path, findings);
+    const manifest = manifestOf(plugin, file.manifest, path, findings);
     if (manifest === undefined) return [];
     checkPlaces(plugin, document, path, findings);
-    const options = checkOptions(plugin, located.manifest, manifest, document, path, findings);
-    return [{ at, manifest, config: pluginConfig(plugin, located.manifest, manifest, options, document) }];
+    const options = checkOptions(plugin, file.manifest, manifest, document, path, findings);
+    return [{ at, manifest, config: pluginConfig(plugin, file, manifest, options, document) }];
   });
   const names = new Set(written.map(({ name }) => name));
   for (const { at, manifest, config } of plugins) {
@@ -60,7 +62,7 @@ export function checkPlugins(document: ConfigDocument, findings: Findings): Plug
       for (const name of manifest[key] ?? []) {
         if (names.has(name) || isKnownPlugin(name)) continue;
         const when = key.replace('_', ' ');
-        const text = `${config.manifestPath} says that it ${when} ${name}, which is no plugin of homeward's own and not configured; configure ${name}, or take it out of ${key}`;
+        const text = `${config.installedManifest} says that it ${when} ${name}, which is no plugin of homeward's own and not configured; configure ${name}, or take it out of ${key}`;
         findings.problem(['plugins', at, 'name'], text);
       }
     }
@@ -69,6 +71,50 @@ export function checkPlugins(document: ConfigDocument, findings: Findings): Plug
     plugins.map(({ config }) => config),
     findings,
   );
+}
+
+/** Where a plugin is read. */
+type PluginFile = { readonly manifest: string; readonly installed: string } | { readonly problem: string };
+
+function foundFile(located: Located): PluginFile {
+  return 'problem' in located ? located : { manifest: located.manifest, installed: located.manifest };
+}
+
+/** Of a plugin that is not homeward's own: before anything of it is loaded. */
+function chosenFile(
+  plugin: PluginDocument,
+  located: Located,
+  kept: ReadOptions['kept'],
+  path: ConfigPath,
+  findings: Findings,
+): PluginFile {
+  if ('manifest' in located && isOwnPlugin(dirname(located.manifest))) return foundFile(located);
+  const chosen = kept?.plugins.choose(plugin.name, located, kept.reading) ?? foundFile(located);
+  if ('problem' in chosen) return chosen;
+  const { manifest } = chosen;
+  if ('isNew' in chosen && !chosen.isNew) {
+    if (chosen.notice !== '') findings.notice([...path, 'from'], chosen.notice);
+    return { manifest, installed: 'manifest' in located ? located.manifest : manifest };
+  }
+  const fault = untrustedFile(dirname(manifest));
+  if (fault !== undefined) return { problem: `its code would run with all rights, and ${fault}` };
+  if (kept === undefined) return { manifest, installed: manifest };
+  // Errors name the file that can be put right.
+  const problems = findings.problems.length;
+  if (manifestOf(plugin, manifest, path, findings) === undefined) {
+    findings.problems.splice(problems);
+    return { manifest, installed: manifest };
+  }
+  try {
+    return { manifest: kept.plugins.keep(manifest), installed: manifest };
+  } catch (error) {
+    const { message, code } = error as NodeJS.ErrnoException;
+    if (code === undefined) return { problem: `no copy of it can be kept: ${message}` };
+    // As without a history: better than no gateway.
+    const text = `runs from its folder, for no copy of it can be kept (${message}): after a crash, what is there then`;
+    findings.notice([...path, 'from'], text);
+    return { manifest, installed: manifest };
+  }
 }
 
 function checkDoubles(document: ConfigDocument, findings: Findings): void {
@@ -137,7 +183,7 @@ function portNames({ sites, egress }: ConfigDocument): string[] {
 
 function pluginConfig(
   plugin: PluginDocument,
-  manifestPath: string,
+  { manifest: manifestPath, installed }: Exclude<PluginFile, { readonly problem: string }>,
   manifest: Manifest,
   options: Readonly<Record<string, unknown>>,
   document: ConfigDocument,
@@ -157,6 +203,7 @@ function pluginConfig(
   return {
     name,
     manifestPath,
+    installedManifest: installed,
     manifest,
     enabled,
     sites: sites ?? null,
