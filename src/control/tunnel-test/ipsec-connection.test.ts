@@ -16,14 +16,24 @@ it('tells a peer that is silent from one that refuses, and from what is in the w
   assert.equal(peer('configured', 'waits for the peer to connect'), 'waiting');
   assert.equal(peer('down', '192.0.2.1 is not an address of this host'), 'blocked');
   assert.equal(peer('down', '/etc/secret cannot be read: there is no such file'), 'blocked');
+  // Words of other people's are in these: neither says anything of the peer.
+  assert.equal(peer('down', '/etc/secrets/the peer does not answer cannot be read: EIO'), 'blocked');
+  assert.equal(
+    peer('down', 'driver libipsec needs an Ethernet interface to its peer, and wg0 is none'),
+    'blocked',
+  );
   const said = (line: string): string => peer('down', failureReason(line)!);
   assert.equal(said('giving up after 3 retransmits'), 'silent');
+  assert.equal(said('error sending to UDP socket: Network is unreachable'), 'blocked');
+  assert.equal(said("no private key found for 'gw.example'"), 'blocked');
   for (const line of [
     'received AUTHENTICATION_FAILED notify error',
     'received NO_PROPOSAL_CHOSEN notify error',
     'received TS_UNACCEPTABLE notify, no CHILD_SA built',
     'no acceptable proposal found',
     'subject certificate invalid (valid from A to B)',
+    "no trusted ECDSA public key found for 'paris.example'",
+    'received DELETE for IKE_SA homeward-paris[1]',
   ]) {
     assert.equal(said(line), 'refused', line);
   }

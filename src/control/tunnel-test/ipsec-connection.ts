@@ -1,4 +1,5 @@
 /** What a tunnel's test says of an `ipsec` tunnel beside its echo requests: whether the peer is there, and what it agreed on. */
+import { peerAnswer } from '../../tunnel/ipsec/failure-reasons.ts';
 import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
 import type { IpsecView } from '../ipsec/ipsec-view.ts';
 
@@ -20,10 +21,6 @@ export interface IpsecConnection {
   readonly mtu: number;
 }
 
-const SILENT = /^the peer does not answer/;
-/** What only a peer that was reached, or has called, brings about. */
-const REFUSED = /\bpeer\b|certificate is not valid now|proposals/;
-
 export function ipsecConnection(status: IpsecTunnelStatus, view: IpsecView, mtu: number): IpsecConnection {
   const { ike, child } = view;
   const isUp = status.state === 'up';
@@ -40,6 +37,6 @@ export function ipsecConnection(status: IpsecTunnelStatus, view: IpsecView, mtu:
 function peerOf({ state, reason }: IpsecTunnelStatus): IpsecConnection['peer'] {
   if (state === 'up') return 'connected';
   if (state !== 'down') return 'waiting';
-  if (reason !== null && SILENT.test(reason)) return 'silent';
-  return reason !== null && REFUSED.test(reason) ? 'refused' : 'blocked';
+  const answer = reason === null ? 'unknown' : peerAnswer(reason);
+  return answer === 'unknown' ? 'blocked' : answer;
 }

@@ -5,11 +5,19 @@
  * told without one.
  */
 
+/** What a failure says of the peer: it does not answer, it was reached and there is no agreement, nothing. */
+export type PeerAnswer = 'silent' | 'refused' | 'unknown';
+
 interface Pattern {
   readonly seen: RegExp;
   /** `$1`: what the first group has found. */
   readonly reason: string;
+  /** Default: `refused`, as only a peer that was reached, or has called, brings most of these about. */
+  readonly peer?: PeerAnswer;
 }
+
+/** What is said where the daemon says nothing. */
+export const NO_ANSWER = 'the peer does not answer';
 
 /** In the order of their worth: a line is read by the first that fits. */
 const PATTERNS: readonly Pattern[] = [
@@ -56,15 +64,18 @@ const PATTERNS: readonly Pattern[] = [
   {
     seen: /no private key found for '(.+?)'/,
     reason: 'no private key fits the certificate of $1',
+    peer: 'unknown',
   },
   {
     seen: /giving up after \d+ retransmits|peer not responding, trying again/,
-    reason: 'the peer does not answer',
+    reason: NO_ANSWER,
+    peer: 'silent',
   },
   { seen: /received DELETE for IKE_SA/, reason: 'the peer has closed the connection' },
   {
     seen: /error sending (?:to|packet)|sending packet .* failed/,
     reason: 'packets to the peer cannot be sent',
+    peer: 'unknown',
   },
 ];
 
@@ -75,4 +86,13 @@ export function failureReason(line: string): string | undefined {
     if (match !== null) return reason.replace('$1', match[1]?.trim() ?? 'see the log');
   }
   return undefined;
+}
+
+/** What a reason that a tunnel is down for says of the peer; of one that is not from here, nothing. */
+export function peerAnswer(reason: string): PeerAnswer {
+  const pattern = PATTERNS.find(({ reason: words }) => {
+    const [begin, end] = words.split('$1');
+    return end === undefined ? reason === words : reason.startsWith(begin!) && reason.endsWith(end);
+  });
+  return pattern === undefined ? 'unknown' : (pattern.peer ?? 'refused');
 }

@@ -8,6 +8,7 @@ import type { ViciClient } from '../../vici/client.ts';
 import type { IkeSa } from '../../vici/views.ts';
 import type { IpsecCredentials, IpsecTunnel } from './connection.ts';
 import { DaemonCopy } from './daemon-copy.ts';
+import { NO_ANSWER } from './failure-reasons.ts';
 import type { PeerCertificate } from './peer-certificate.ts';
 import { carrierOf } from './sa-judgement.ts';
 import { type IpsecTraffic, type Rekeyings, SaTraffic } from './sa-traffic.ts';
@@ -99,7 +100,7 @@ export class TrackedTunnel {
 
   /** What is in the way is known better than what comes of it. */
   get whyDown(): string {
-    return this.#wanted.obstacle ?? this.reason ?? 'the peer does not answer';
+    return this.#wanted.obstacle ?? this.reason ?? NO_ANSWER;
   }
 
   /** It is wanted otherwise now, or as before. */
