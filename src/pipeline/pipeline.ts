@@ -472,7 +472,7 @@ export class Pipeline {
     this.counters.countCreation(0);
     if (this.events !== undefined) this.events.started(this.words, record, nowMs);
     const egress = this.words[record * RECORD_WORDS + DIRECTION_EGRESS] & 0xffff;
-    let refused = this.streams.begin(record, view);
+    let refused = this.streams.begin(record, view, nowMs);
     // Whatever is known of the flow is in order by now: a plugin may be ended in its call.
     if (this.policy.chain.watchesStart) this.setup.tellStart(view, record);
     if (refused !== 0) this.end.flush(record, END.policy, nowMs);

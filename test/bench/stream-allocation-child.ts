@@ -54,7 +54,7 @@ flows[KEY_META] = 1 << 16;
 put(view, PACKET_OFFSET, TCP_SYN, 0, 0);
 const limits = new Int32Array(32);
 limits[0] = -1;
-if (streams.open(0, 1, limits, view) !== 0) throw new Error('no room for one stream');
+if (streams.open(0, 1, limits, view, 0) !== 0) throw new Error('no room for one stream');
 flows[SHARED_TCP] = STATE_ESTABLISHED | (STATE_ESTABLISHED << 8);
 put(view, PACKET_OFFSET, TCP_ACK, 1, PAYLOAD_BYTES);
 put(answer, ANSWER_OFFSET, TCP_ACK, 0, 0);

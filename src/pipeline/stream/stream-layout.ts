@@ -46,7 +46,7 @@ export const HELD = 13;
 export const GAP_SINCE = 14;
 /** When bytes were held back because a plugin needs more. */
 export const UNDECIDED_SINCE = 15;
-/** When anything was delivered or acknowledged. */
+/** When anything was delivered or acknowledged, or the stream began. */
 export const PROGRESS = 16;
 /** The window field of the receiver's last segment. */
 export const PEER_WINDOW = 17;

@@ -110,11 +110,11 @@ export class StreamStage implements StreamOwner {
    * it has some ({@link FLOW_STREAMS}): should the process end in between, they are lost, and not forgotten. Returns 0, or
    * the reason why the flow cannot go on.
    */
-  begin(record: number, view: PacketView): number {
+  begin(record: number, view: PacketView, nowMs: number): number {
     if (!this.chain.streamWishes.any || view.protocol !== PROTOCOL_TCP) return 0;
     const space = this.parts.flows[record * RECORD_WORDS + KEY_META] >>> 16;
     if (this.memory === undefined) return DROP.stream_memory;
-    return this.memory.streams.open(record, space, this.chain.streamWishes.limits, view);
+    return this.memory.streams.open(record, space, this.chain.streamWishes.limits, view, nowMs);
   }
 
   /**

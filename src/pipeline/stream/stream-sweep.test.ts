@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { tcp } from '../../../test/support/packets.ts';
 import { STREAM_PASS } from '../../plugin/contract.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
+import { buildPacket } from '../../wire/build.ts';
+import { decode } from '../../wire/decode.ts';
 import { FrameMemory } from '../../wire/frame.ts';
+import { PacketView, TCP_SYN } from '../../wire/packet.ts';
 import { FLAGS, JUDGED, NEXT, OPEN, PROGRESS } from './stream-layout.ts';
 import { STREAM_PAGE_BYTES } from './stream-pages.ts';
 import { StreamShow } from './stream-readers.ts';
 import { STALLED_MS, StreamSweep } from './stream-sweep.ts';
 import { MIN_STREAM_BYTES, StreamTable } from './stream-table.ts';
+import { Streams } from './streams.ts';
 
-const NOW_MS = 5000;
+const NOW_MS = 5_000_000;
 
 /** Streams of two spaces, each with one page, in so many pages of all; those of record 0 make progress. */
 function filled(share: number): { ended: [number, number][]; sweep: StreamSweep; table: StreamTable } {
@@ -57,6 +62,22 @@ describe('streams that nobody acknowledges', () => {
     assert.ok(ended.length > 0);
     assert.ok(ended.every(([record, reason]) => record !== 0 && reason === DROP.stream_memory));
     assert.equal(table.pages.used, Math.floor((table.pages.capacity * 3) / 4));
+  });
+
+  it('have the same time from their beginning, though nothing of them was delivered yet', () => {
+    const { ended, sweep, table } = filled(0.9);
+    const memory = new FrameMemory(new ArrayBuffer(1024));
+    const packet = buildPacket(tcp('10.0.1.7 1', '198.51.100.80 443', TCP_SYN, { sequence: 99 }));
+    memory.bytes.set(packet);
+    const syn = new PacketView(memory);
+    assert.equal(decode(syn, 0, packet.length), 0);
+    const shows = new StreamShow(memory, table, 0, { read: () => STREAM_PASS, failed: () => 0 });
+    const streams = new Streams(table, shows, new Int32Array(0));
+    assert.equal(streams.open(1000, 3, new Int32Array(32).fill(-1), syn, NOW_MS), 0);
+    const at = table.blockOf(table.slotOf(1000), 0);
+    assert.ok(table.pages.write(at, 3, 4096, 0, 1, true));
+    sweep.sweep(NOW_MS + 2000);
+    assert.deepEqual(ended, []);
   });
 
   it('get no more than half of the pages for one space, and a quarter for what came early', () => {

@@ -92,7 +92,7 @@ export class Streams {
    * Opens the streams of a new flow, whose SYN `view` is. `limits`: what plugins want, 16 words a direction, -1 for
    * everything. Returns 0 or a drop reason.
    */
-  open(record: number, space: number, limits: Int32Array, view: PacketView): number {
+  open(record: number, space: number, limits: Int32Array, view: PacketView, nowMs: number): number {
     if (!verifyTransportChecksum(view)) return DROP.tcp_checksum;
     const slot = this.table.open(record, space);
     if (slot < 0) return DROP.stream_memory;
@@ -100,6 +100,7 @@ export class Streams {
     asked[record] = 0;
     for (let direction = 0; direction < 2; direction++) {
       const at = this.table.blockOf(slot, direction);
+      words[at + PROGRESS] = nowMs;
       for (let i = 0; i < 16; i++) {
         const limit = limits[direction * 16 + i];
         if (limit === 0) continue;
