@@ -107,6 +107,7 @@ it('takes files of sets anew that have changed, and keeps what it has if they ar
           }
         },
         decide: () => {},
+        diversion: () => assert.fail('it has none'),
       },
       20,
     );

@@ -101,6 +101,7 @@ before(async () => {
       name === 'probe'
         ? { state: 'running', failures: 1, lastFailure: 'no', counters: { asked: 4 } }
         : undefined,
+    diversions: () => [],
     controlView: async (plugin, view, parameters) => {
       asked.push([plugin, view, parameters]);
       if ((parameters as { port?: Json }).port === 0) throw new PluginQueryError('port 0 is nobody');

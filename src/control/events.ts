@@ -21,7 +21,7 @@ export type ControlEventBody =
   | {
       readonly type: 'port_state';
       readonly port: string;
-      readonly role: 'tunnel' | 'egress';
+      readonly role: 'tunnel' | 'egress' | 'diversion';
       /** null: the port is new. */
       readonly former: string | null;
       /** null: the port is gone. */

@@ -19,12 +19,14 @@ import { Counters } from '../flow/counters.ts';
 import { CaptureService } from './capture/capture-service.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
+import { Diversions } from './diversions/diversions.ts';
 import { ControlEvents } from './events.ts';
 import { MappedFlowMemory } from './flows/mapped-flow-memory.ts';
 import { type GatewayStatus, portStatuses } from './gateway-status.ts';
 import { TunnelHealth } from './health/tunnel-health.ts';
 import { runCommand } from './host/command.ts';
 import { HostSide } from './host/host-side.ts';
+import { endProcesses } from './host/namespaces.ts';
 import { Inspection } from './inspection.ts';
 import { IpsecService } from './ipsec/ipsec-service.ts';
 import type { IpsecView } from './ipsec/ipsec-view.ts';
@@ -108,6 +110,15 @@ export class Gateway {
         void this.#running.followHost();
       },
     });
+    const diversions = new Diversions({
+      generation: (device) => host.namespaceGeneration(device),
+      lookup: async (request) =>
+        (await supervisor.ask(request, 'diverted').catch(() => undefined))?.flow ?? null,
+      onChange: () => void this.#running.followHost(),
+      endProcesses,
+      logger,
+      instance: networkNamespaceInode(),
+    });
     this.#running = new RunningPlan(initial, {
       runtime,
       logger,
@@ -115,6 +126,7 @@ export class Gateway {
       supervisor,
       host,
       ipsec: this.#ipsec,
+      diversions,
       onApplied: async (config, plan) => {
         this.#health.configure(config);
         this.#portStates.look();
@@ -190,6 +202,7 @@ export class Gateway {
         decide: (...decision) => supervisor.decide(...decision),
         prepareAnew: (plugin) => void this.#running.prepareAnew(plugin),
       },
+      diversions,
       logger,
     );
     supervisor.on('plugin-message', (message) => this.#halves.deliver(message.plugin, message.body));
@@ -199,6 +212,7 @@ export class Gateway {
       config,
       statuses,
       controlHalf: (name) => this.#halves.status(name),
+      diversions: (name) => this.#halves.diversions(name),
       controlView: (name, view, parameters) => this.#halves.view(name, view, parameters),
       dataView: (plugin, view, parameters) =>
         supervisor.ask({ type: 'plugin-query', id: 0, plugin, view, parameters }, 'plugin-answer'),

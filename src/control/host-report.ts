@@ -2,6 +2,7 @@
  * What is to be said about the host: why ports are down now, and what is worth knowing. Compiled anew at every change
  * of the host, and so said many times over; the log gets each line once, until it is no longer so.
  */
+import type { PlanPort } from '../pipeline/plan.ts';
 import type { ControlEvents } from './events.ts';
 import type { Logger } from './runtime/logger.ts';
 
@@ -33,10 +34,12 @@ export class HostReport {
   }
 
   /**
-   * What keeps a tunnel or an egress down, each thing with the key that it is about, such as `device: eth1 does not
+   * What keeps a tunnel, an egress or a diversion down, each thing with the key that it is about, such as `device: eth1 does not
    * exist`; undefined: nothing that is known here.
    */
-  lackOf(role: 'tunnel' | 'egress', name: string): string | undefined {
+  lackOf(role: PlanPort['role'], name: string): string | undefined {
+    // Of a diversion nothing stands in the configuration.
+    if (role === 'diversion') return undefined;
     const place = role === 'tunnel' ? `.tunnels.${name}` : ` egress.${name}`;
     const lines = linesAbout(place, this.#problems);
     if (lines.length === 0) return undefined;

@@ -44,7 +44,7 @@ export interface IdentityRequest {
 }
 
 export interface SpaceRequest {
-  readonly kind: 'site' | 'egress';
+  readonly kind: 'site' | 'egress' | 'diversion';
   readonly name: string;
   /** What its ports lead to (type, endpoints, key, device), each as one text: the same whichever site it is in. */
   readonly members: readonly string[];
@@ -231,7 +231,7 @@ function assignSpace(
     members.length > 0 &&
     (!members.some((one) => before.includes(one)) || before.some(isLeft));
   if (known !== undefined) {
-    if (kind === 'egress' || !isAnother) return known;
+    if (kind !== 'site' || !isAnother) return known;
     state.spaces[`${key} ${known}`] = known;
     delete state.spaces[key];
   }

@@ -56,6 +56,8 @@ export interface RunningPlanOptions {
   readonly supervisor: Supervisor;
   readonly host: HostSide;
   readonly ipsec: IpsecService;
+  /** Which proxies of plugins are ready. */
+  readonly diversions: { readonly ready: ReadonlySet<string> };
   /** Called with what runs, options of plugins included, after every change; the next change waits for it. Never rejects. */
   readonly onApplied: (config: Config, plan: Plan) => Promise<void>;
 }
@@ -161,6 +163,7 @@ export class RunningPlan {
     const { plan } = compilePlan(config, facts, this.#identities.copy(), {
       known: this.#known,
       pluginRevisions: this.#pluginRevisions,
+      readyDiversions: this.#options.diversions.ready,
     });
     return planEffect(this.#plan, plan);
   }
@@ -309,6 +312,7 @@ export class RunningPlan {
       tolerate,
       known: this.#known,
       pluginRevisions: this.#pluginRevisions,
+      readyDiversions: this.#options.diversions.ready,
     });
     if (compilation.plan.generation !== this.#plan?.generation) {
       this.#identities.save(this.#options.runtime.identitiesPath);

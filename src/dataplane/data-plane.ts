@@ -31,6 +31,7 @@ import { DESCRIPTOR_DEVICE, DESCRIPTOR_LENGTH, DESCRIPTOR_OFFSET, DESCRIPTOR_WOR
 import { CaptureHost } from './capture-host.ts';
 import { ControlSocket } from './control-socket.ts';
 import { DeviceSet } from './device-set.ts';
+import { divertedFlow } from './diversion-desk.ts';
 import { openFlowEvents } from './flow-events-file.ts';
 import { openFlowMemory } from './flow-memory-file.ts';
 import { runInterruptible } from './interruptible.ts';
@@ -250,6 +251,9 @@ export class DataPlane {
         break;
       case 'capture-stop':
         this.captures.stop(message.id);
+        break;
+      case 'diverted':
+        this.control.send({ type: 'diverted', flow: divertedFlow(message, this.assembly, this.plan) });
         break;
       case 'plugin-query':
         this.plugins.answer(message, this.assembly);

@@ -29,6 +29,8 @@
  *     | ----------- plugin-query ---------> |
  *     | <--------- plugin-answer ---------- |   in the order of the requests
  *     | <--------- plugin-message --------- |   from a data half
+ *     | ------------ diverted ------------> |   whose connection a proxy has got
+ *     | <----------- diverted ------------- |
  *     | ------------ reevaluate ----------> |
  *     | <----------- reevaluated ---------- |   when every flow has been judged
  *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
@@ -44,15 +46,7 @@ import type { FlowConditions } from '../flow/flow-conditions.ts';
 import type { CaptureSelection } from '../pipeline/capture/capture-session.ts';
 import type { Explanation, Question } from '../pipeline/explain/explanation.ts';
 import type { Plan } from '../pipeline/plan.ts';
-import type {
-  PluginAnswerMessage,
-  PluginDecideMessage,
-  PluginMessage,
-  PluginQueryRequest,
-  PluginStatus,
-  ReevaluatedMessage,
-  ReevaluateRequest,
-} from './plugin-messages.ts';
+import type { PluginControlMessage, PluginDataPlaneMessage, PluginStatus } from './plugin-messages.ts';
 
 /** What a data plane locks its network namespace for: two would read the same packets. */
 export const DATA_PLANE_LOCK = 'homeward data plane';
@@ -78,10 +72,7 @@ export type ControlMessage =
   | StraysRequest
   | CaptureStartMessage
   | CaptureStopMessage
-  | PluginMessage
-  | PluginDecideMessage
-  | PluginQueryRequest
-  | ReevaluateRequest;
+  | PluginControlMessage;
 
 export interface PlanMessage {
   readonly type: 'plan';
@@ -167,9 +158,7 @@ export type DataPlaneMessage =
   | StatusMessage
   | HeartbeatMessage
   | LogMessage
-  | PluginMessage
-  | PluginAnswerMessage
-  | ReevaluatedMessage;
+  | PluginDataPlaneMessage;
 
 /** The first message on every connection. */
 export interface ReadyMessage {
@@ -329,6 +318,7 @@ const CONTROL_TYPES: ReadonlySet<string> = new Set<ControlMessage['type']>([
   'plugin-message',
   'plugin-decide',
   'plugin-query',
+  'diverted',
   'reevaluate',
 ]);
 const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>([
@@ -347,6 +337,7 @@ const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>(
   'log',
   'plugin-message',
   'plugin-answer',
+  'diverted',
   'reevaluated',
 ]);
 

@@ -1,5 +1,21 @@
 /** What control and the data plane say to each other about plugins: the part of `messages.ts` that has to do with them. */
 import type { DecidedVerdict, FailureCause, Json } from '../plugin/contract.ts';
+import type { DivertedFlow } from '../plugin/diversion.ts';
+
+/** From control to the data plane. */
+export type PluginControlMessage =
+  | PluginMessage
+  | PluginDecideMessage
+  | PluginQueryRequest
+  | DivertedRequest
+  | ReevaluateRequest;
+
+/** From the data plane to control. */
+export type PluginDataPlaneMessage =
+  | PluginMessage
+  | PluginAnswerMessage
+  | DivertedMessage
+  | ReevaluatedMessage;
 
 /** A message from one half of a plugin to the other. Not answered; to a plugin that is not there: lost. */
 export interface PluginMessage {
@@ -26,6 +42,22 @@ export interface PluginQueryRequest {
   readonly plugin: string;
   readonly view: string;
   readonly parameters: Json;
+}
+
+/** Tell whose flow it is that a proxy has got from this address and port. Answered by `diverted`. */
+export interface DivertedRequest {
+  readonly type: 'diverted';
+  /** Name of the diversion's port. */
+  readonly port: string;
+  readonly protocol: 'tcp' | 'udp';
+  readonly address: string;
+  readonly sourcePort: number;
+}
+
+export interface DivertedMessage {
+  readonly type: 'diverted';
+  /** null: there is no such flow. */
+  readonly flow: DivertedFlow | null;
 }
 
 /** Judge every live flow anew, by the plan that runs. Answered by `reevaluated`, when all is done. */

@@ -5,7 +5,16 @@
  * Neighbours: `held-tuples.ts`; `pipeline/flow-end.ts` and `flow/carry-over.ts` end flows.
  */
 import type { HeldTuples } from './held-tuples.ts';
-import { DIRECTION_WORDS, FlowKey, KEY_META, ORIGINATOR, RECORD_WORDS, REPLY } from './layout.ts';
+import {
+  DIRECTION_WORDS,
+  FLOW_DIVERTED,
+  FlowKey,
+  KEY_META,
+  ORIGINATOR,
+  RECORD_WORDS,
+  REPLY,
+  SHARED_STATE,
+} from './layout.ts';
 import { readKey } from './record.ts';
 
 /** Reused: nobody is called back while it is in use. */
@@ -24,6 +33,8 @@ export function holdFlow(
   const responder = words[base + DIRECTION_WORDS + KEY_META]! >>> 16;
   readKey(words, record, REPLY, key);
   held.hold(key, originator, originator, lateMs, nowMs);
+  // What its originator sends late is judged anew, and goes to no other site than its route says.
+  if ((words[base + SHARED_STATE]! & FLOW_DIVERTED) !== 0) return;
   readKey(words, record, ORIGINATOR, key);
   held.hold(key, responder, originator, lateMs, nowMs);
 }

@@ -90,6 +90,9 @@ export const FLOW_STREAMS = 1 << 19;
 /** Plugins that want packets get them as they were on the wire (`pipeline/wire-packets.ts`). */
 export const FLOW_WIRE_PACKETS = 1 << 20;
 
+/** A plugin has diverted the flow: its responder is a proxy (`pipeline/diversions.ts`). */
+export const FLOW_DIVERTED = 1 << 21;
+
 /** Meta word of a key: `space << 16 | protocol << 8 | family`. */
 export function keyMeta(space: number, protocol: number, family: number): number {
   return (space << 16) | (protocol << 8) | family;

@@ -24,7 +24,6 @@ import {
   SHARED_STATE,
   SHARED_TRANSLATION,
 } from '../flow/layout.ts';
-import type { AddressWords, ReservedPort, TranslationPool } from '../flow/port-pool.ts';
 import { readKey } from '../flow/record.ts';
 import { FlowTable } from '../flow/table.ts';
 import {
@@ -40,9 +39,10 @@ import { RunningPlugin } from '../plugin/running-plugin.ts';
 import { swap16 } from '../wire/byte-order.ts';
 import { decode } from '../wire/decode.ts';
 import type { FrameList, FrameMemory } from '../wire/frame.ts';
-import { IPV4, IPV6, PacketView, PROTOCOL_TCP, PROTOCOL_UDP } from '../wire/packet.ts';
+import { PacketView } from '../wire/packet.ts';
 import { PacketTap } from './capture/packet-tap.ts';
 import { Departure } from './departure.ts';
+import { Diversions } from './diversions.ts';
 import { EchoResponder } from './echo-responder.ts';
 import { Explainer } from './explain/explain.ts';
 import type { Explanation, Question } from './explain/explanation.ts';
@@ -60,8 +60,8 @@ import { LinkLayer } from './link/link-layer.ts';
 import { Scratch } from './link/scratch.ts';
 import { OwnErrors } from './own-errors.ts';
 import { Pipeline } from './pipeline.ts';
-import type { AddressText, Plan } from './plan.ts';
-import { planAddress } from './plan-address.ts';
+import type { Plan } from './plan.ts';
+import { reservedPorts, siteSpaces, translationPools } from './plan-pools.ts';
 import { remapPlugins } from './plugin-bits.ts';
 import { PluginChain } from './plugin-chain.ts';
 import type { LoadedPlugin, OnPluginFailure } from './plugin-link.ts';
@@ -197,7 +197,7 @@ export class Assembly {
         link: this.link,
         reassembler: this.reassembler,
         state: this.state,
-        setup: new FlowSetupStage(this.state, this.policy, new HeldFlows(random())),
+        setup: new FlowSetupStage(this.state, this.policy, new HeldFlows(random()), random()),
         end: this.end,
         departure: this.departure,
         errors,
@@ -328,6 +328,7 @@ export class Assembly {
       }),
       gatewayAddresses: new GatewayAddresses(plan),
       portForwards: new PortForwards(plan),
+      diversions: new Diversions(plan, ports),
       otherProtocols,
     };
   }
@@ -459,41 +460,4 @@ export class Assembly {
 function isReplaced(ports: PortTable, word: number): boolean {
   const port = ports.get(portIndex(word));
   return port !== undefined && port.generation !== word >>> 16;
-}
-
-/** Who shares the flow table, the external ports and the held tuples. */
-function siteSpaces(plan: Plan): number[] {
-  return plan.spaces.flatMap(({ id, kind }) => (kind === 'site' ? [id] : []));
-}
-
-function translationPools(plan: Plan): TranslationPool[] {
-  return plan.ports.flatMap((port) =>
-    port.role === 'egress'
-      ? port.pools.map((pool) => ({
-          egress: port.space,
-          ...addressOf(pool.address),
-          portMin: pool.portMin,
-          portMax: pool.portMax,
-          quotaPerSite: pool.quotaPerSite,
-        }))
-      : [],
-  );
-}
-
-function reservedPorts(plan: Plan): ReservedPort[] {
-  return plan.ports.flatMap((port) =>
-    port.role === 'egress'
-      ? port.portForwards.map((forward) => ({
-          egress: port.space,
-          ...addressOf(forward.address),
-          protocol: forward.protocol === 'tcp' ? PROTOCOL_TCP : PROTOCOL_UDP,
-          port: forward.port,
-        }))
-      : [],
-  );
-}
-
-function addressOf(text: AddressText): { family: 4 | 6; address: AddressWords } {
-  const { family, words } = planAddress(text);
-  return { family: family === IPV4 ? IPV4 : IPV6, address: [words[0], words[1], words[2], words[3]] };
 }

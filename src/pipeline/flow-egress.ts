@@ -9,6 +9,7 @@
 import {
   DIRECTION_EGRESS,
   DIRECTION_WORDS,
+  FLOW_DIVERTED,
   FLOW_ROUTED_REPLY,
   KEY_META,
   KEY_SRC0,
@@ -21,9 +22,16 @@ import {
   SHARED_STATE,
 } from '../flow/layout.ts';
 import type { FlowTable } from '../flow/table.ts';
+import { DROP } from '../plugin/drop-reasons.ts';
 import type { LinkLayer } from './link/link-layer.ts';
 import { MAX_PORTS, PENALTY_DOWN, type PortTable, portIndex } from './port-table.ts';
 import { lineHash } from './tuple-hash.ts';
+
+/** Why a packet of this direction is dropped that has no port to leave by. `state`: the record's state word. */
+export function lacksEgress(direction: number, state: number): number {
+  if (direction === REPLY) return DROP.no_pin;
+  return (state & FLOW_DIVERTED) === 0 ? DROP.port_down : DROP.diversion_down;
+}
 
 /**
  * The port that takes the place of the one in the record, which is down; -1: none may, or none is up. Changes

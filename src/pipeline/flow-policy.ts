@@ -7,6 +7,7 @@ import type { Budgets } from '../flow/budgets.ts';
 import type { HeldTuples } from '../flow/held-tuples.ts';
 import type { FlowTable } from '../flow/table.ts';
 import type { Translation } from '../flow/translation.ts';
+import type { Diversions } from './diversions.ts';
 import type { GatewayAddresses } from './gateway-addresses.ts';
 import type { PluginChain } from './plugin-chain.ts';
 import type { PortForwards } from './port-forwards.ts';
@@ -21,6 +22,7 @@ export interface FlowPolicy {
   readonly chain: PluginChain;
   readonly gatewayAddresses: GatewayAddresses;
   readonly portForwards: PortForwards;
+  readonly diversions: Diversions;
   /** By protocol number: 1 if it may start a flow by address pair. */
   readonly otherProtocols: Uint8Array;
 }

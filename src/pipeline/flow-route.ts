@@ -51,9 +51,12 @@ export class FlowRouter {
 
   /** Fills in spaces, ports and the responder's address of a proposal that has begun; 0, or why there is no way. */
   route(view: PacketView, proposal: FlowProposal, nowMs: number): number {
-    const { ports } = this.policy;
+    const { ports, diversions } = this.policy;
     const { draft } = proposal;
     const { ingressPort } = draft;
+    const isChild = ports.isDiversion[ingressPort] !== 0;
+    if (diversions.isForgedSource(view, ingressPort))
+      return isChild ? DROP.diversion_source : DROP.bad_source;
     if (!this.mayStart(view)) return DROP.no_flow;
     if (this.isForged(view, ingressPort)) return DROP.bad_source;
     const fromEgress = ports.isEgress[ingressPort] !== 0;
@@ -62,7 +65,7 @@ export class FlowRouter {
     if (!fromEgress && this.isLate(view, proposal, nowMs)) return DROP.tuple_collision;
     const egress = ports.select(draft.responderSpace, tupleHash(view));
     if (egress < 0) return DROP.port_down;
-    if (!fromEgress && ports.isEgress[egress] === 0 && this.isElsewhere(view, proposal)) {
+    if (!fromEgress && !isChild && ports.isEgress[egress] === 0 && this.isElsewhere(view, proposal)) {
       return DROP.bad_source;
     }
     draft.egressPort = egress;

@@ -8,7 +8,8 @@
  *   (charge)                                                    budgets
  *   judge        plugins, return routing last                   what plugins keep plugin-chain.ts
  *   (hold)       a plugin wants to be asked later               the flow waits    held-flows.ts
- *   translate    how the responder sees the originator          an external port  reply-tuple.ts
+ *   translate    how the responder sees the originator, or      an external port  reply-tuple.ts
+ *                to which proxy the flow is diverted            nothing           diversions.ts
  *   (write)                                                     the record, its state word last
  * ```
  *
@@ -21,6 +22,7 @@
 import {
   DIRECTION_EGRESS,
   DIRECTION_WORDS,
+  FLOW_DIVERTED,
   FLOW_LIVE,
   FLOW_ROUTED_REPLY,
   FLOW_STREAMS,
@@ -41,9 +43,11 @@ import { CREATE_FULL } from '../flow/table.ts';
 import { startTcp } from '../flow/tcp.ts';
 import { startTimeoutClass } from '../flow/timeouts.ts';
 import { RETURN_ROUTED } from '../plugin/contract.ts';
+import { DIVERSION_PROXY } from '../plugin/diversion-addresses.ts';
 import { DROP } from '../plugin/drop-reasons.ts';
 import { CAUSE_MEMORY, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
 import { type PacketView, PROTOCOL_TCP } from '../wire/packet.ts';
+import { Diverter } from './diversions.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import { FlowProposal } from './flow-proposal.ts';
 import { FlowRouter } from './flow-route.ts';
@@ -67,6 +71,7 @@ export class FlowSetupStage {
   private readonly state: FlowState;
   private readonly router: FlowRouter;
   private readonly replyTuple: ReplyTuple;
+  private readonly diverter: Diverter;
   private policy: FlowPolicy;
   /** Seconds since boot, for the time of creation; kept up to date by the pipeline. */
   bootSeconds = 0;
@@ -75,12 +80,14 @@ export class FlowSetupStage {
   /** Whether a plugin wants the sender told of the refusal. */
   reject = false;
 
-  constructor(state: FlowState, policy: FlowPolicy, holds: HeldFlows) {
+  /** @param random where the sources of diverted flows begin, as an int32 */
+  constructor(state: FlowState, policy: FlowPolicy, holds: HeldFlows, random = 0) {
     this.holds = holds;
     this.state = state;
     this.policy = policy;
     this.router = new FlowRouter(state, policy);
     this.replyTuple = new ReplyTuple(state, policy);
+    this.diverter = new Diverter(state, DIVERSION_PROXY, random);
   }
 
   setPolicy(policy: FlowPolicy): void {
@@ -97,7 +104,7 @@ export class FlowSetupStage {
    * @param fragmentLimit size of the largest fragment it came in, 0 if it came whole
    */
   setUp(view: PacketView, port: number, fragmentLimit: number, nowMs: number): number {
-    if (this.holds.count !== 0 && this.holds.has(view, this.policy.ports.spaceOf[port]))
+    if (this.holds.count !== 0 && this.holds.has(view, this.policy.ports.spaceOfArrived(port, view)))
       return this.refuse(DROP.held);
     this.begin(view, port, nowMs);
     let refused = this.route(view, nowMs);
@@ -152,7 +159,7 @@ export class FlowSetupStage {
   /** Begins a proposal with a packet that came in by `port`. */
   begin(view: PacketView, port: number, nowMs: number): void {
     this.reject = false;
-    this.proposal.begin(view, port, this.policy.ports.spaceOf[port], nowMs);
+    this.proposal.begin(view, port, this.policy.ports.spaceOfArrived(port, view), nowMs);
     this.proposal.draft.holdToken = this.holds.nextToken;
   }
 
@@ -187,8 +194,14 @@ export class FlowSetupStage {
     return judged;
   }
 
-  /** How the responder sees the originator. With `takes`, an external port that this needs is taken. */
+  /**
+   * How the responder sees the originator; a diverted flow gets another responder, the proxy. With `takes`, an external
+   * port that this needs is taken.
+   */
   translate(view: PacketView, takes: boolean, nowMs: number): number {
+    const { divertedTo } = this.policy.chain;
+    if (divertedTo >= 0)
+      return this.diverter.lead(view, this.proposal, this.policy, divertedTo, takes, nowMs);
     return this.replyTuple.choose(view, this.proposal, takes, nowMs);
   }
 
@@ -239,6 +252,7 @@ export class FlowSetupStage {
     const isRead = chain.streamWishes.any && view.protocol === PROTOCOL_TCP;
     const flags =
       (routed ? FLOW_ROUTED_REPLY : 0) |
+      (chain.divertedTo >= 0 ? FLOW_DIVERTED : 0) |
       (chain.wantsWire ? FLOW_WIRE_PACKETS : 0) |
       (isRead ? FLOW_STREAMS : 0);
     const state = FLOW_LIVE | (startTimeoutClass(view.protocol) << 8) | flags;

@@ -32,7 +32,7 @@ export class GatewayAddresses {
     for (const port of plan.ports) {
       for (const address of port.addresses.map(planAddress)) {
         own.push({ address, detail: port.index, value: 0 });
-        if (port.role === 'tunnel') interfaces.add(keyOf(address));
+        if (port.role !== 'egress') interfaces.add(keyOf(address));
       }
       if (tunDevices.has(port.link.device)) this.isHostPort[port.index] = 1;
     }

@@ -46,7 +46,7 @@ import { GSO_NONE, ICMP_ERROR, type PacketView, PROTOCOL_TCP } from '../wire/pac
 import { readVirtioNetHeader } from '../wire/virtio-net.ts';
 import type { PacketTap } from './capture/packet-tap.ts';
 import type { Departure } from './departure.ts';
-import { isUnreachable, otherEgress } from './flow-egress.ts';
+import { isUnreachable, lacksEgress, otherEgress } from './flow-egress.ts';
 import type { FlowEnd } from './flow-end.ts';
 import type { FlowPolicy, FlowState } from './flow-policy.ts';
 import type { FlowSetupStage } from './flow-setup.ts';
@@ -235,7 +235,11 @@ export class Pipeline {
 
   private packet(port: number, nowMs: number): number {
     const view = this.view;
-    const space = this.ports.spaceOf[port];
+    let space = this.ports.arrivalSpace[port];
+    if (space === 0) {
+      space = this.ports.spaceOfArrived(port, view);
+      if (space === 0) return DROP.diversion_source;
+    }
     // Before the lookup: without ports, these would look like a ping with identifier 0.
     if (view.icmpKind >= ICMP_ERROR) {
       return view.icmpKind === ICMP_ERROR ? this.icmpError(space, port, nowMs) : DROP.icmp_type;
@@ -253,7 +257,9 @@ export class Pipeline {
     const state = words[base + SHARED_STATE];
     if (direction === REPLY && (state & FLOW_UNVOUCHED) !== 0) return DROP.unvouched;
     const egress = this.egressOf(record, direction, state);
-    if (egress < 0) return direction === REPLY ? DROP.no_pin : DROP.port_down;
+    if (egress < 0) return lacksEgress(direction, state);
+    const moves = direction === ORIGINATOR && words[base + SHARED_INGRESS] !== this.ports.wordOf[port];
+    if (moves && !this.policy.diversions.mayMove(words, record, port)) return DROP.bad_source;
     const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
     if (refused !== 0) return refused;
     if (view.protocol === PROTOCOL_TCP) {
@@ -268,7 +274,7 @@ export class Pipeline {
     }
     if (direction === ORIGINATOR) {
       words[base + SHARED_LAST_ORIGINATOR] = nowMs;
-      if (words[base + SHARED_INGRESS] !== this.ports.wordOf[port]) this.moveIngress(record, port);
+      if (moves) this.moveIngress(record, port);
       if ((state & FLOW_UNVOUCHED) !== 0)
         words[base + SHARED_STATE] = words[base + SHARED_STATE] & ~FLOW_UNVOUCHED;
     } else if ((state & FLOW_ANSWERED) === 0) {
@@ -317,13 +323,9 @@ export class Pipeline {
   }
 
   private leave(record: number, direction: number, port: number, egress: number, nowMs: number): number {
-    const view = this.view;
+    const { link, view, words } = this;
     const lengthBytes = view.length;
-    const words = this.words;
-    if (
-      this.link.failedNeighbors !== 0 &&
-      isUnreachable(this.link, view.family, words, record, direction, egress)
-    ) {
+    if (link.failedNeighbors !== 0 && isUnreachable(link, view.family, words, record, direction, egress)) {
       this.errors.hostUnreachable(view, port, nowMs);
       return DROP.neighbor_unresolved;
     }
@@ -432,7 +434,7 @@ export class Pipeline {
     if (!verifyTransportChecksum(view)) return DROP.malformed;
     if (isInspected(words, record * RECORD_WORDS)) cutQuote(view, quote);
     const egress = this.egressOf(record, direction, state);
-    if (egress < 0) return direction === REPLY ? DROP.no_pin : DROP.port_down;
+    if (egress < 0) return lacksEgress(direction, state);
     const refused = this.departure.check(view, port, egress, this.fragmentLimit, nowMs);
     if (refused !== 0) return refused;
     translateIcmpError(view, quote, words, record, direction);

@@ -32,7 +32,8 @@ export interface Plan {
 export interface PlanSpace {
   readonly id: number;
   readonly name: string;
-  readonly kind: 'site' | 'egress';
+  /** `diversion`: behind it a plugin's proxy; no route leads there. */
+  readonly kind: 'site' | 'egress' | 'diversion';
   /** Declared prefixes (sites). */
   readonly prefixes: readonly string[];
 }
@@ -54,7 +55,7 @@ export interface PlanDevice {
   readonly filter?: readonly (readonly [number, number, number, number])[];
 }
 
-export type PlanPort = PlanTunnelPort | PlanEgressPort;
+export type PlanPort = PlanTunnelPort | PlanEgressPort | PlanDiversionPort;
 
 interface PlanPortCommon {
   /** 0..65535; slots are reused only with a new generation. */
@@ -84,6 +85,18 @@ export interface PlanEgressPort extends PlanPortCommon {
   readonly translation: { readonly ipv4: 'source' | 'none'; readonly ipv6: 'source' | 'none' };
   readonly pools: readonly PlanPool[];
   readonly portForwards: readonly PlanPortForward[];
+}
+
+/** Where flows go that a plugin hands to its proxy (`docs/divert.md`). Enabled while the proxy is ready. */
+export interface PlanDiversionPort extends PlanPortCommon {
+  readonly role: 'diversion';
+  /** Name of the plugin. */
+  readonly plugin: string;
+  /** Which of the diversions in its manifest, from 0. */
+  readonly place: number;
+  /** Where the proxy listens; null: it does not take this protocol. */
+  readonly tcp: number | null;
+  readonly udp: number | null;
 }
 
 /**

@@ -3,7 +3,8 @@
  *
  * ```
  *  flowSetup of each plugin that is asked about flows of this port
- *    continue ──► next    accept ──► the routing plugins    drop, reject ──► no flow    hold ──► plugin-holds.ts
+ *    continue ──► next    accept ──► the routing plugins    drop, reject ──► no flow    hold ──► held-flows.ts
+ *    divert ────► next; the flow will go to the plugin's proxy (diversions.ts)
  *    fails ─────► its policy for the cause: next, or no flow
  * ```
  *
@@ -25,6 +26,7 @@ import {
   RETURN_UNSET,
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
+  VERDICT_DIVERT,
   VERDICT_DROP,
   VERDICT_HOLD,
   VERDICT_REJECT,
@@ -54,7 +56,6 @@ import { readThrown, type Thrown } from '../plugin/thrown.ts';
 import type { PacketView } from '../wire/packet.ts';
 import {
   type ChainPlan,
-  enabledPlugins,
   type FlowDraft,
   type LiveFlow,
   type LoadedPlugin,
@@ -63,6 +64,7 @@ import {
   type PluginVerdict,
 } from './plugin-link.ts';
 import type { PluginMeter } from './plugin-meter.ts';
+import { PluginPlaces } from './plugin-places.ts';
 import { StreamWishes } from './stream/stream-wishes.ts';
 
 /** At most so many plugins: each has a bit in a flow's record. */
@@ -87,11 +89,11 @@ const VERDICT_UNKNOWN = 99;
 export class PluginChain {
   /** In the order in which they run. */
   readonly links: readonly PluginLink[];
+  /** Names of the plugins, in their order: what the bits in a flow's record mean. */
+  readonly names: readonly string[];
   private readonly onFailure: OnPluginFailure;
   readonly meter: PluginMeter;
-  /** By port: bits of the plugins that are asked about flows that come in there. Empty: all of them everywhere. */
-  private readonly enabled: Int32Array;
-  private readonly everyone: number;
+  private readonly places: PluginPlaces;
   /** Links for which flows have anything beside their bits. */
   readonly keepers: readonly PluginLink[];
   /** After `setUpFlow`: bits of the plugins that want packets, and index + 1 of the one that decided. */
@@ -107,6 +109,8 @@ export class PluginChain {
   readonly readsStreams: boolean;
   /** Whether a plugin has accepted the flow. */
   accepted = false;
+  /** After `setUpFlow`: the port of the diversion that a plugin has led the flow to, -1 for none. */
+  divertedTo = -1;
   /** Whether a plugin wants to know of flows that begin. */
   readonly watchesStart: boolean;
   /** Whether the refusal of the last `setUpFlow` is to be told to the sender. */
@@ -133,6 +137,7 @@ export class PluginChain {
   ) {
     if (plugins.length > MAX_PLUGINS) throw new RangeError(`more than ${MAX_PLUGINS} plugins`);
     this.links = plugins.map((plugin) => new PluginLink(plugin, plan.capacity));
+    this.names = plugins.map(({ name }) => name);
     this.onFailure = onFailure;
     this.meter = meter;
     this.watchesStart = plugins.some(({ half }) => half.flowStart !== undefined);
@@ -140,8 +145,7 @@ export class PluginChain {
     this.keepers = this.links.filter(
       (link) => link.watchesPackets || link.readsStreams || link.standing.stateWords > 0,
     );
-    this.everyone = (1 << plugins.length) - 1;
-    this.enabled = enabledPlugins(plugins, plan.ports);
+    this.places = new PluginPlaces(plugins, plan.ports);
   }
 
   /**
@@ -172,6 +176,7 @@ export class PluginChain {
     this.decider = 0;
     this.asked = 0;
     this.accepted = false;
+    this.divertedTo = -1;
     this.reject = false;
     this.nowMs = flow.nowMs;
     this.judgedRecord = record;
@@ -201,7 +206,7 @@ export class PluginChain {
   }
 
   private judgeFrom(from: number, view: PacketView, flow: FlowDraft): number {
-    const enabled = this.enabled.length === 0 ? this.everyone : this.enabled[flow.ingressPort] | 0;
+    const enabled = this.places.enabled(flow);
     for (let i = from; i < this.links.length; i++) {
       const link = this.links[i];
       if ((enabled & (1 << i)) === 0 || (this.accepted && link.isPolicy)) {
@@ -212,6 +217,7 @@ export class PluginChain {
       flow.wantsWirePackets = false;
       flow.streamOriginator = 0;
       flow.streamReply = 0;
+      flow.diversion = 0;
       const verdict = this.ask(i, link, view, flow);
       if (verdict < 0) {
         const action = ~verdict;
@@ -272,12 +278,22 @@ export class PluginChain {
       case VERDICT_REJECT:
         this.reject = true;
         return DROP.policy_reject;
+      case VERDICT_DIVERT:
+        return this.divert(i, flow);
       case VERDICT_HOLD:
         if (flow.reevaluated) return this.settle(i, decidedVerdict(flow.holdDefault), flow);
         return flow.hypothetical ? DROP.held : HELD;
       default:
         return DROP.verdict_unsupported;
     }
+  }
+
+  /** The first that diverts has the flow. 0 to go on, or the refusal. */
+  private divert(i: number, flow: FlowDraft): number {
+    const port = this.places.portOf(i, flow.diversion);
+    if (port < 0) return DROP.verdict_unsupported;
+    if (this.divertedTo < 0 && this.places.mayDivert(i, flow.ingressPort)) this.divertedTo = port;
+    return 0;
   }
 
   private refuse(i: number, action: number): number {
@@ -301,11 +317,6 @@ export class PluginChain {
     const wasAsked = verdict !== 'skipped' && verdict !== 'elsewhere';
     const wantsPackets = wasAsked && flow.wantsPackets && link.watchesPackets;
     this.observer?.({ plugin: name, verdict, reason, wantsPackets });
-  }
-
-  /** Names of the plugins, in their order: what the bits in a flow's record mean. */
-  get names(): readonly string[] {
-    return this.links.map(({ name }) => name);
   }
 
   /** The bit of the plugin of this name, if it can look at packets, or -1. */

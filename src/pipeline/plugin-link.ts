@@ -84,6 +84,7 @@ export class FlowDraft implements FlowSetup {
   wantsWirePackets = false;
   streamOriginator = 0;
   streamReply = 0;
+  diversion = 0;
   state = NO_STATE;
   stateAt = 0;
   holdToken = 0;
@@ -140,7 +141,14 @@ export interface ChainPlan {
   /** Flow records that there may be. */
   readonly capacity: number;
   /** Ports that plugins are enabled for by name. */
-  readonly ports: readonly { readonly index: number; readonly name: string }[];
+  readonly ports: readonly {
+    readonly index: number;
+    readonly name: string;
+    readonly space?: number;
+    /** Of a diversion: its plugin's name, and which of the manifest's it is. */
+    readonly plugin?: string;
+    readonly place?: number;
+  }[];
 }
 
 /** By port index: bits of the plugins that are asked there; empty if every plugin is, everywhere. */

@@ -20,6 +20,7 @@ export interface JudgedSoFar {
   readonly wantsWire: boolean;
   readonly asked: number;
   readonly accepted: boolean;
+  readonly divertedTo: number;
   readonly returnRouting: number;
   /** Where it leads. */
   readonly egressPort: number;
@@ -41,6 +42,7 @@ export function judgedSoFar(chain: PluginChain, view: PacketView, flow: FlowDraf
     wantsWire: chain.wantsWire,
     asked: chain.asked,
     accepted: chain.accepted,
+    divertedTo: chain.divertedTo,
     returnRouting: flow.returnRouting,
     egressPort: flow.egressPort,
     responderSpace: flow.responderSpace,
@@ -55,6 +57,7 @@ export function recall(chain: PluginChain, judged: JudgedSoFar, flow: FlowDraft)
   chain.wantsWire = judged.wantsWire;
   chain.asked = judged.asked;
   chain.accepted = judged.accepted;
+  chain.divertedTo = judged.divertedTo;
   chain.decider = judged.place + 1;
   chain.reject = false;
   chain.nowMs = flow.nowMs;

@@ -5,12 +5,14 @@
  * another tunnel meanwhile is noticed: `wordOf[index]` holds the word of the port that stands there now, 0 while
  * it is disabled or absent. Comparing both is the whole check.
  */
+import { isProxy, spaceOfSource } from '../plugin/diversion-addresses.ts';
 import type { Address } from '../wire/address.ts';
-import { IPV4 } from '../wire/packet.ts';
+import { IPV4, type PacketView } from '../wire/packet.ts';
 import type { Plan, PlanPort } from './plan.ts';
 import { planAddress } from './plan-address.ts';
 
 export const MAX_PORTS = 1024;
+const MAX_SPACES = 65536;
 
 /**
  * How much a tunnel is to be avoided, by its name: what health checks have found out. Priorities count among equal
@@ -27,10 +29,16 @@ export class PortTable {
   readonly wordOf = new Int32Array(MAX_PORTS);
   /** Address space, 0 where there is no port. Stays known while a port is disabled. */
   readonly spaceOf = new Int32Array(MAX_PORTS);
+  /** The same for looking packets up that come in: 0 at a diversion, where {@link spaceAt} has to be asked. */
+  readonly arrivalSpace = new Int32Array(MAX_PORTS);
+  /** 1 where the port is a diversion. */
+  readonly isDiversion = new Uint8Array(MAX_PORTS);
   /** 1 where the port is an egress. */
   readonly isEgress = new Uint8Array(MAX_PORTS);
   /** 1 where replies are pinned. */
   readonly isPinned = new Uint8Array(MAX_PORTS);
+  /** By address space: 1 for sites. */
+  private readonly isSite = new Uint8Array(MAX_SPACES);
   private readonly ports: (PlanPort | undefined)[] = [];
   private readonly addresses: (readonly Address[])[] = [];
   /** Usable ports of a space, least penalty and best priority only, by space id. */
@@ -43,13 +51,16 @@ export class PortTable {
 
   constructor(plan: Plan, down: Iterable<number> = [], penalties: Penalties = new Map()) {
     this.penalties = penalties;
+    for (const { id, kind } of plan.spaces) if (kind === 'site') this.isSite[id] = 1;
     for (const port of plan.ports) {
       this.ports[port.index] = port;
       this.addresses[port.index] = port.addresses.map(planAddress);
       this.spaceOf[port.index] = port.space;
       if (!this.portOfSpace.has(port.space)) this.portOfSpace.set(port.space, port.index);
       this.isEgress[port.index] = port.role === 'egress' ? 1 : 0;
-      this.isPinned[port.index] = port.role === 'egress' || port.automaticReturnRouting ? 1 : 0;
+      this.isDiversion[port.index] = port.role === 'diversion' ? 1 : 0;
+      this.arrivalSpace[port.index] = port.role === 'diversion' ? 0 : port.space;
+      this.isPinned[port.index] = port.role !== 'tunnel' || port.automaticReturnRouting ? 1 : 0;
     }
     const external = plan.ports.flatMap((port) => (port.role === 'egress' ? port.pools : []));
     const addresses = external.map((pool) => planAddress(pool.address));
@@ -57,6 +68,22 @@ export class PortTable {
     this.anyIpv6 = addresses.find(({ family }) => family !== IPV4);
     for (const index of down) this.down.add(index);
     for (const port of plan.ports) this.refresh(port);
+  }
+
+  /**
+   * Address space that an address (wire-order words; IPv4 in `word3`) behind a port is in. In a diversion there is the
+   * proxy, and an address for each site; 0: none of them.
+   */
+  spaceAt(port: number, family: number, word0: number, word1: number, word2: number, word3: number): number {
+    if (this.isDiversion[port] === 0) return this.spaceOf[port];
+    if (isProxy(family, word0, word1, word2, word3)) return this.spaceOf[port];
+    const space = spaceOfSource(family, word0, word1, word2, word3);
+    return this.isSite[space] !== 0 ? space : 0;
+  }
+
+  /** Address space of a packet that came in by a port; 0: a diversion must not send it. */
+  spaceOfArrived(port: number, view: PacketView): number {
+    return this.spaceAt(port, view.family, view.src0, view.src1, view.src2, view.src3);
   }
 
   get(index: number): PlanPort | undefined {

@@ -98,6 +98,9 @@ export class Reevaluation {
     const refused = chain.judgeAgain(view, draft, record);
     // It has a pin, or routed replies, already.
     if (refused !== 0 && refused !== DROP.no_pin) return refused;
+    // It cannot change sides: its originator begins anew, to or past the proxy.
+    const divertedTo = ports.isDiversion[draft.egressPort] !== 0 ? draft.egressPort : -1;
+    if (chain.divertedTo !== divertedTo) return DROP.policy;
     if (this.missesBeginning(record, policy)) return DROP.plugin_failed;
     words[base + SHARED_PLUGINS] = (chain.decider << 16) | chain.wanted;
     const state = words[base + SHARED_STATE]!;

@@ -57,6 +57,8 @@ function isPluginReason(reason: number): boolean {
     reason === DROP.policy ||
     reason === DROP.policy_reject ||
     reason === DROP.plugin_failed ||
-    reason === DROP.verdict_unsupported
+    reason === DROP.verdict_unsupported ||
+    reason === DROP.diversion_down ||
+    reason === DROP.diversion_refused
   );
 }

@@ -74,7 +74,7 @@ export class Strays {
   /** A packet that came by `port` was dropped because no flow matches. */
   note(view: PacketView, port: number, ports: PortTable, nowMs: number): void {
     // Whatever the internet sends unasked is no news.
-    if (ports.isEgress[port] === 1 || !isReply(view)) return;
+    if (ports.isEgress[port] === 1 || ports.isDiversion[port] === 1 || !isReply(view)) return;
     this.unexpected++;
     this.counters.addPort(port, PORT_UNEXPECTED, 1);
     if (((nowMs - this.nextMs) | 0) < 0) return;

@@ -15,6 +15,7 @@
  * other options or another topology come by `configure`. `docs/plugins.md` draws its life.
  */
 import type { PacketView } from '../wire/packet.ts';
+import type { PluginDiversion, PluginDiversionManifest } from './diversion.ts';
 
 /** What `homeward` in a manifest must say. */
 export const CONTRACT_VERSION = 1;
@@ -28,7 +29,7 @@ export const VERDICT_DROP = 2;
 export const VERDICT_REJECT = 3;
 /** Wait for {@link PluginControlEnvironment.decide}; see {@link FlowSetup.holdMs}. */
 export const VERDICT_HOLD = 4;
-/** Has a number already; a pipeline that lacks it refuses the flow. */
+/** Hand the flow to the proxy of this plugin's {@link FlowSetup.diversion}; the other plugins are asked all the same. */
 export const VERDICT_DIVERT = 5;
 /** The plugin cannot make sense of the packet: acts by its policy for `unparsable`. */
 export const VERDICT_UNPARSABLE = 6;
@@ -202,6 +203,8 @@ export interface FlowSetup {
   streamOriginator: number;
   /** The same for what the responder sends. */
   streamReply: number;
+  /** For `divert`: which of the manifest's `diversions`, from 0; the first unless set. */
+  diversion: number;
   /** For `hold`: names the flow that is held to `decide`. Send it to the control half before answering. */
   readonly holdToken: number;
   /** For `hold`: how long to wait, milliseconds, at most {@link MAX_HOLD_MS}; 1000 unless set. */
@@ -302,14 +305,14 @@ export interface DataHalf extends PacketHooks {
   importState?(state: Json, version: string, keepsFlowState: boolean): void;
 }
 
-/** A tunnel or an egress: what `ingressPort` and `egressPort` are numbers of. */
+/** A tunnel, an egress or a diversion (`PLUGIN/DIVERSION`): what `ingressPort` and `egressPort` are numbers of. */
 export interface PluginPort {
   readonly index: number;
   /** With another one it is another tunnel or egress, whatever its index and name: what is remembered of the former ends. */
   readonly generation: number;
   readonly name: string;
-  readonly kind: 'tunnel' | 'egress';
-  /** Name of its site; undefined for an egress. */
+  readonly kind: 'tunnel' | 'egress' | 'diversion';
+  /** Name of its site; undefined for any other. */
   readonly site: string | undefined;
   /** Its address space. */
   readonly space: number;
@@ -318,7 +321,7 @@ export interface PluginPort {
 /** An address space: what `originatorSpace` and `responderSpace` are numbers of. */
 export interface PluginSpace {
   readonly id: number;
-  /** Name of the site; undefined for an egress. */
+  /** Name of the site; undefined for any other. */
   readonly site: string | undefined;
   /** Prefixes that the site declares, as text. */
   readonly prefixes: readonly string[];
@@ -370,6 +373,8 @@ export interface PluginControlEnvironment {
   prepareAnew(): void;
   /** Decides on a flow that the data half holds. Too late or twice: nothing happens. */
   decide(holdToken: number, verdict: DecidedVerdict, reason?: string): void;
+  /** One of the diversions that the manifest declares. @throws Error for any other */
+  diversion(name: string): PluginDiversion;
 }
 
 /** The asynchronous half of a plugin. What it throws or rejects is counted and logged, and ends nothing. */
@@ -379,6 +384,11 @@ export interface ControlHalf {
   message?(body: Json): void | Promise<void>;
   /** Answers to the views whose half is `control`, by name. A {@link PluginQueryError} is told to who asked. */
   views?: Readonly<Record<string, (parameters: Json) => Promise<Json>>>;
+  /**
+   * The namespace of this diversion is there, and empty: begin the proxy in it, then say `ready`. Comes after `configure`,
+   * and again whenever somebody has deleted the namespace.
+   */
+  diversionMade?(name: string): void | Promise<void>;
   /** A data plane has begun with this plugin: what a former one was told is lost. */
   dataPlaneStarted?(): void;
   stop?(): void | Promise<void>;
@@ -455,6 +465,8 @@ export interface PluginManifest {
   readonly failure_policy?: Partial<FailurePolicy>;
   /** State that each flow has for this plugin: a multiple of 4, at most {@link MAX_FLOW_STATE_BYTES}. */
   readonly flow_state_bytes?: number;
+  /** Where its verdict `divert` may lead flows to. */
+  readonly diversions?: readonly PluginDiversionManifest[];
   /** JSON Schema (2020-12) of the options. */
   readonly options?: Readonly<Record<string, unknown>>;
   readonly views?: Readonly<Record<string, PluginViewManifest>>;

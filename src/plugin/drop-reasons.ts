@@ -90,6 +90,16 @@ const reasons = [
     'held',
     'A plugin has not decided on the flow yet, and holds another packet of it. Or the one that it held: routes or plugins are others by now.',
   ],
+  // flows that plugins divert
+  ['diversion_down', 'The proxy that a plugin hands the flow to is not there, or not ready.'],
+  [
+    'diversion_refused',
+    'A plugin diverts what its proxy cannot get: another protocol than it listens for, or what no site has begun.',
+  ],
+  [
+    'diversion_source',
+    'Out of a diversion: neither an answer of its proxy, nor from the address that stands for a site.',
+  ],
 ] as const;
 
 export type DropReasonName = (typeof reasons)[number][0];

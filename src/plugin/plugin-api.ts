@@ -24,3 +24,4 @@ export {
   TCP_SYN,
 } from '../wire/packet.ts';
 export * from './contract.ts';
+export * from './diversion.ts';

@@ -9,8 +9,15 @@ import { FlowMemory, type FlowMemoryOptions, flowMemoryBytes } from '../../src/f
 import { heldTupleWords } from '../../src/flow/held-tuples.ts';
 import { translationWords } from '../../src/flow/translation-layout.ts';
 import { Assembly } from '../../src/pipeline/assembly.ts';
-import type { Plan, PlanEgressPort, PlanPort, PlanTunnelPort } from '../../src/pipeline/plan.ts';
+import type {
+  Plan,
+  PlanDiversionPort,
+  PlanEgressPort,
+  PlanPort,
+  PlanTunnelPort,
+} from '../../src/pipeline/plan.ts';
 import type { LoadedPlugin, PluginFailure } from '../../src/pipeline/plugin-link.ts';
+import { DIVERSION_ROUTER } from '../../src/plugin/diversion-addresses.ts';
 import { DROP_REASON_NAMES } from '../../src/plugin/drop-reasons.ts';
 import { formatAddressWords } from '../../src/wire/address.ts';
 import { buildPacket, type PacketSpec } from '../../src/wire/build.ts';
@@ -63,6 +70,14 @@ export interface EgressOptions {
 export interface MemoryGatewayOptions {
   readonly sites: readonly SiteOptions[];
   readonly egress?: readonly EgressOptions[];
+  /** Of policy plugins, by their names; the ports are named `PLUGIN/PLACE`. */
+  readonly diversions?: readonly {
+    plugin: string;
+    place?: number;
+    tcp?: number;
+    udp?: number;
+    enabled?: boolean;
+  }[];
   /** `via` names a site or an egress; by default everything undeclared goes to the first egress. */
   readonly routes?: readonly { prefix: string; via: string; priority?: number }[];
   readonly maxFlows?: number;
@@ -88,10 +103,15 @@ export function returnRouting(): LoadedPlugin {
   return { name: 'return-routing', phase: 'routing', half };
 }
 
+function diversionName({ plugin, place = 0 }: { plugin: string; place?: number }): string {
+  return `${plugin}/${place}`;
+}
+
 export function memoryPlan(options: MemoryGatewayOptions, generation = 1): Plan {
   const names = [
     ...options.sites.map((site) => site.name),
     ...(options.egress ?? []).map((egress) => egress.name),
+    ...(options.diversions ?? []).map(diversionName),
   ];
   const spaceOf = (name: string): number => {
     const index = names.indexOf(name);
@@ -138,6 +158,15 @@ export function memoryPlan(options: MemoryGatewayOptions, generation = 1): Plan 
     };
     ports.push(port);
   }
+  for (const diversion of options.diversions ?? []) {
+    const { plugin, place = 0, tcp = null, udp = null, enabled = true } = diversion;
+    const name = diversionName(diversion);
+    const port: PlanDiversionPort = {
+      ...common(name, spaceOf(name), 1500),
+      ...{ role: 'diversion', addresses: Object.values(DIVERSION_ROUTER), plugin, place, tcp, udp, enabled },
+    };
+    ports.push(port);
+  }
   const first = options.egress?.[0]?.name;
   const defaults = first === undefined ? [] : ['0.0.0.0/0', '::/0'].map((prefix) => ({ prefix, via: first }));
   return {
@@ -154,6 +183,12 @@ export function memoryPlan(options: MemoryGatewayOptions, generation = 1): Plan 
         id: spaceOf(egress.name),
         name: egress.name,
         kind: 'egress' as const,
+        prefixes: [],
+      })),
+      ...(options.diversions ?? []).map(diversionName).map((name) => ({
+        id: spaceOf(name),
+        name,
+        kind: 'diversion' as const,
         prefixes: [],
       })),
     ],

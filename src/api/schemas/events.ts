@@ -22,7 +22,7 @@ export const eventSchema = z
       ...common,
       type: z.literal('port_state'),
       port: z.string(),
-      role: z.enum(['tunnel', 'egress']),
+      role: z.enum(['tunnel', 'egress', 'diversion']),
       former: z.string().nullable(),
       state: z.string().nullable(),
       reason: z.string().nullable(),

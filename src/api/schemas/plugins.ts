@@ -57,6 +57,18 @@ export const pluginDetailsSchema = z
         lastFailure: z.string().nullable(),
       })
       .nullable(),
+    diversions: z
+      .array(
+        z.object({
+          name: z.string(),
+          state: z.enum(['ready', 'gone']).describe('gone: its flows are dropped.'),
+          reason: z.string().nullable().describe('Why it is gone; null: it is ready.'),
+          namespace: z.string().describe('The network namespace of its proxy.'),
+          tcp: z.int().nullable().describe('Where its proxy listens; null: it takes none of this.'),
+          udp: z.int().nullable(),
+        }),
+      )
+      .describe('Where it may hand flows to; empty too while its control half does not run.'),
     views: z.array(z.object({ name: z.string(), summary: z.string(), half: z.string() })),
     commands: z.record(z.string(), pluginCommandSchema),
   })

@@ -81,8 +81,7 @@ export class CaptureInterfaces {
     const plan = this.#plan();
     const device = plan?.devices.find(({ index }) => index === port.link.device)?.name ?? '?';
     const space = plan?.spaces.find(({ id }) => id === port.space)?.name ?? '?';
-    return port.role === 'egress'
-      ? `egress, device ${device}`
-      : `${port.tunnelType} tunnel of site ${space}, device ${device}`;
+    if (port.role !== 'tunnel') return `${port.role}, device ${device}`;
+    return `${port.tunnelType} tunnel of site ${space}, device ${device}`;
   }
 }

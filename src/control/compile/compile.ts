@@ -19,6 +19,7 @@ import type { Problem } from '../config/errors.ts';
 import type { HostFacts } from '../facts.ts';
 import type { Identities, SpaceRequest } from '../identities.ts';
 import { DeviceDrafts, linkByName } from './devices.ts';
+import { draftDiversions } from './diversions.ts';
 import type { DeviceDraft, PortDraft } from './drafts.ts';
 import { type DraftedEgress, draftEgresses } from './egress.ts';
 import { planFlowEvents } from './flow-events.ts';
@@ -70,6 +71,8 @@ export interface CompileOptions {
   readonly known?: KnownPorts | undefined;
   /** How often plugins were read anew, by name; default: never. */
   readonly pluginRevisions?: ReadonlyMap<string, number>;
+  /** Names of diversions' ports whose proxies are ready; default: none. */
+  readonly readyDiversions?: ReadonlySet<string>;
 }
 
 /**
@@ -94,9 +97,10 @@ export function compilePlan(
   const egresses = draftEgresses(config, facts, devices, findings, (egress) =>
     recall(formerEgresses, egress),
   );
+  const diversions = draftDiversions(config, devices, options.readyDiversions ?? new Set());
   findings.throwUnless(options.tolerate ?? 'lacks');
 
-  const ports = [...tunnels, ...egresses].map(({ draft }) => draft);
+  const ports = [...[...tunnels, ...egresses].map(({ draft }) => draft), ...diversions];
   const deviceDrafts = devices.all();
   const spaces = spaceRequests(config, ports);
   const assigned = identities.assign({
@@ -112,7 +116,7 @@ export function compilePlan(
 
   const content: Omit<Plan, 'generation'> = {
     gatewayName: config.gateway.name,
-    spaces: planSpaces(config, spaceIds),
+    spaces: planSpaces(config, ports, spaceIds),
     devices: deviceDrafts.filter(({ host }) => host.present).map((draft) => planDevice(draft, deviceIndexes)),
     ports: ports.map((draft, at) => planPort(draft, assigned.ports[at]!, spaceIds, deviceIndexes)),
     routes: config.routes.map(({ prefix, via, priority }) => ({ prefix, via: spaceIds.get(via)!, priority })),
@@ -180,16 +184,26 @@ function spaceRequests(config: Config, ports: readonly PortDraft[]): SpaceReques
   return [
     ...config.sites.map(({ name }): SpaceRequest => ({ kind: 'site', name, members: membersOf(name) })),
     ...config.egress.map(({ name }): SpaceRequest => ({ kind: 'egress', name, members: membersOf(name) })),
+    ...ports.flatMap(({ role, name }): SpaceRequest[] =>
+      role === 'diversion' ? [{ kind: role, name, members: [] }] : [],
+    ),
   ];
 }
 
-function planSpaces(config: Config, ids: ReadonlyMap<string, number>): PlanSpace[] {
+function planSpaces(
+  config: Config,
+  ports: readonly PortDraft[],
+  ids: ReadonlyMap<string, number>,
+): PlanSpace[] {
   return [
     ...config.sites.map(
       ({ name, prefixes }): PlanSpace => ({ id: ids.get(name)!, name, kind: 'site', prefixes }),
     ),
     ...config.egress.map(
       ({ name }): PlanSpace => ({ id: ids.get(name)!, name, kind: 'egress', prefixes: [] }),
+    ),
+    ...ports.flatMap(({ role, name }): PlanSpace[] =>
+      role === 'diversion' ? [{ id: ids.get(name)!, name, kind: role, prefixes: [] }] : [],
     ),
   ];
 }
@@ -212,7 +226,7 @@ function planPort(
     space: spaceIds.get(spaceName)!,
     link: { ...draft.link, device: deviceNumber(draft.link.device, deviceIndexes) } as PlanLink,
   };
-  if (rest.role === 'tunnel') return { ...rest, ...numbers };
+  if (rest.role !== 'egress') return { ...rest, ...numbers };
   const portForwards = rest.portForwards.map(({ to, ...external }) => ({
     ...external,
     to: { space: spaceIds.get(to.site)!, address: to.address, port: to.port },

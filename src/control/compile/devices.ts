@@ -6,6 +6,7 @@
  */
 import type { ConfigPath, PortRange } from '../config/config.ts';
 import { nearest } from '../config/suggest.ts';
+import type { diversionMacs } from '../diversion-names.ts';
 import type { HostFacts, LinkFacts } from '../facts.ts';
 import type { DeviceDraft } from './drafts.ts';
 import type { HostFindings } from './host-findings.ts';
@@ -115,6 +116,14 @@ export class DeviceDrafts {
   /** Whether a tunnel or an egress has an interface of this name. */
   has(name: string): boolean {
     return this.#names.has(name);
+  }
+
+  /** The wire to a diversion's namespace, which is made. */
+  addDiversion(name: string, tunnel: string, mtu: number, macs: ReturnType<typeof diversionMacs>): void {
+    const { ifindex = 0 } = linkByName(this.#facts, name) ?? {};
+    const diversion = { mac: macs.ours, proxyMac: macs.proxys };
+    const common = { role: 'exclusive', kind: 'ethernet', name, ifindex, mtu, tunnel } as const;
+    this.#add(name, { planKind: 'ethernet', mac: macs.ours, host: { ...common, diversion, present: true } });
   }
 
   /** A TUN device of our own; one by this name may be there from an earlier run. Returns its MTU. */

@@ -2,7 +2,7 @@
  * Ports and devices while they are compiled: everything but the numbers. Those are given out only when the
  * whole configuration has turned out to be right, so that a refused one uses up none.
  */
-import type { PlanEgressPort, PlanLink, PlanTunnelPort } from '../../pipeline/plan.ts';
+import type { PlanDiversionPort, PlanEgressPort, PlanLink, PlanTunnelPort } from '../../pipeline/plan.ts';
 import type { HostDevice } from './host-setup.ts';
 
 /** `device` by name instead of by number; null while the port is down for what the host lacks. */
@@ -11,7 +11,7 @@ type NamedDevice<L> = L extends PlanLink ? Omit<L, 'device'> & { readonly device
 export type LinkDraft = NamedDevice<PlanLink>;
 
 interface PortDraftCommon {
-  /** Name of the site or egress. */
+  /** Name of the site, egress or diversion. */
   readonly spaceName: string;
   /** What it leads to: see `SpaceRequest.members`. */
   readonly fingerprint: string;
@@ -25,7 +25,8 @@ export type EgressDraft = PortDraftCommon &
   Omit<PlanEgressPort, NumberedFields | 'portForwards'> & {
     readonly portForwards: readonly PortForwardDraft[];
   };
-export type PortDraft = TunnelDraft | EgressDraft;
+export type DiversionDraft = PortDraftCommon & Omit<PlanDiversionPort, NumberedFields>;
+export type PortDraft = TunnelDraft | EgressDraft | DiversionDraft;
 
 export interface PortForwardDraft {
   readonly protocol: 'tcp' | 'udp';

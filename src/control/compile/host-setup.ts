@@ -35,6 +35,8 @@ export interface ExclusiveDevice extends HostDeviceCommon {
   readonly tunnel: string;
   /** A tunnel of the kernel's, which is made for us and removed again; left out where the interface is the host's. */
   readonly made?: KernelTunnel;
+  /** One end of a wire to a namespace that is made for it, with this MAC; left out on others. */
+  readonly diversion?: { readonly mac: string; readonly proxyMac: string };
 }
 
 /** A tunnel interface of the kernel, and whose outer packets it may get. */

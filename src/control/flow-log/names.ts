@@ -2,7 +2,7 @@
  * Names for the numbers in flow events. Events may be older than the plan that is in force: what former plans of
  * this process named is remembered, as a port's number and generation, or a space's number, never mean another.
  */
-import type { Plan } from '../../pipeline/plan.ts';
+import type { Plan, PlanSpace } from '../../pipeline/plan.ts';
 import { portIndex, portWord } from '../../pipeline/port-table.ts';
 
 /** Ports of former plans that are remembered: far more than events can be late for. */
@@ -11,7 +11,7 @@ const MAX_PORTS = 16384;
 export class FlowLogNames {
   /** By port word, the ones named last at the end. */
   readonly #ports = new Map<number, string>();
-  readonly #spaces = new Map<number, { readonly name: string; readonly kind: 'site' | 'egress' }>();
+  readonly #spaces = new Map<number, { readonly name: string; readonly kind: PlanSpace['kind'] }>();
   #plugins: readonly string[] = [];
   #generation = 0;
 

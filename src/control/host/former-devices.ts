@@ -13,7 +13,7 @@ import type { HostState } from './host-state.ts';
 
 /** What of the record the set-up leaves out, as devices whose packets nobody else gets; `index` is 0 for all. */
 export function formerDevices(
-  state: Pick<HostState, 'links' | 'madeLinks'>,
+  state: Pick<HostState, 'links' | 'madeLinks' | 'namespaces'>,
   setup: HostSetup,
   { links }: Pick<HostFacts, 'links'>,
 ): ExclusiveDevice[] {
@@ -26,7 +26,10 @@ export function formerDevices(
     // By its number first, since it may have another name now.
     link: present.find((link) => link.ifindex === ifindex) ?? byName(name),
   }));
-  const made = state.madeLinks.map(({ name }) => ({ name, link: byName(name) }));
+  const made = [...state.madeLinks.map(({ name }) => name), ...state.namespaces].map((name) => ({
+    name,
+    link: byName(name),
+  }));
   return [...taken, ...made]
     .filter(({ name }) => !named.has(name))
     .map(({ name, link }) => ({

@@ -51,6 +51,11 @@ export class HostSide {
     return this.#links.refused;
   }
 
+  /** See {@link Namespaces.generation}. */
+  namespaceGeneration(device: string): number {
+    return this.#links.namespaces.generation(device);
+  }
+
   /** Milliseconds until the kernel is to be asked again for one of them; undefined: it has refused none. */
   get retryInMs(): number | undefined {
     return this.#links.retryInMs;

@@ -35,6 +35,8 @@ const hostStateSchema = z.strictObject({
   tuns: z.array(z.string()),
   /** Tunnel interfaces that the kernel made for us. */
   madeLinks: z.array(madeLinkSchema).default([]),
+  /** Devices that lead to namespaces which we made (`namespaces.ts`). */
+  namespaces: z.array(z.string()).default([]),
   /** Ports that we added to the host's reserved ones. */
   reservedPorts: z.array(z.strictObject({ min: z.int(), max: z.int() })),
 });
@@ -45,7 +47,7 @@ export type HostState = z.infer<typeof hostStateSchema>;
 
 /** Nothing changed yet. */
 export function emptyHostState(mark: string): HostState {
-  return { version: 1, mark, links: [], tuns: [], madeLinks: [], reservedPorts: [] };
+  return { version: 1, mark, links: [], tuns: [], madeLinks: [], namespaces: [], reservedPorts: [] };
 }
 
 /** What {@link writeHostState} wrote; undefined if there is none, or none that can be read. */

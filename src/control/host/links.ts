@@ -15,12 +15,15 @@
  *     (recorded)       | the guard has its hook
  *                      v
  *                    up, as others above
+ *
+ *  absent    ------> a namespace and a wire to    ------> deleted
+ *     (recorded)     it, down; up as above
  * ```
  *
  * The record is written before the change. An interface that was made anew under its name (another index) is
  * taken again, and nothing is put back on the former one. Uplinks are left as they are: they are the host's.
  *
- * Neighbours: `tun-devices.ts`, `made-links.ts` (what is made), `interface-settings.ts`, `ip-batch.ts` (how it is done),
+ * Neighbours: `tun-devices.ts`, `made-links.ts`, `namespaces.ts` (what is made), `interface-settings.ts`, `ip-batch.ts` (how it is done),
  * `reserved-ports.ts`.
  *
  * That the host takes nothing is the guard's part; it is set here once more so that no packet of a site gets
@@ -38,6 +41,7 @@ import {
 } from './interface-settings.ts';
 import { ipBatch, type ShownLink, showLinks } from './ip-batch.ts';
 import { isXfrm, MadeLinks } from './made-links.ts';
+import { Namespaces } from './namespaces.ts';
 import {
   mergeRanges,
   readReservedPorts,
@@ -52,6 +56,8 @@ import { addXfrmRoutes } from './xfrm-routes.ts';
 export class Links {
   readonly #record: HostRecord;
   readonly #made: MadeLinks;
+  /** Of diversions. */
+  readonly namespaces: Namespaces;
 
   /**
    * @param state what is changed already; each change is written to `statePath` first.
@@ -60,6 +66,7 @@ export class Links {
   constructor(statePath: string, state: HostState, now?: () => number) {
     this.#record = new HostRecord(statePath, state);
     this.#made = new MadeLinks(this.#record, now);
+    this.namespaces = new Namespaces(this.#record);
   }
 
   get state(): HostState {
@@ -87,9 +94,10 @@ export class Links {
     const present = await showLinks();
     const made = await makeTuns(setup, present, this.#record);
     const tunnelsMade = await this.#made.make(setup, present);
+    const namespacesMade = await this.namespaces.make(setup, present);
     const taken = await this.#takeLinks(setup, present);
     this.#reservePorts(reservedPorts(setup));
-    return made || tunnelsMade || taken;
+    return made || tunnelsMade || namespacesMade || taken;
   }
 
   /**
@@ -100,7 +108,7 @@ export class Links {
     const madeLinks = this.state.madeLinks.filter((link) => !isXfrm(link));
     const commands = [
       ...this.state.links.filter(({ up }) => !up).map(({ name }) => `link set dev ${name} down`),
-      ...[...this.state.tuns, ...madeLinks.map(({ name }) => name)].map(
+      ...[...this.state.tuns, ...madeLinks.map(({ name }) => name), ...this.state.namespaces].map(
         (name) => `link set dev ${name} down`,
       ),
     ];
@@ -111,6 +119,7 @@ export class Links {
   async giveBackAll(): Promise<void> {
     await this.#giveBack(this.state.links, this.state.tuns);
     await this.#made.delete(this.state.madeLinks);
+    await this.namespaces.delete(this.state.namespaces);
     this.#reservePorts([]);
   }
 
@@ -121,6 +130,7 @@ export class Links {
       return (
         link !== undefined &&
         !this.state.madeLinks.some((made) => made.name === name) &&
+        !this.state.namespaces.includes(name) &&
         !this.state.links.some((known) => known.name === name && known.ifindex === link.ifindex)
       );
     });
@@ -156,6 +166,7 @@ export class Links {
       this.state.tuns.filter((name) => !names.has(name)),
     );
     await this.#made.delete(this.state.madeLinks.filter(({ name }) => !names.has(name)));
+    await this.namespaces.delete(this.state.namespaces.filter((name) => !names.has(name)));
   }
 
   async #giveBack(links: readonly LinkState[], tuns: readonly string[]): Promise<void> {

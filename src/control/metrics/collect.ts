@@ -247,6 +247,7 @@ function addCertificates(
 }
 
 function portType(port: PlanPort): string {
+  if (port.role === 'diversion') return 'diversion';
   return port.role === 'tunnel' ? port.tunnelType : 'internet';
 }
 

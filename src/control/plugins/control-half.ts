@@ -48,6 +48,7 @@ export interface HalfHost {
   send(body: Json): void;
   prepareAnew(): void;
   decide: PluginControlEnvironment['decide'];
+  diversion: PluginControlEnvironment['diversion'];
 }
 
 /** A view cannot be answered, for no fault of who asks. */
@@ -96,6 +97,11 @@ export class RunningHalf {
     this.#work = this.#work.then(() => {
       this.#guard((half) => half?.message?.(body));
     });
+  }
+
+  /** The namespace of one of its diversions was made. Resolves when it has taken that, or has failed. Never rejects. */
+  diversionMade(name: string): Promise<void> {
+    return this.#inTurn('diversionMade', (half) => half.diversionMade?.(name));
   }
 
   dataPlaneStarted(): void {
@@ -160,6 +166,7 @@ export class RunningHalf {
       decide: (holdToken, verdict, reason) => {
         if (!this.#stopped) this.#host.decide(holdToken, verdict, reason);
       },
+      diversion: (name) => this.#host.diversion(name),
     };
   }
 

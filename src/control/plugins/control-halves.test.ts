@@ -13,6 +13,8 @@ import type { Plan } from '../../pipeline/plan.ts';
 import { type Json, PluginQueryError } from '../../plugin/contract.ts';
 import { planPlugins } from '../compile/plugins.ts';
 import { parseConfig } from '../config/load.ts';
+import { diversionDevice } from '../diversion-names.ts';
+import { Diversions } from '../diversions/diversions.ts';
 import { ViewFailedError } from './control-half.ts';
 import { ControlHalves } from './control-halves.ts';
 import { readAnew } from './files.ts';
@@ -51,12 +53,15 @@ class Rig {
   readonly lines: Record<string, unknown>[] = [];
   readonly folder: string;
   readonly halves: ControlHalves;
+  /** By device: how often the namespace behind it was made. */
+  readonly generations = new Map<string, number>();
 
-  constructor(t: TestContext, control: string) {
+  constructor(t: TestContext, control: string, manifest: Readonly<Record<string, unknown>> = {}) {
     this.folder = pluginFolder(t, {
       manifest: {
         control: './control.ts',
         options: { type: 'object', properties: { rate: { type: 'integer' } } },
+        ...manifest,
       },
       files: { 'control.ts': control },
     });
@@ -66,6 +71,17 @@ class Rig {
         prepareAnew: (plugin) => this.sent.push([plugin, 'prepared anew']),
         decide: (...decision) => this.sent.push(decision),
       },
+      new Diversions({
+        generation: (device) => this.generations.get(device) ?? 0,
+        lookup: async (request) => {
+          this.sent.push(request);
+          return null;
+        },
+        onChange: () => this.sent.push('changed'),
+        endProcesses: async (namespace) => void this.sent.push(namespace),
+        logger: pino({ level: 'silent' }),
+        instance: 7,
+      }),
       pino({ level: 'debug' }, { write: (line: string) => void this.lines.push(JSON.parse(line)) }),
     );
     t.after(() => this.halves.stop());
@@ -206,7 +222,7 @@ test('what a half throws later, from a timer or a promise, does not end the proc
         import { planPlugins } from ${JSON.stringify(join(import.meta.dirname, '../compile/plugins.ts'))};
         const config = parseConfig('version: 1\\nplugins: [ { name: probe, from: ' + import.meta.dirname + ' } ]', 'x.yaml');
         const logger = { error: (_, text) => console.log(text) };
-        const halves = new ControlHalves({ sendToPlugin() {}, decide() {} }, logger);
+        const halves = new ControlHalves({ sendToPlugin() {}, decide() {} }, { open: () => ({ untold: async () => [], close: async () => {} }) }, logger);
         await halves.configure(config, { plugins: planPlugins(config.plugins), ports: [], spaces: [], flowTable: { maxFlows: 1 } });
         while (halves.status('probe').failures < 2) await new Promise((done) => setTimeout(done, 5));
         console.log('still here');
@@ -221,4 +237,69 @@ test('what a half throws later, from a timer or a promise, does not end the proc
   assert.equal(result.stdout, 'failed: from a timer\nfailed: from a promise\nstill here\n');
   assert.match(result.stderr, /Error: of control itself/);
   assert.equal((result as { code?: number }).code, 1);
+});
+
+const DIVERTING = `export const createControlHalf = (environment) => {
+  const relay = environment.diversion('relay');
+  return {
+    diversionMade: (name) => environment.send({ made: name, namespace: relay.namespace, to: relay.sourceFor(258) }),
+    message: async (body) => {
+      if (body === 'ready') relay.ready();
+      else if (body === 'gone') relay.gone('it wanted to');
+      else if (body === 'other') environment.diversion('other');
+      else environment.send({ flow: (await relay.lookup('tcp', '198.18.1.1', 99)) ?? 'nobody' });
+    },
+    stop: () => relay.ready(),
+  };
+};`;
+
+test('diversions are ready when their half says so, of the namespace that stands, while it lives', async (t) => {
+  const host = new Rig(t, DIVERTING, { diversions: [{ name: 'relay', tcp: 8080 }] });
+  const device = diversionDevice('probe/relay');
+  const namespace = `${device}-7`;
+  const states = () => host.halves.diversions('probe')?.map(({ state, reason }) => [state, reason]);
+  const said = async (body: Json): Promise<void> => {
+    host.halves.deliver('probe', body);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  };
+  await host.run('{}');
+  assert.deepEqual(host.sent, [], 'nobody is told of what is not there');
+
+  host.generations.set(device, 1);
+  await host.run('{}');
+  const made = [
+    'probe',
+    { made: 'relay', namespace, to: { ipv4: '198.19.1.2', ipv6: 'fd68:6f6d:6577:2::102' } },
+  ];
+  assert.deepEqual(host.sent.splice(0), [namespace, made], 'whoever was left there is ended first');
+  assert.deepEqual(states(), [['gone', 'its control half has not said that it is ready']]);
+  await host.run('{}');
+  assert.deepEqual(host.sent, []);
+
+  await said('ready');
+  assert.deepEqual([host.sent.splice(0), states()], [['changed'], [['ready', null]]]);
+  await said('ready');
+  assert.deepEqual(host.sent, []);
+  await said('gone');
+  assert.deepEqual([host.sent.splice(0), states()], [['changed'], [['gone', 'it wanted to']]]);
+  await said('whose');
+  assert.deepEqual(host.sent.splice(0), [
+    { type: 'diverted', port: 'probe/relay', protocol: 'tcp', address: '198.18.1.1', sourcePort: 99 },
+    ['probe', { flow: 'nobody' }],
+  ]);
+  await said('other');
+  assert.match(host.halves.status('probe')?.lastFailure ?? '', /no diversion other; it declares relay/);
+
+  // Another namespace: whoever was ready was so elsewhere.
+  await said('ready');
+  host.generations.set(device, 2);
+  host.sent.splice(0);
+  await host.run('{}');
+  assert.deepEqual(host.sent.splice(0), ['changed', namespace, made]);
+  await said('ready');
+  host.sent.splice(0);
+
+  // What it says while it is ended counts no more.
+  await host.run(undefined);
+  assert.deepEqual(host.sent, ['changed', namespace]);
 });

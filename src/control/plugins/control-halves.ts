@@ -14,8 +14,10 @@ import { LogLimiter } from '../../dataplane/log-limiter.ts';
 import { topologyOf } from '../../dataplane/plugin-topology.ts';
 import type { Plan, PlanPlugin } from '../../pipeline/plan.ts';
 import type { DecidedVerdict, Json, PluginControlEnvironment } from '../../plugin/contract.ts';
+import type { PluginDiversionManifest } from '../../plugin/diversion.ts';
 import { moduleFile } from '../../plugin/module-file.ts';
 import type { Config } from '../config/config.ts';
+import type { DiversionStatus, Diversions, OpenDiversions } from '../diversions/diversions.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { type ControlHalfStatus, halfOfException, RunningHalf } from './control-half.ts';
 import { filesOf } from './files.ts';
@@ -29,6 +31,7 @@ export interface DataHalves {
 }
 
 interface Kept {
+  readonly diversions: OpenDiversions;
   readonly half: RunningHalf;
   /** Of the code that runs. */
   readonly code: string;
@@ -37,37 +40,42 @@ interface Kept {
 
 export class ControlHalves {
   readonly #dataHalves: DataHalves;
+  readonly #diversions: Pick<Diversions, 'open'>;
   readonly #logger: Logger;
   readonly #limiter = new LogLimiter();
   readonly #halves = new Map<string, Kept>();
   readonly #onException = (error: unknown): void => this.#uncaught(error);
   #watches = false;
 
-  constructor(dataHalves: DataHalves, logger: Logger) {
+  constructor(dataHalves: DataHalves, diversions: Pick<Diversions, 'open'>, logger: Logger) {
     this.#dataHalves = dataHalves;
+    this.#diversions = diversions;
     this.#logger = logger;
   }
 
   /** Takes what runs now. Resolves when every half has taken it or has failed; never rejects. */
   async configure(config: Config, plan: Plan): Promise<void> {
     const wanted = plan.plugins.flatMap((plugin) => {
-      const module = config.plugins.find(({ name }) => name === plugin.name)?.manifest.control;
-      return module === undefined ? [] : [{ plugin, module }];
+      const manifest = config.plugins.find(({ name }) => name === plugin.name)?.manifest;
+      const module = manifest?.control;
+      return module === undefined ? [] : [{ plugin, module, declared: manifest!.diversions }];
     });
     const names = new Set(wanted.map(({ plugin }) => plugin.name));
-    for (const [name, { half }] of [...this.#halves]) {
+    for (const [name, kept] of [...this.#halves]) {
       if (names.has(name)) continue;
       this.#halves.delete(name);
-      await half.stop();
+      await end(kept);
     }
     const topology = topologyOf(plan);
-    for (const { plugin, module } of wanted) {
-      const kept = await this.#half(plugin, module);
+    for (const { plugin, module, declared } of wanted) {
+      const kept = await this.#half(plugin, module, declared);
       const configuration = { options: plugin.options, topology };
       const text = JSON.stringify(configuration);
-      if (kept.configuration === text) continue;
-      kept.configuration = text;
-      await kept.half.configure(structuredClone(configuration));
+      if (kept.configuration !== text) {
+        kept.configuration = text;
+        await kept.half.configure(structuredClone(configuration));
+      }
+      for (const diversion of await kept.diversions.untold()) await kept.half.diversionMade(diversion);
     }
   }
 
@@ -86,6 +94,11 @@ export class ControlHalves {
     return this.#halves.get(plugin)?.half.status;
   }
 
+  /** Undefined as for {@link status}. */
+  diversions(plugin: string): readonly DiversionStatus[] | undefined {
+    return this.#halves.get(plugin)?.diversions.statuses;
+  }
+
   /** Asks a view; as {@link RunningHalf.view}. Undefined: there is no such half. */
   view(plugin: string, view: string, parameters: Json): Promise<Json> | undefined {
     return this.#halves.get(plugin)?.half.view(view, parameters);
@@ -94,18 +107,23 @@ export class ControlHalves {
   async stop(): Promise<void> {
     const halves = [...this.#halves.values()];
     this.#halves.clear();
-    await Promise.all(halves.map(({ half }) => half.stop()));
+    await Promise.all(halves.map(end));
     process.off('uncaughtException', this.#onException);
     this.#watches = false;
   }
 
-  async #half(plugin: PlanPlugin, module: string): Promise<Kept> {
+  async #half(
+    plugin: PlanPlugin,
+    module: string,
+    declared: readonly PluginDiversionManifest[],
+  ): Promise<Kept> {
     const { name, manifest, version, revision } = plugin;
-    const code = JSON.stringify([manifest, module, version, revision]);
+    const code = JSON.stringify([manifest, module, version, revision, declared]);
     const former = this.#halves.get(name);
     if (former?.code === code) return former;
-    await former?.half.stop();
+    if (former !== undefined) await end(former);
     this.#watch();
+    const diversions = this.#diversions.open(name, declared);
     const half = new RunningHalf(
       () => filesOf(dirname(manifest)).load(moduleFile(manifest, module) ?? module),
       {
@@ -114,9 +132,10 @@ export class ControlHalves {
         send: (body) => this.#dataHalves.sendToPlugin(name, body),
         prepareAnew: () => this.#dataHalves.prepareAnew(name),
         decide: (token, verdict, reason = '') => this.#dataHalves.decide(name, token, verdict, reason),
+        diversion: (diversion) => diversions.of(diversion),
       },
     );
-    const kept: Kept = { half, code, configuration: '' };
+    const kept: Kept = { half, diversions, code, configuration: '' };
     this.#halves.set(name, kept);
     return kept;
   }
@@ -146,4 +165,10 @@ export class ControlHalves {
       throw error;
     });
   }
+}
+
+/** It stops, and nothing of it stays in a namespace. */
+async function end({ half, diversions }: Kept): Promise<void> {
+  await half.stop();
+  await diversions.close();
 }

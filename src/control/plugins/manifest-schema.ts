@@ -94,6 +94,12 @@ const command = map('a command', {
   examples: listOf(sentence, 'a list of examples').default([]),
 });
 
+const diversion = map('a diversion', {
+  name: word('a name of a diversion'),
+  tcp: integer(1, 65535).optional(),
+  udp: integer(1, 65535).optional(),
+});
+
 const names = listOf(pluginName, 'a list of names of plugins').optional();
 
 export const manifestSchema = map('settings of a plugin', {
@@ -124,6 +130,7 @@ export const manifestSchema = map('settings of a plugin', {
       const write = Math.min(MAX_FLOW_STATE_BYTES, Math.ceil(value / 4) * 4);
       context.addIssue({ code: 'custom', message: `${value} is not a multiple of 4; write ${write}` });
     }),
+  diversions: listOf(diversion, 'a list of diversions').default([]),
   options: jsonSchema.optional(),
   views: z.record(word('a name of a view'), view).default({}),
   commands: z.record(word('a name of a command'), command).default({}),

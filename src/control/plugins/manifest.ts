@@ -71,6 +71,15 @@ function contradictions(manifest: Manifest, file: string): Finding[] {
     const at = manifest[key]?.indexOf(manifest.name) ?? -1;
     if (at >= 0) findings.push([[key, at], `${manifest.name} is the plugin itself; leave it out`]);
   }
+  manifest.diversions.forEach(({ name, tcp, udp }, at) => {
+    const path = ['diversions', at];
+    if (manifest.diversions.findIndex((other) => other.name === name) !== at)
+      findings.push([[...path, 'name'], `${name} stands here twice; give each diversion a name of its own`]);
+    if (tcp === undefined && udp === undefined)
+      findings.push([path, 'takes nothing; write the port that its proxy listens on, tcp, udp or both']);
+  });
+  if (manifest.diversions.length > 0 && manifest.control === undefined)
+    findings.push([['diversions'], 'need a control half, which runs the proxy; write its module as control']);
   const schemas: [ConfigPath, object | undefined][] = [
     [['options'], manifest.options],
     ...Object.entries(manifest.views).map(([view, { parameters }]): [ConfigPath, object | undefined] => [

@@ -6,6 +6,7 @@
 import type { PluginStatus } from '../../dataplane/plugin-messages.ts';
 import { type FailureCause, type FailurePolicy, type Json, PluginQueryError } from '../../plugin/contract.ts';
 import type { Config, PluginConfig } from '../config/config.ts';
+import type { DiversionStatus } from '../diversions/diversions.ts';
 import { RequestError } from '../request-error.ts';
 import { findNamed } from '../unknown-name.ts';
 import { type ControlHalfStatus, ViewFailedError } from './control-half.ts';
@@ -49,6 +50,8 @@ export interface PluginDetails extends PluginOverview {
   readonly counters: Readonly<Record<string, number>>;
   /** null: it has none, or does not run. */
   readonly controlHalf: Omit<ControlHalfStatus, 'counters'> | null;
+  /** Empty too while the control half does not run. */
+  readonly diversions: readonly DiversionStatus[];
   readonly views: readonly { readonly name: string; readonly summary: string; readonly half: string }[];
   readonly commands: Readonly<
     Record<string, Manifest['commands'][string] & { readonly description: string }>
@@ -61,6 +64,8 @@ export interface PluginSources {
   /** What the data plane says; undefined: it could not be asked. */
   readonly statuses: () => Promise<readonly PluginStatus[] | undefined>;
   readonly controlHalf: (plugin: string) => ControlHalfStatus | undefined;
+  /** Undefined: there is no such half. */
+  readonly diversions: (plugin: string) => readonly DiversionStatus[] | undefined;
   /** Undefined: there is no such half. */
   readonly controlView: (plugin: string, view: string, parameters: Json) => Promise<Json> | undefined;
   readonly dataView: (plugin: string, view: string, parameters: Json) => Promise<DataAnswer>;
@@ -118,6 +123,7 @@ export class PluginService {
               failures: controlHalf.failures,
               lastFailure: controlHalf.lastFailure,
             },
+      diversions: this.#sources.diversions(name) ?? [],
       views: Object.entries(manifest.views).map(([view, { summary, half }]) => ({
         name: view,
         summary,

@@ -171,6 +171,7 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
       case 'neighbor':
       case 'strays':
       case 'plugin-answer':
+      case 'diverted':
         this.#replies.shift()?.resolve(message);
         return;
       case 'log':

@@ -117,7 +117,7 @@ export class PacketTap {
   ): void {
     this.isInLink = false;
     this.isInPacket = true;
-    if (code === 0) this.flowId = this.flowOfReceived(view, this.ports.spaceOf[port]!);
+    if (code === 0) this.flowId = this.flowOfReceived(view, this.ports.spaceOfArrived(port, view));
     const { words } = this.memory;
     const word0 = words[frameOffset >> 2]!;
     const gsoType = (word0 >>> 8) & 0xff;
@@ -171,7 +171,9 @@ export class PacketTap {
   private flowOfSent(port: number, packet: PacketView): number {
     if (decode(this.view, packet.offset, packet.length) !== 0) return 0;
     if (this.view.icmpKind === ICMP_ERROR) return 0;
-    const reference = this.table.findReversed(this.view, this.ports.spaceOf[port]!);
+    const { family, dst0, dst1, dst2, dst3 } = this.view;
+    const space = this.ports.spaceAt(port, family, dst0, dst1, dst2, dst3);
+    const reference = this.table.findReversed(this.view, space);
     return reference < 0 ? 0 : this.idOf(reference);
   }
 

@@ -80,7 +80,7 @@ export class Explainer {
     if (policy.ports.get(port) === undefined) return undefined;
     const { view, offset, lengthBytes } = questionPacket(question);
     const code = decode(view, offset, lengthBytes);
-    const space = policy.ports.spaceOf[port]!;
+    const space = code === 0 ? policy.ports.spaceOfArrived(port, view) : policy.ports.spaceOf[port]!;
     const steps = new Steps({ ...NO_EXPLANATION, ingress: words.port(port), from: words.space(space) });
     const what = `${protocolWord(question.protocol)} ${tupleWords(question, question.protocol)}`;
     if (code !== 0)

@@ -6,10 +6,10 @@ import { flowStateName } from '../../flow/flow-state.ts';
 import {
   DIRECTION_EGRESS,
   DIRECTION_WORDS,
+  FLOW_DIVERTED,
   FLOW_ROUTED_REPLY,
   FLOW_UNVOUCHED,
   FlowKey,
-  KEY_SRC0,
   ORIGINATOR,
   RECORD_WORDS,
   REPLY,
@@ -21,7 +21,7 @@ import {
 } from '../../flow/layout.ts';
 import { readKey } from '../../flow/record.ts';
 import { DROP, DROP_REASON_NAMES } from '../../plugin/drop-reasons.ts';
-import { otherEgress } from '../flow-egress.ts';
+import { isUnreachable, lacksEgress, otherEgress } from '../flow-egress.ts';
 import type { ExplainerParts } from './explain.ts';
 import type { Explanation, ExplanationStage, ExplanationStep } from './explanation.ts';
 import {
@@ -120,8 +120,15 @@ export class FlowWords {
     const names = this.#parts.policy.chain.names;
     const inspectors = names.filter((_, at) => (plugins & (1 << at)) !== 0);
     const decider = plugins >>> 16 === 0 ? undefined : names[(plugins >>> 16) - 1];
-    const decided =
-      decider === undefined ? 'No plugin objected to it.' : `The plugin ${decider} accepted it.`;
+    const isDiverted = (this.#state(record) & FLOW_DIVERTED) !== 0;
+    const diversion = this.#words.port(
+      words[base + ORIGINATOR * DIRECTION_WORDS + DIRECTION_EGRESS]! & 0xffff,
+    );
+    const decided = isDiverted
+      ? `It was diverted to the proxy behind ${diversion}.`
+      : decider === undefined
+        ? 'No plugin objected to it.'
+        : `The plugin ${decider} accepted it.`;
     const looks =
       inspectors.length === 0
         ? 'None looks at its packets.'
@@ -189,7 +196,7 @@ export class FlowWords {
   #obstacle(record: number, direction: number): number {
     if (this.#isUnvouched(record, direction)) return DROP.unvouched;
     const egress = this.#egress(record, direction);
-    if (egress < 0) return direction === REPLY ? DROP.no_pin : DROP.port_down;
+    if (egress < 0) return lacksEgress(direction, this.#state(record));
     return this.#isSilent(record, direction, egress) ? DROP.neighbor_unresolved : 0;
   }
 
@@ -204,22 +211,23 @@ export class FlowWords {
 
   #isSilent(record: number, direction: number, egress: number): boolean {
     const { state, link } = this.#parts;
-    const to = record * RECORD_WORDS + (direction ^ 1) * DIRECTION_WORDS + KEY_SRC0;
-    const [word0, word1, word2, word3] = state.table.words.subarray(to, to + 4) as unknown as number[];
     const [key] = this.#keys(record, direction);
     return (
       link.failedNeighbors !== 0 &&
-      link.isUnreachable(egress, key.meta & 0xff, word0!, word1!, word2!, word3!)
+      isUnreachable(link, key.meta & 0xff, state.table.words, record, direction, egress)
     );
   }
 
   #isRouted(record: number): boolean {
-    return (this.#parts.state.table.words[record * RECORD_WORDS + SHARED_STATE]! & FLOW_ROUTED_REPLY) !== 0;
+    return (this.#state(record) & FLOW_ROUTED_REPLY) !== 0;
   }
 
   #isUnvouched(record: number, direction: number): boolean {
-    const state = this.#parts.state.table.words[record * RECORD_WORDS + SHARED_STATE]!;
-    return direction === REPLY && (state & FLOW_UNVOUCHED) !== 0;
+    return direction === REPLY && (this.#state(record) & FLOW_UNVOUCHED) !== 0;
+  }
+
+  #state(record: number): number {
+    return this.#parts.state.table.words[record * RECORD_WORDS + SHARED_STATE]!;
   }
 
   /** The keys of this direction and of the other one. */

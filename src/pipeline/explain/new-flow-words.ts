@@ -7,6 +7,7 @@ import {
   RETURN_ROUTED,
   VERDICT_ACCEPT,
   VERDICT_CONTINUE,
+  VERDICT_DIVERT,
   VERDICT_DROP,
   VERDICT_HOLD,
   VERDICT_REJECT,
@@ -194,6 +195,13 @@ export class NewFlowWords {
       const site = this.#words.spaceOfKind(draft.originatorSpace);
       return this.#steps.refuse('translation', refused, `For ${site}: ${DROP_REASON_TEXTS[refused]}`);
     }
+    if (this.#parts.policy.chain.divertedTo >= 0) {
+      this.#steps.set({
+        to: this.#words.space(draft.responderSpace),
+        egress: this.#words.port(draft.egressPort),
+        ports: portsOf(this.#parts.policy.ports, draft.responderSpace),
+      });
+    }
     const outside = reversedTuple(tupleOf(reply));
     const [before, after] = [tupleWords(inside, view.protocol), tupleWords(outside, view.protocol)];
     this.#steps.set({ translated: translatedTuple(inside, outside) });
@@ -209,6 +217,9 @@ export class NewFlowWords {
       return `It leaves as ${after} instead of ${before}; that external port is given to ${owner} alone.`;
     }
     const changed = before === after ? `It leaves as it is` : `It leaves as ${after} instead of ${before}`;
+    if (port?.role === 'diversion') {
+      return `${changed}: that source is this flow's alone, and the proxy behind ${port.name} listens there.`;
+    }
     if (port?.role === 'egress') {
       const family = view.family === IPV4 ? 'ipv4' : 'ipv6';
       return `${changed}: ${port.name} has nat.${family} none, and the site declares the source.`;
@@ -264,6 +275,8 @@ function verdictText({ plugin, verdict, reason, wantsPackets }: PluginVerdict): 
       return `${plugin} lets the flow go on${why}.${looks}`;
     case VERDICT_ACCEPT:
       return `${plugin} accepts the flow${why}.${looks}`;
+    case VERDICT_DIVERT:
+      return `${plugin} diverts the flow to its proxy${why}.${looks}`;
     case VERDICT_DROP:
       return `${plugin} drops the flow${why}.`;
     case VERDICT_REJECT:

@@ -21,7 +21,7 @@ export default class PluginsShow extends HomewardCommand {
 }
 
 function rowsOf(plugin: PluginDetailsBody): string[][] {
-  const { tripped, sites, tunnels, controlHalf, views, commands } = plugin;
+  const { tripped, sites, tunnels, controlHalf, diversions, views, commands } = plugin;
   const places = [
     ...(sites === null ? [] : [`sites ${sites.join(', ')}`]),
     ...(tunnels === null ? [] : [`tunnels ${tunnels.join(', ')}`]),
@@ -46,6 +46,10 @@ function rowsOf(plugin: PluginDetailsBody): string[][] {
     controlHalf === null
       ? undefined
       : ['control half', `${controlHalf.state}, ${controlHalf.failures} failures${lastOf(controlHalf)}`],
+    ...diversions.map(({ name, state, reason, namespace, tcp, udp }) => [
+      `diversion ${name}`,
+      `${paintState(state)}${reason === null ? '' : `: ${reason}`}; ${listeners(tcp, udp)} in namespace ${namespace}`,
+    ]),
     ...views.map(({ name, summary }) => [`view ${name}`, summary]),
     ...Object.entries(commands).map(([verb, { summary }]) => [
       'command',
@@ -53,6 +57,11 @@ function rowsOf(plugin: PluginDetailsBody): string[][] {
     ]),
   ];
   return rows.filter((row) => row !== undefined);
+}
+
+function listeners(tcp: number | null, udp: number | null): string {
+  const ports = [tcp === null ? '' : `TCP ${tcp}`, udp === null ? '' : `UDP ${udp}`];
+  return ports.filter((text) => text !== '').join(' and ');
 }
 
 function timeOf(microseconds: number | null): string {

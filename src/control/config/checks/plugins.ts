@@ -8,8 +8,10 @@
 import { dirname } from 'node:path';
 import { COUNTED_PLUGINS } from '../../../flow/counters.ts';
 import { DEFAULT_FAILURE_ACTION, FAILURE_CAUSES, type FailurePolicy } from '../../../plugin/contract.ts';
+import { DIVERSION_PREFIXES } from '../../../plugin/diversion-addresses.ts';
 import { isOwnPlugin } from '../../../plugin/module-file.ts';
 import { untrustedFile } from '../../../plugin/trusted-files.ts';
+import { type Prefix, prefixContainsWords } from '../../../wire/address.ts';
 import { checkOptions } from '../../plugins/check-options.ts';
 import { isKnownPlugin, type Located, locatePlugin, RETURN_ROUTING } from '../../plugins/installed.ts';
 import { readManifest } from '../../plugins/manifest.ts';
@@ -18,6 +20,7 @@ import { orderPlugins } from '../../plugins/order.ts';
 import type { ConfigPath, PluginConfig } from '../config.ts';
 import { ConfigError } from '../errors.ts';
 import type { Findings } from '../findings.ts';
+import { knownPrefix } from '../ip.ts';
 import type { ReadOptions } from '../load.ts';
 import type { ConfigDocument } from '../schema.ts';
 
@@ -56,6 +59,7 @@ export function checkPlugins(
     const options = checkOptions(plugin, file.manifest, manifest, document, path, findings);
     return [{ at, manifest, config: pluginConfig(plugin, file, manifest, options, document) }];
   });
+  checkDiversions(document, plugins, findings);
   const names = new Set(written.map(({ name }) => name));
   for (const { at, manifest, config } of plugins) {
     for (const key of ['runs_before', 'runs_after'] as const) {
@@ -115,6 +119,24 @@ function chosenFile(
     findings.notice([...path, 'from'], text);
     return { manifest, installed: manifest };
   }
+}
+
+/** No site may have the addresses that stand for sites behind a proxy. */
+function checkDiversions(
+  document: ConfigDocument,
+  plugins: readonly { readonly config: PluginConfig }[],
+  findings: Findings,
+): void {
+  const diverts = plugins.find(({ config }) => config.enabled && config.manifest.diversions.length > 0);
+  if (diverts === undefined) return;
+  document.sites.forEach(({ prefixes }, site) => {
+    prefixes.forEach((prefix, at) => {
+      const taken = DIVERSION_PREFIXES.find((own) => doOverlap(knownPrefix(own), knownPrefix(prefix)));
+      if (taken === undefined) return;
+      const text = `${prefix} meets ${taken}, which the plugin ${diverts.config.name} needs for its proxy; take it out, or leave out the plugin`;
+      findings.problem(['sites', site, 'prefixes', at], text);
+    });
+  });
 }
 
 function checkDoubles(document: ConfigDocument, findings: Findings): void {
@@ -231,4 +253,10 @@ function inOrder(plugins: readonly PluginConfig[], findings: Findings): PluginCo
     `${first} has to run${ring}: no order is right (plugins of the routing phase run behind the others); change runs_before or runs_after in a manifest of theirs, or leave one of them out`,
   );
   return [];
+}
+
+function doOverlap(a: Prefix, b: Prefix): boolean {
+  const [wide, narrow] = a.length <= b.length ? [a, b] : [b, a];
+  const [word0, word1, word2, word3] = narrow.words as unknown as [number, number, number, number];
+  return prefixContainsWords(wide, narrow.family, word0, word1, word2, word3);
 }

@@ -1,0 +1,166 @@
+/**
+ * Network namespaces of diversions, each with a wire to it, and nothing else inside.
+ *
+ * ```
+ *   our namespace                    hwd-8c1f02aa-4026531840
+ *   data plane ── hwd-8c1f02aa ═══ out   the proxy's address, every site's address, one route: to the router
+ *                                         proxy
+ * ```
+ *
+ * Whoever is inside reaches the data plane and nobody else; its kernel forwards nothing. One that somebody has deleted, or
+ * that cannot be entered any more, is made anew with everything around it. They stay when the gateway is stopped, and go with
+ * `down`, and with them whoever runs inside.
+ *
+ * Neighbours: `links.ts` (the owner), `../diversion-names.ts`, `plugin/diversion-addresses.ts`, `host-record.ts`.
+ */
+import { DIVERSION_PROXY, DIVERSION_ROUTER, DIVERSION_SITES } from '../../plugin/diversion-addresses.ts';
+import type { ExclusiveDevice, HostSetup } from '../compile/host-setup.ts';
+import { diversionNamespace } from '../diversion-names.ts';
+import { networkNamespaceInode } from '../runtime/runtime-directory.ts';
+import { runCommand } from './command.ts';
+import type { HostRecord } from './host-record.ts';
+import { ipBatch, type ShownLink } from './ip-batch.ts';
+
+/** What a namespace's end of the wire is called. */
+const INSIDE = 'out';
+
+type DiversionDevice = ExclusiveDevice & Required<Pick<ExclusiveDevice, 'diversion'>>;
+
+export class Namespaces {
+  readonly #record: HostRecord;
+  readonly #instance: number;
+  readonly #generations = new Map<string, number>();
+
+  constructor(record: HostRecord, instance = networkNamespaceInode()) {
+    this.#record = record;
+    this.#instance = instance;
+  }
+
+  /**
+   * How often the namespace behind a device was found or made by this process; whoever ran in the one before runs
+   * nowhere. 0: it is not there.
+   */
+  generation(device: string): number {
+    return this.#generations.get(device) ?? 0;
+  }
+
+  /**
+   * Makes those that the set-up needs and are not there. Their devices are down until the guard has its hook.
+   *
+   * @returns whether one was made.
+   * @throws CommandError
+   */
+  async make(setup: HostSetup, present: ReadonlyMap<string, ShownLink>): Promise<boolean> {
+    const missing: DiversionDevice[] = [];
+    for (const device of setup.devices.filter(isDiversion)) {
+      if (present.has(device.name) && (await this.#isWhole(device.name))) this.#found(device.name);
+      else missing.push(device);
+    }
+    if (missing.length === 0) return false;
+    const names = missing.map(({ name }) => name);
+    this.#record.change({ namespaces: [...new Set([...this.#record.state.namespaces, ...names])] });
+    await this.#remove(names);
+    for (const device of missing) {
+      await this.#make(device);
+      this.#generations.set(device.name, this.generation(device.name) + 1);
+    }
+    return true;
+  }
+
+  /** Deletes those behind these devices, and ends whoever is inside. */
+  async delete(devices: readonly string[]): Promise<void> {
+    if (devices.length === 0) return;
+    await this.#remove(devices);
+    for (const device of devices) this.#generations.delete(device);
+    const { namespaces } = this.#record.state;
+    this.#record.change({ namespaces: namespaces.filter((name) => !devices.includes(name)) });
+  }
+
+  #found(device: string): void {
+    if (!this.#generations.has(device)) this.#generations.set(device, 1);
+  }
+
+  async #isWhole(device: string): Promise<boolean> {
+    if (!this.#record.state.namespaces.includes(device)) return false;
+    const shown = await runCommand('ip', ['-n', this.#namespace(device), '-brief', 'link', 'show', INSIDE], {
+      mayFail: true,
+    });
+    return /\bUP\b/.test(shown);
+  }
+
+  #namespace(device: string): string {
+    return diversionNamespace(device, this.#instance);
+  }
+
+  async #remove(devices: readonly string[]): Promise<void> {
+    for (const device of devices) await endProcesses(this.#namespace(device));
+    await ipBatch(
+      devices.flatMap((device) => [`link del dev ${device}`, `netns del ${this.#namespace(device)}`]),
+      { mayFail: true },
+    );
+  }
+
+  async #make({ name, mtu, diversion }: DiversionDevice): Promise<void> {
+    const namespace = this.#namespace(name);
+    await ipBatch([
+      `netns add ${namespace}`,
+      `link add name ${name} mtu ${mtu} address ${diversion.mac} type veth peer name ${INSIDE} mtu ${mtu} address ${diversion.proxyMac} netns ${namespace}`,
+    ]);
+    const inside = (lines: readonly string[], mayFail: boolean): Promise<string> =>
+      runCommand('ip', ['-force', '-n', namespace, '-batch', '-'], {
+        input: `${lines.join('\n')}\n`,
+        mayFail,
+      });
+    await runCommand('ip', ['netns', 'exec', namespace, 'sh', '-c', SETTINGS], { mayFail: true });
+    await inside(
+      [
+        'link set lo up',
+        `link set ${INSIDE} up`,
+        `address add ${DIVERSION_PROXY.ipv4}/32 dev ${INSIDE}`,
+        `route add ${DIVERSION_ROUTER.ipv4}/32 dev ${INSIDE}`,
+        `route add default via ${DIVERSION_ROUTER.ipv4} dev ${INSIDE} src ${DIVERSION_PROXY.ipv4}`,
+        `route add local ${DIVERSION_SITES.ipv4} dev lo`,
+      ],
+      false,
+    );
+    // There may be a kernel without IPv6.
+    await inside(
+      [
+        `address add ${DIVERSION_PROXY.ipv6}/128 dev ${INSIDE} nodad`,
+        `route add ${DIVERSION_ROUTER.ipv6}/128 dev ${INSIDE}`,
+        `route add default via ${DIVERSION_ROUTER.ipv6} dev ${INSIDE} src ${DIVERSION_PROXY.ipv6}`,
+        `route add local ${DIVERSION_SITES.ipv6} dev lo`,
+      ],
+      true,
+    );
+  }
+}
+
+/** Nothing is forwarded; a proxy may bind to every site's address, of IPv6 too, where a route alone does not let it. */
+const SETTINGS = [
+  ['net/ipv4/ip_forward', 0],
+  ['net/ipv6/conf/all/forwarding', 0],
+  ['net/ipv6/ip_nonlocal_bind', 1],
+  [`net/ipv6/conf/${INSIDE}/accept_ra`, 0],
+  [`net/ipv6/conf/${INSIDE}/accept_dad`, 0],
+  [`net/ipv6/conf/${INSIDE}/router_solicitations`, 0],
+]
+  .map(([path, value]) => `echo ${value} > /proc/sys/${path}`)
+  .join('; ');
+
+/** Ends whoever runs in a namespace, if that is there. */
+export async function endProcesses(namespace: string): Promise<void> {
+  const pids = await runCommand('ip', ['netns', 'pids', namespace], { mayFail: true });
+  for (const pid of pids.split('\n').map(Number)) {
+    if (!Number.isInteger(pid) || pid <= 1 || pid === process.pid) continue;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has just ended.
+    }
+  }
+}
+
+function isDiversion(device: HostSetup['devices'][number]): device is DiversionDevice {
+  return device.role === 'exclusive' && device.diversion !== undefined;
+}
