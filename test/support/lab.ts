@@ -46,7 +46,8 @@ while found=$(pids "$1"); [ -n "$found" ]; do
 done
 for path in /run/netns/"$1"-*; do
   [ -e "$path" ] || continue
-  for of in /run/netns/homeward-"$(stat -L -c %i "$path")"-*; do
+  inode=$(stat -L -c %i "$path")
+  for of in /run/netns/homeward-"$inode"-* /run/netns/hwd-*-"$inode"; do
     [ -e "$of" ] && echo "netns del \${of##*/}"
   done
   echo "netns del \${path##*/}"
