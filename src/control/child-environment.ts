@@ -16,7 +16,7 @@ const HANDED_ON = [
   'NODE_OPTIONS',
   'NODE_PATH',
   'NODE_V8_COVERAGE',
-  // `dataplane/patience.ts`, and faults of plugins that are wanted (docs/plugins.md).
+  // `tunnel/patience.ts`, and faults of plugins that are wanted (docs/plugins.md).
   'HOMEWARD_PATIENCE',
   'HOMEWARD_PLUGIN_FAULTS',
 ];

@@ -32,9 +32,9 @@ import {
   runningHook,
   runningPlace,
 } from '../plugin/running-plugin.ts';
+import { PATIENCE } from '../tunnel/patience.ts';
 import { HeapWatch } from './heap-watch.ts';
 import type { ControlMessage } from './messages.ts';
-import { PATIENCE } from './patience.ts';
 import { PluginCalls } from './plugin-calls.ts';
 import { type ControlPeer, PluginDesk, type PluginLog } from './plugin-desk.ts';
 import { parsePluginFaults } from './plugin-faults.ts';

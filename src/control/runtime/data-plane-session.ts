@@ -19,9 +19,9 @@ import {
   type LogMessage,
   type ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
-import { PATIENCE } from '../../dataplane/patience.ts';
 import type { PluginMessage } from '../../dataplane/plugin-messages.ts';
 import type { Plan } from '../../pipeline/plan.ts';
+import { PATIENCE } from '../../tunnel/patience.ts';
 import type { DataPlaneLink } from './data-plane-link.ts';
 
 const HEARTBEAT_CHECK_MS = 100;

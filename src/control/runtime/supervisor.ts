@@ -22,8 +22,8 @@
  * `data-plane-requests.ts` (what may be asked of it).
  */
 import type { ChildProcess } from 'node:child_process';
-import { PATIENCE } from '../../dataplane/patience.ts';
 import type { Plan } from '../../pipeline/plan.ts';
+import { PATIENCE } from '../../tunnel/patience.ts';
 import { DataPlaneLink } from './data-plane-link.ts';
 import {
   dataPlaneMain,

@@ -19,6 +19,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { PATIENCE } from '../patience.ts';
 import type { IpsecLog } from './host-tools.ts';
 
 export const CHARON_PATH = '/usr/sbin/charon-systemd';
@@ -27,9 +28,11 @@ const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 10_000;
 /** A daemon that ran so long has not failed at its start: the next one comes at once. */
 const STABLE_MS = 30_000;
-const SOCKET_TIMEOUT_MS = 15_000;
-const STOP_TIMEOUT_MS = 2_000;
+const SOCKET_TIMEOUT_MS = 15_000 * PATIENCE;
+const STOP_TIMEOUT_MS = 2_000 * PATIENCE;
 const POLL_MS = 20;
+const REPETITIONS = Math.round(3 * PATIENCE);
+const HALF_OPEN_SECONDS = Math.round(10 * PATIENCE);
 
 /** What it may use, if it is there; names of plugins. `kernel-libipsec` stands in front of `kernel-netlink`. */
 const PLUGINS =
@@ -209,7 +212,7 @@ export class Charon {
  * The daemon's `strongswan.conf`. A value ends with its line.
  *
  * A peer that does not answer is given up after three repetitions, 0.7 seconds apart: with the DPD interval of two
- * seconds that a tunnel has by default, within five.
+ * seconds that a tunnel has by default, within five. Where all is slow, after more of them.
  */
 export function charonConfiguration(socketPath: string, userSpace: boolean): string {
   const kernel = userSpace ? 'kernel-libipsec kernel-netlink' : 'kernel-netlink';
@@ -221,9 +224,9 @@ export function charonConfiguration(socketPath: string, userSpace: boolean): str
   install_virtual_ip = no
   retransmit_timeout = 0.7
   retransmit_base = 1.0
-  retransmit_tries = 3
+  retransmit_tries = ${REPETITIONS}
   # Attempts of peers that never end must not keep others out for long.
-  half_open_timeout = 10
+  half_open_timeout = ${HALF_OPEN_SECONDS}
 ${userSpace ? '' : '  # Each tunnel that is being called keeps one waiting.\n  threads = 24\n'}  plugins {
     vici {
       socket = unix://${socketPath}

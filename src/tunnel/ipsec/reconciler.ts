@@ -17,6 +17,7 @@ import { ViciError } from '../../vici/errors.ts';
 import * as field from '../../vici/fields.ts';
 import type { ViciSection } from '../../vici/message.ts';
 import type { IkeSa } from '../../vici/views.ts';
+import { PATIENCE } from '../patience.ts';
 import { CHILD_NAME, connectionName, NO_CONNECTION, tunnelOfConnection } from './connection.ts';
 import { terminate, unload, unloadKey } from './daemon-copy.ts';
 import { failureReason } from './failure-reasons.ts';
@@ -29,9 +30,9 @@ import type { IpsecTunnelStatus } from './tunnel-state.ts';
 
 const REFRESH_MS = 5_000;
 /** More than the daemon's own retransmissions take. */
-const INITIATE_TIMEOUT_MS = 8_000;
+const INITIATE_TIMEOUT_MS = 8_000 * PATIENCE;
 /** Far more than the daemon is busy with one SA. */
-const SETTLE_TIMEOUT_MS = 2_000;
+const SETTLE_TIMEOUT_MS = 2_000 * PATIENCE;
 /** From a failure that the peer began until secrets are looked at: once for all that come meanwhile. */
 const RELOAD_MS = 1_000;
 const CONNECTED_LOOK_MS = 50;

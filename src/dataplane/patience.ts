@@ -1,7 +1,0 @@
-/**
- * How much longer than usual control waits for the data plane, and the data plane for a plugin: `HOMEWARD_PATIENCE`, a factor of at least 1, for machines
- * on which everything is slow, such as an emulated one (`scripts/lab`).
- */
-const given = Number(process.env.HOMEWARD_PATIENCE ?? 1);
-
-export const PATIENCE = given >= 1 && given <= 1000 ? given : 1;
