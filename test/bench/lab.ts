@@ -11,7 +11,7 @@
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Plan, PlanPlugin } from '../../src/pipeline/plan.ts';
+import type { Plan } from '../../src/pipeline/plan.ts';
 import { linesOf, NetworkNamespace } from '../support/network-namespace.ts';
 import { startDataPlane } from './data-plane-start.ts';
 import {
@@ -119,12 +119,11 @@ export class Lab {
     return this.tunPath(gateway, 't-site', gateway, 't-internet', CLIENT_ADDRESS, 1500);
   }
 
-  /** `policyPlugins` run in front of return routing. */
-  async homewardEthernet(policyPlugins: readonly PlanPlugin[] = []): Promise<Path> {
+  /** `change` says what its plan has beside the usual. */
+  async homewardEthernet(change: (plan: Plan) => Plan = (plan) => plan): Promise<Path> {
     const { gateway, ...path } = this.ethernetPath();
     gateway.nft(guardOf(SITE_END.name, INTERNET_END.name));
-    const plan = ethernetPlan([SITE_END, TWIN_END, INTERNET_END]);
-    await this.runDataPlane(gateway, { ...plan, plugins: [...policyPlugins, ...plan.plugins] });
+    await this.runDataPlane(gateway, change(ethernetPlan([SITE_END, TWIN_END, INTERNET_END])));
     return path;
   }
 

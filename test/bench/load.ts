@@ -61,6 +61,24 @@ export async function measurePackets(path: Path, seconds: number, udpLoad: strin
   return packets / measuredSeconds;
 }
 
+/** New flows from a port of the client that has begun none before; what arrived, and how many a second. */
+export async function measureNewFlows(
+  path: Path,
+  port: number,
+  flows: number,
+  udpLoad: string,
+): Promise<{ readonly arrived: number; readonly perSecond: number }> {
+  const receiver = path.server.spawn(udpLoad, ['arrive']);
+  const lines = linesOf(receiver);
+  const ready = await lines.next();
+  if (ready.value !== 'ready') throw new Error('udp-load arrive did not start');
+  await run(path.client, udpLoad, ['begin', SERVER_ADDRESS, String(port), String(flows)]);
+  const { value } = await lines.next();
+  if (value === undefined) throw new Error('udp-load arrive: no packet came');
+  const [arrived, seconds] = (value as string).split(' ').map(Number);
+  return { arrived, perSecond: arrived / seconds };
+}
+
 /** Median round trip, microseconds. */
 export async function measurePing(path: Path, count: number): Promise<number> {
   const output = await run(path.client, 'ping', [
