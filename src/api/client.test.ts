@@ -97,19 +97,31 @@ test('answers of something else are refused', async () => {
   const answers: [what: string, listener: RequestListener][] = [
     ['no JSON', (_, response) => response.end('<html>')],
     ['no status', (_, response) => response.end('{"gateway":7}')],
-    [
-      'cut off',
-      (_, response) => {
-        response.writeHead(200, { 'content-length': 100 });
-        response.write('{', () => response.socket?.destroy());
-      },
-    ],
-    ['hang-up', (request) => request.socket.destroy()],
   ];
   for (const [what, listener] of answers) {
     await assert.rejects(
       against(listener, (client) => client.status()),
       isApiError('bad_answer', /is not homeward's/),
+      what,
+    );
+  }
+});
+
+test('a gateway that ends while it is asked leaves open what it has done', async () => {
+  const ends: [what: string, listener: RequestListener][] = [
+    [
+      'within the answer',
+      (_, response) => {
+        response.writeHead(200, { 'content-length': 100 });
+        response.write('{', () => response.socket?.destroy());
+      },
+    ],
+    ['before it', (request) => request.socket.destroy()],
+  ];
+  for (const [what, listener] of ends) {
+    await assert.rejects(
+      against(listener, (client) => client.status()),
+      isApiError('cut_off', /hung up before the answer was there; see what runs now/),
       what,
     );
   }

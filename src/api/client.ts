@@ -14,6 +14,8 @@ import { type ProblemBody, problemSchema } from './schemas/problem.ts';
 /** Answers are bounded: a status of a thousand tunnels is far below. */
 const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
 
+const CUT_OFF = ['ECONNRESET', 'EPIPE'];
+
 export type ApiErrorCode =
   /** Nobody listens there. */
   | 'not_running'
@@ -23,6 +25,8 @@ export type ApiErrorCode =
   | 'timeout'
   /** The server refused; `status` says how. */
   | 'refused'
+  /** The connection ended before the answer did: whether what was asked for was done is not known. */
+  | 'cut_off'
   /** The answer is not what the API gives. */
   | 'bad_answer';
 
@@ -207,6 +211,14 @@ export class ApiClient {
     if (error.name === 'TimeoutError' || error.name === 'AbortError') {
       const name = endpointName(this.#endpoint);
       return new ApiError('timeout', `no answer on ${name} within ${timeoutMs} ms`);
+    }
+    const { code = '' } = error as NodeJS.ErrnoException;
+    if (CUT_OFF.includes(code)) {
+      const name = endpointName(this.#endpoint);
+      return new ApiError(
+        'cut_off',
+        `${name} hung up before the answer was there; see what runs now (homeward status, homeward config history)`,
+      );
     }
     return this.#badAnswer(error.message);
   }

@@ -77,7 +77,10 @@ async function makeRoom(socketPath: string): Promise<void> {
   }
   const status = lstatSync(socketPath, { throwIfNoEntry: false });
   if (status === undefined) return;
-  if (!status.isSocket()) throw new ApiSocketError(`${socketPath} is there already and is no socket`);
+  if (!status.isSocket())
+    throw new ApiSocketError(
+      `${socketPath} is there already and is no socket: give another path as api.socket`,
+    );
   const isServed = await new Promise<boolean>((resolve) => {
     const probe = createConnection(socketPath);
     probe.once('connect', () => {

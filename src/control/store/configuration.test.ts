@@ -216,6 +216,12 @@ test('a plugin is read anew without a revision, if its files are right', async (
   const dry = await host.configuration.reloadPlugin('probe', { validateOnly: true, reevaluate: true });
   assert.deepEqual([dry.applied, dry.reevaluated], [false, null]);
   assert.deepEqual(host.gateway.anew, ['probe', 'all flows'], 'nothing since');
+
+  await host.configuration.apply(text.replace('options:', 'enabled: false, options:'), {
+    by: 'test',
+    comment: '',
+  });
+  await assert.rejects(host.configuration.reloadPlugin('probe', {}), { code: 'plugin_disabled' });
 });
 
 test('a change has live flows judged anew if somebody wants that', async (t) => {

@@ -185,7 +185,14 @@ export class Configuration {
   reloadPlugin(name: string, request: Pick<ChangeRequest, 'validateOnly' | 'reevaluate'>): Promise<Applied> {
     return this.#inTurn(async () => {
       const former = this.#running;
-      const { manifestPath } = findNamed('plugin', name, former.config.plugins);
+      const { manifestPath, enabled } = findNamed('plugin', name, former.config.plugins);
+      if (!enabled) {
+        throw new RequestError(
+          'conflict',
+          'plugin_disabled',
+          `${name} is disabled; its files are read anew when it is enabled (homeward plugins enable ${name})`,
+        );
+      }
       readAnew(dirname(manifestPath));
       const next = this.#read(former.text, undefined, { why: 'reload', plugin: name });
       const { validateOnly = false } = request;
