@@ -3,7 +3,7 @@
  * The executable: puts the command line and the control process together. The control process is loaded only by
  * the commands that need it.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { AuditBody } from './api/schemas/audit.ts';
 import type { PluginCommandBody } from './api/schemas/plugins.ts';
@@ -12,6 +12,7 @@ import type { DeclaredCommands } from './cli/plugin-commands.ts';
 import type { CheckedConfig, CreatedPlugin } from './cli/services.ts';
 import { nearest } from './control/config/suggest.ts';
 import { readDuration, readSize } from './control/config/units.ts';
+import { bundledManifest, bundledPlugins } from './control/plugins/installed.ts';
 import type { PluginCommandManifest, PluginManifest } from './plugin/contract.ts';
 
 async function runDaemon(configPath: string, strict: boolean): Promise<void> {
@@ -72,21 +73,11 @@ async function configSchema(): Promise<unknown> {
 
 /** Read from the manifests themselves: every command does this, and few need more. */
 function bundledCommands(): Readonly<Record<string, DeclaredCommands>> {
-  const places = ['../plugins', '../../plugins'].map((path) => resolve(import.meta.dirname, path));
-  const folders = places.flatMap((place) =>
-    existsSync(place) ? readdirSync(place).map((name) => join(place, name)) : [],
-  );
   return Object.fromEntries(
-    folders.flatMap((folder) => {
-      const file = join(folder, 'manifest.json');
-      if (!existsSync(file)) return [];
-      const { name, commands = {} } = JSON.parse(readFileSync(file, 'utf8')) as PluginManifest;
-      return [
-        [
-          name,
-          Object.fromEntries(Object.entries(commands).map(([verb, command]) => [verb, commandBody(command)])),
-        ],
-      ];
+    bundledPlugins().map((name) => {
+      const manifest = JSON.parse(readFileSync(bundledManifest(name)!, 'utf8')) as PluginManifest;
+      const commands = Object.entries(manifest.commands ?? {});
+      return [name, Object.fromEntries(commands.map(([verb, command]) => [verb, commandBody(command)]))];
     }),
   );
 }

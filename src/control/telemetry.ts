@@ -6,9 +6,9 @@
  *
  * Neighbours: `gateway.ts` (the owner), `metrics/`, `flow-log/`, `drop-log.ts`.
  */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { flowEventsPath } from '../dataplane/flow-events-file.ts';
+import { RUNNING_VERSION } from '../dataplane/version.ts';
 import type { Plan } from '../pipeline/plan.ts';
 import type { PortCondition } from '../tunnel/port-state.ts';
 import { BootClock } from './boot-clock.ts';
@@ -51,7 +51,6 @@ export class Telemetry {
   readonly #dropLog: DropLog;
   readonly #clock = new BootClock();
   readonly #startedAtMs = Date.now();
-  readonly #version = packageVersion();
   #plan: Plan | undefined;
   #flowLog: FlowLog | undefined;
   #listen: SocketAddress | null = null;
@@ -98,7 +97,7 @@ export class Telemetry {
   metrics(): string {
     const { report, problems, health, ipsec, condition, plugins } = this.#options;
     return collectMetrics({
-      version: this.#version,
+      version: RUNNING_VERSION,
       startedAtMs: this.#startedAtMs,
       nowMs: this.#clock.read().nowMs | 0,
       plan: this.#plan,
@@ -169,11 +168,4 @@ export class Telemetry {
       }, RETRY_MS);
     }
   }
-}
-
-/** Of package.json, above `src/` or above `dist/`. */
-function packageVersion(): string {
-  let directory = import.meta.dirname;
-  while (!existsSync(join(directory, 'package.json'))) directory = dirname(directory);
-  return JSON.parse(readFileSync(join(directory, 'package.json'), 'utf8')).version;
 }

@@ -79,7 +79,8 @@ function locateBundled(name: string): Located {
   };
 }
 
-function bundledManifest(name: string): string | undefined {
+/** Path of the manifest of a plugin that comes with homeward. */
+export function bundledManifest(name: string): string | undefined {
   return BUNDLED_PLACES.map((place) => join(place, name, MANIFEST)).find(existsSync);
 }
 
