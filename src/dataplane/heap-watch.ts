@@ -7,6 +7,9 @@
  *                                                     calls is summed up    share is tripped: memory
  * ```
  *
+ * In use is what lies in the heap, and what array buffers have taken outside of it since the first plan was taken: what is there by
+ * then is the data plane's own.
+ *
  * Below that nothing is measured, so that it costs nothing. What is summed up is an estimate: one call in 32 is looked at,
  * and what was collected during a call is not seen. Its module goes with the plugin's instance, as far as nothing outside
  * of that holds it.
@@ -46,26 +49,35 @@ export class HeapWatch implements AllocationSampler {
   private beganBytes = 0;
   private lookedMs: number;
   private restUntilMs: number;
+  /** Array buffers of the data plane's own. */
+  private ownBytes = 0;
 
   constructor(nowMs: number) {
     this.lookedMs = nowMs;
     this.restUntilMs = nowMs;
   }
 
-  begin(): void {
-    this.beganBytes = usedBytes();
+  /** The first plan was taken: what lies outside of the heap now is the data plane's own. */
+  begun(): void {
+    if (this.ownBytes === 0) this.ownBytes = bufferBytes();
   }
 
-  end(place: number): void {
-    const bytes = usedBytes() - this.beganBytes;
-    if (bytes > 0) this.shares[place]! += bytes * PLUGIN_TIMED_CALLS;
+  begin(): void {
+    this.beganBytes = heapBytes() + bufferBytes();
+  }
+
+  /** `stands`: for how many calls this one is looked at. */
+  end(place: number, stands = PLUGIN_TIMED_CALLS): void {
+    const bytes = heapBytes() + bufferBytes() - this.beganBytes;
+    if (bytes > 0 && place < PLACES) this.shares[place]! += bytes * stands;
   }
 
   /** Looks at the heap if it is time. `sample` is told whether calls are to be looked at from now on. */
   look(nowMs: number, sample: (on: boolean) => void): Blamed | undefined {
     if (((nowMs - this.lookedMs) | 0) < LOOK_MS) return undefined;
     this.lookedMs = nowMs;
-    const { used_heap_size: used, heap_size_limit: whole } = getHeapStatistics();
+    const { used_heap_size: inHeap, heap_size_limit: whole } = getHeapStatistics();
+    const used = inHeap + Math.max(0, bufferBytes() - this.ownBytes);
     const limit = Math.max(whole - YOUNG_BYTES, whole * LEAST_OLD_SHARE);
     const isNarrow = used > limit * SAMPLED_SHARE;
     sample(isNarrow);
@@ -87,6 +99,12 @@ export class HeapWatch implements AllocationSampler {
   }
 }
 
-function usedBytes(): number {
+function heapBytes(): number {
   return getHeapStatistics().used_heap_size;
+}
+
+/** Of array buffers and whatever else lies outside of the heap for something in it; those that are shared count, too. */
+function bufferBytes(): number {
+  const { external, arrayBuffers } = process.memoryUsage();
+  return Math.max(external, arrayBuffers);
 }

@@ -5,8 +5,10 @@
  * Neighbours: `plugin/running-plugin.ts` (what is written), `pipeline/plugin-meter.ts` (the same for hooks),
  * `data-plane.ts` (what follows when a call was ended).
  */
+
 import type { RunningPlugin } from '../plugin/running-plugin.ts';
 import { readThrown, type Thrown } from '../plugin/thrown.ts';
+import type { HeapWatch } from './heap-watch.ts';
 
 /** What a plugin has thrown, as something that can be handled: its message has the place in the options, if there is one. */
 export class PluginThrewError extends Error {
@@ -23,6 +25,8 @@ export class PluginThrewError extends Error {
 export class PluginCalls {
   /** Who writes it down. */
   running: RunningPlugin;
+  /** Looks at what the calls allocate; undefined: nobody does. */
+  sampler: HeapWatch | undefined = undefined;
   /** Name of the plugin that is being called; of the last one between calls. */
   name = '';
 
@@ -39,6 +43,7 @@ export class PluginCalls {
    */
   call<T>(name: string, place: number, hook: number, body: () => T): T {
     this.name = name;
+    this.sampler?.begin();
     this.running.enter(place, hook);
     let answer: T;
     try {
@@ -49,6 +54,7 @@ export class PluginCalls {
       throw new PluginThrewError(thrown);
     }
     this.running.leave();
+    this.sampler?.end(place, 1);
     return answer;
   }
 }

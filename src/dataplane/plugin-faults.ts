@@ -23,6 +23,7 @@ export const FAULT_CAUSES = [
   'unparsable',
   'stall',
   'leak',
+  'leak-buffers',
 ] as const;
 export type FaultCause = (typeof FAULT_CAUSES)[number];
 
@@ -35,6 +36,8 @@ export interface PluginFault {
 const TIMEOUT_MS = 50;
 /** What every call keeps that leaks, numbers. */
 const LEAKED_NUMBERS = 4 * 1024;
+/** As much outside of the heap, bytes. */
+const LEAKED_BYTES = 32 * 1024;
 const IMPOSSIBLE_BYTES = 2 ** 52;
 
 /**
@@ -60,7 +63,7 @@ export function parsePluginFaults(text: string | undefined): ReadonlyMap<string,
 /** The same half, but for the calls that fail. */
 export function withFault(half: DataHalf, { cause, every }: PluginFault): DataHalf {
   let calls = 0;
-  const kept: number[][] = [];
+  const kept: (number[] | Uint8Array)[] = [];
   const isDue = (): boolean => ++calls % every === 0;
   const fail = (): void => {
     switch (cause) {
@@ -71,6 +74,9 @@ export function withFault(half: DataHalf, { cause, every }: PluginFault): DataHa
         break;
       case 'leak':
         kept.push(Array.from({ length: LEAKED_NUMBERS }, (_, at) => at + 0.5));
+        break;
+      case 'leak-buffers':
+        kept.push(new Uint8Array(LEAKED_BYTES));
         break;
       case 'stall':
         // Not to be stopped by anything in here.

@@ -129,6 +129,7 @@ export class PluginSide {
   commit({ chain, state, pipeline }: Assembly): void {
     const { prepared } = this;
     this.tripped.clear();
+    this.heap.begun();
     if (prepared === undefined) return;
     for (const instance of prepared.strangers)
       markUnseen(state.table, pipeline.streams, chain, prepared.instances.indexOf(instance));
@@ -203,6 +204,7 @@ export class PluginSide {
   tick({ chain }: Assembly, nowMs: number): void {
     const blamed = this.heap.look(nowMs, (on) => {
       chain.meter.sampler = on ? this.heap : undefined;
+      this.calls.sampler = on ? this.heap : undefined;
     });
     const instance = blamed === undefined ? undefined : this.instances.all[blamed.place];
     if (blamed === undefined || instance === undefined || instance.standing.isTripped) return;

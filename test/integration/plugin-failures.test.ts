@@ -140,24 +140,28 @@ describe('a plugin that hangs', { skip }, () => {
   });
 });
 
-it('a plugin that takes more and more memory is tripped before there is none left', { skip }, async (t) => {
-  const rig = await DataPlaneRig.start([wayward()], [], {
-    HOMEWARD_PLUGIN_FAULTS: 'wayward:leak',
-    NODE_OPTIONS: '--max-old-space-size=128',
+for (const leak of ['leak', 'leak-buffers']) {
+  it(`a plugin that takes more and more memory (${leak}) is tripped before there is none left`, {
+    skip,
+  }, async (t) => {
+    const rig = await DataPlaneRig.start([wayward()], [], {
+      HOMEWARD_PLUGIN_FAULTS: `wayward:${leak}`,
+      NODE_OPTIONS: '--max-old-space-size=128',
+    });
+    t.after(() => rig.remove());
+    // Thousands of new flows, each of which would keep 32 KiB; no faster than a source may begin them.
+    let plugin = (await rig.status()).plugins[0]!;
+    for (let round = 1; plugin.state !== 'tripped' && round <= 20; round++) {
+      await rig.spread(100, round * 4);
+      plugin = (await rig.status()).plugins[0]!;
+    }
+    t.diagnostic(plugin.tripped!.message);
+    assert.equal(plugin.tripped!.cause, 'memory');
+    assert.equal(plugin.failuresByCause.memory, 1);
+    assert.equal(rig.child!.exitCode, null);
+    assert.equal((await rig.status()).plugins[1]!.state, 'running');
   });
-  t.after(() => rig.remove());
-  // Thousands of new flows, each of which would keep 32 KiB; no faster than a source may begin them.
-  let plugin = (await rig.status()).plugins[0]!;
-  for (let round = 1; plugin.state !== 'tripped' && round <= 20; round++) {
-    await rig.spread(100, round * 4);
-    plugin = (await rig.status()).plugins[0]!;
-  }
-  t.diagnostic(plugin.tripped!.message);
-  assert.equal(plugin.tripped!.cause, 'memory');
-  assert.equal(plugin.failuresByCause.memory, 1);
-  assert.equal(rig.child!.exitCode, null);
-  assert.equal((await rig.status()).plugins[1]!.state, 'running');
-});
+}
 
 it('a flow that is held goes on when its control half has decided, or by its default', {
   skip,
