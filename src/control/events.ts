@@ -9,6 +9,8 @@
  * the same shapes).
  */
 
+import type { FailureAction, FailureCause } from '../plugin/contract.ts';
+
 /** The closed list of events. Names and members are stable: programs read them. */
 export type ControlEventBody =
   /** The data plane forwards by a new plan. */
@@ -30,6 +32,18 @@ export type ControlEventBody =
       readonly reason: string | null;
       /** Since when it is in this state, as ISO 8601; null: the port is gone. */
       readonly since: string | null;
+    }
+  /**
+   * A plugin has failed by this cause, for the first time or after a minute without. `action`: what becomes of the packet at
+   * hand; where it is `tripped`, of all that it would be asked about, until it is enabled or read anew.
+   */
+  | {
+      readonly type: 'plugin_failure';
+      readonly plugin: string;
+      readonly cause: FailureCause;
+      readonly action: FailureAction;
+      readonly message: string;
+      readonly tripped: boolean;
     }
   /** What the host lacks has changed; empty: it fits the configuration. */
   | { readonly type: 'problems'; readonly problems: readonly string[] };

@@ -205,6 +205,9 @@ export class Gateway {
       diversions,
       logger,
     );
+    supervisor.on('plugin-failed', ({ type: _, ...failure }) =>
+      this.events.publish({ type: 'plugin_failure', ...failure }),
+    );
     supervisor.on('plugin-message', (message) => this.#halves.deliver(message.plugin, message.body));
     const statuses = async () => (await supervisor.status().catch(() => undefined))?.plugins;
     this.#pluginWatch = new PluginWatch(statuses);

@@ -31,6 +31,7 @@
  *     | <--------- plugin-message --------- |   from a data half
  *     | ------------ diverted ------------> |   whose connection a proxy has got
  *     | <----------- diverted ------------- |
+ *     | <--------- plugin-failed ---------- |   as news: not each time
  *     | ------------ reevaluate ----------> |
  *     | <----------- reevaluated ---------- |   when every flow has been judged
  *     | -------------- stop --------------> |   the data plane closes its devices and exits with 0
@@ -336,6 +337,7 @@ const DATA_PLANE_TYPES: ReadonlySet<string> = new Set<DataPlaneMessage['type']>(
   'heartbeat',
   'log',
   'plugin-message',
+  'plugin-failed',
   'plugin-answer',
   'diverted',
   'reevaluated',

@@ -93,3 +93,32 @@ test('an answer that control could not take is refused by name', (t) => {
     message: 'control has not taken earlier answers yet; ask again',
   });
 });
+
+test('a failure is told when it is news, and a trip always', () => {
+  const { desk: tested, sent } = desk();
+  const plugin = {
+    name: 'probe',
+    phase: 'policy',
+    half: {},
+    failurePolicy: { exception: 'pass-flow' },
+  } as never;
+  const fail = (cause: number, nowMs: number, trips = false): void =>
+    tested.failed(plugin, { cause, error: 'oh', trips }, nowMs);
+  fail(0, 0);
+  fail(0, 30_000);
+  fail(0, 89_000);
+  fail(1, 89_000);
+  fail(0, 149_000);
+  fail(0, 149_001, true);
+  assert.deepEqual(
+    sent.map((message) =>
+      message.type === 'plugin-failed' ? [message.cause, message.action, message.tripped] : [],
+    ),
+    [
+      ['exception', 'pass-flow', false],
+      ['timeout', 'drop-flow', false],
+      ['exception', 'pass-flow', false],
+      ['exception', 'pass-flow', true],
+    ],
+  );
+});

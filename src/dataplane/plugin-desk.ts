@@ -13,7 +13,7 @@ import {
 } from '../flow/counters.ts';
 import type { PluginChain } from '../pipeline/plugin-chain.ts';
 import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
-import { FAILURE_CAUSES, type Json, MESSAGE_CONFIGURE } from '../plugin/contract.ts';
+import { DEFAULT_FAILURE_ACTION, FAILURE_CAUSES, type Json, MESSAGE_CONFIGURE } from '../plugin/contract.ts';
 import { CAUSE_EXCEPTION } from '../plugin/failure-numbers.ts';
 import { HOOK_MESSAGE, HOOK_QUERY } from '../plugin/running-plugin.ts';
 import { readThrown, type Thrown } from '../plugin/thrown.ts';
@@ -40,6 +40,10 @@ const MAX_ANSWER_BACKLOG_BYTES = 2 * 1024 * 1024;
 const MAX_BACKLOG_BYTES = 1024 * 1024;
 /** A plugin's failures are logged that often at most. */
 const FAILURE_LOG_MS = 1000;
+/** Failures of one plugin and cause are news again after so long without one. */
+const QUIET_MS = 60_000;
+/** No failure yet. */
+const NEVER = 0;
 
 /** The way to control. */
 export interface ControlPeer {
@@ -63,6 +67,8 @@ export class PluginDesk {
   private readonly waiting: { readonly message: PluginMessage; readonly bytes: number }[] = [];
   private readonly waitingOf = new Map<string, { count: number; bytes: number }>();
   private readonly failureLoggedMs = new Map<string, number>();
+  /** By plugin, and cause: when it failed last. */
+  private readonly failedMs = new Map<string, Int32Array>();
 
   constructor(control: ControlPeer, calls: PluginCalls, log: PluginLog) {
     this.control = control;
@@ -194,8 +200,10 @@ export class PluginDesk {
   }
 
   /** A plugin has failed in the pipeline, or outside. */
-  failed({ name }: LoadedPlugin, { cause, error, trips }: PluginFailure, nowMs: number): void {
-    const text = error instanceof Error ? error.message : String(error);
+  failed(plugin: LoadedPlugin, { cause, error, trips }: PluginFailure, nowMs: number): void {
+    const { name } = plugin;
+    const text = String(error);
+    if (this.isNews(name, cause, nowMs) || trips) this.tell(plugin, cause, text, trips);
     const fields = { cause: FAILURE_CAUSES[cause] };
     if (trips) {
       this.log(name, 'error', `plugin ${name} is out of use from now on: ${text}`, fields);
@@ -205,6 +213,29 @@ export class PluginDesk {
     if (before !== undefined && ((nowMs - before) | 0) < FAILURE_LOG_MS) return;
     this.failureLoggedMs.set(name, nowMs);
     this.log(name, 'error', `plugin ${name} failed: ${text}`, fields);
+  }
+
+  /** Whether the plugin has not failed by this cause before, or not for long. */
+  private isNews(plugin: string, cause: number, nowMs: number): boolean {
+    let failedMs = this.failedMs.get(plugin);
+    if (failedMs === undefined) {
+      failedMs = new Int32Array(FAILURE_CAUSES.length);
+      this.failedMs.set(plugin, failedMs);
+    }
+    const before = failedMs[cause]!;
+    failedMs[cause] = nowMs === NEVER ? 1 : nowMs;
+    return before === NEVER || ((nowMs - before) | 0) >= QUIET_MS;
+  }
+
+  private tell(
+    { name, failurePolicy }: LoadedPlugin,
+    cause: number,
+    message: string,
+    tripped: boolean,
+  ): void {
+    const why = FAILURE_CAUSES[cause]!;
+    const action = failurePolicy?.[tripped ? 'exception' : why] ?? DEFAULT_FAILURE_ACTION;
+    this.control.send({ type: 'plugin-failed', plugin: name, cause: why, action, message, tripped });
   }
 
   /** How a plugin is, for control. */

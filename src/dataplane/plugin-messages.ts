@@ -1,5 +1,5 @@
 /** What control and the data plane say to each other about plugins: the part of `messages.ts` that has to do with them. */
-import type { DecidedVerdict, FailureCause, Json } from '../plugin/contract.ts';
+import type { DecidedVerdict, FailureAction, FailureCause, Json } from '../plugin/contract.ts';
 import type { DivertedFlow } from '../plugin/diversion.ts';
 
 /** From control to the data plane. */
@@ -13,6 +13,7 @@ export type PluginControlMessage =
 /** From the data plane to control. */
 export type PluginDataPlaneMessage =
   | PluginMessage
+  | PluginFailedMessage
   | PluginAnswerMessage
   | DivertedMessage
   | ReevaluatedMessage;
@@ -22,6 +23,18 @@ export interface PluginMessage {
   readonly type: 'plugin-message';
   readonly plugin: string;
   readonly body: Json;
+}
+
+/** A plugin has failed: for the first time by this cause, or after some quiet time; or it was tripped. Unasked. */
+export interface PluginFailedMessage {
+  readonly type: 'plugin-failed';
+  readonly plugin: string;
+  readonly cause: FailureCause;
+  /** What becomes of packets: of the one at hand, and, where it is tripped, of all from now on. */
+  readonly action: FailureAction;
+  /** A sentence. */
+  readonly message: string;
+  readonly tripped: boolean;
 }
 
 /** Decide on a flow that a plugin holds. Not answered; one that is not held any more is no error. */

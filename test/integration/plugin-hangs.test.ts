@@ -125,6 +125,17 @@ describe('a plugin that hangs', { skip }, () => {
       assert.equal(plugin.tripped!.cause, 'timeout');
       assert.match(plugin.tripped!.message, new RegExp(`^its ${named} did not return within \\d+ ms$`));
       assert.equal(plugin.failuresByCause.timeout, 1);
+      const told = rig.said.filter((message) => message.type === 'plugin-failed');
+      assert.deepEqual(told, [
+        {
+          type: 'plugin-failed',
+          plugin: 'hanging',
+          cause: 'timeout',
+          action: 'pass-flow',
+          message: plugin.tripped!.message,
+          tripped: true,
+        },
+      ]);
       assert.equal(rig.child!.pid, pid);
       assert.equal(rig.child!.exitCode, null);
       // The packet in which it happened is dropped. Between bursts it takes longer, and nobody waits for late answers for ever.

@@ -1,5 +1,6 @@
 /** Events as `/v1/events` gives them; `control/events.ts` has the same shapes, and says what they mean. */
 import * as z from 'zod';
+import { FAILURE_ACTIONS, FAILURE_CAUSES } from '../../plugin/contract.ts';
 
 const common = {
   id: z.int(),
@@ -27,6 +28,15 @@ export const eventSchema = z
       state: z.string().nullable(),
       reason: z.string().nullable(),
       since: z.string().nullable(),
+    }),
+    z.object({
+      ...common,
+      type: z.literal('plugin_failure'),
+      plugin: z.string(),
+      cause: z.enum(FAILURE_CAUSES),
+      action: z.enum(FAILURE_ACTIONS),
+      message: z.string(),
+      tripped: z.boolean(),
     }),
     z.object({ ...common, type: z.literal('problems'), problems: z.array(z.string()) }),
   ])

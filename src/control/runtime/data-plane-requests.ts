@@ -11,7 +11,11 @@ import type {
   LogMessage,
   ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
-import type { PluginMessage, ReevaluatedMessage } from '../../dataplane/plugin-messages.ts';
+import type {
+  PluginFailedMessage,
+  PluginMessage,
+  ReevaluatedMessage,
+} from '../../dataplane/plugin-messages.ts';
 import type { FlowConditions } from '../../flow/flow-conditions.ts';
 import type { Explanation, Question } from '../../pipeline/explain/explanation.ts';
 import type { DecidedVerdict, Json } from '../../plugin/contract.ts';
@@ -37,6 +41,8 @@ export interface DataPlaneEvents {
   probe: [message: ProbeAnsweredMessage];
   /** A data half has something to tell its control half. */
   'plugin-message': [message: PluginMessage];
+  /** A plugin has failed. */
+  'plugin-failed': [message: PluginFailedMessage];
   /** After a restart the data plane refused the plan that it ran before. */
   'plan-refused': [error: string];
 }

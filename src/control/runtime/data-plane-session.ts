@@ -19,7 +19,7 @@ import {
   type LogMessage,
   type ProbeAnsweredMessage,
 } from '../../dataplane/messages.ts';
-import type { PluginMessage } from '../../dataplane/plugin-messages.ts';
+import type { PluginFailedMessage, PluginMessage } from '../../dataplane/plugin-messages.ts';
 import type { Plan } from '../../pipeline/plan.ts';
 import { PATIENCE } from '../../tunnel/patience.ts';
 import type { DataPlaneLink } from './data-plane-link.ts';
@@ -51,6 +51,8 @@ interface SessionEvents {
   probe: [message: ProbeAnsweredMessage];
   /** A data half has something to tell its control half. */
   'plugin-message': [message: PluginMessage];
+  /** A plugin has failed. */
+  'plugin-failed': [message: PluginFailedMessage];
   /** The connection is of no use any more. */
   failed: [reason: string];
 }
@@ -182,6 +184,9 @@ export class DataPlaneSession extends EventEmitter<SessionEvents> {
         return;
       case 'plugin-message':
         this.emit('plugin-message', message);
+        return;
+      case 'plugin-failed':
+        this.emit('plugin-failed', message);
         return;
       case 'probe-answered':
         this.emit('probe', message);

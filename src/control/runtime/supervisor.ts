@@ -240,6 +240,7 @@ export class Supervisor extends DataPlaneRequests {
     session.on('log', (message) => this.emit('log', message));
     session.on('probe', (message) => this.emit('probe', message));
     session.on('plugin-message', (message) => this.emit('plugin-message', message));
+    session.on('plugin-failed', (message) => this.emit('plugin-failed', message));
     session.on('failed', (reason) => this.#failed(session, reason));
     this.#setState('running');
     return session;
