@@ -69,7 +69,8 @@ function ikeView({ encryption, integrity, prf, keyExchange, remote, nat, ...sa }
     proposal: joined(encryption, integrity, prf, keyExchange),
     peer: remote.host ?? '',
     peerPort: remote.port ?? 0,
-    translated: nat.any,
+    // `any` holds for one, too, that our own daemon pretends (driver `libipsec`).
+    translated: nat.local || nat.remote,
     establishedSeconds: sa.establishedSeconds ?? 0,
     rekeySeconds: sa.rekeySeconds ?? null,
   };
