@@ -14,10 +14,12 @@ import { createHash } from 'node:crypto';
 import {
   chmodSync,
   closeSync,
+  existsSync,
   fchmodSync,
   fchownSync,
   fsyncSync,
   openSync,
+  readdirSync,
   realpathSync,
   renameSync,
   rmSync,
@@ -75,6 +77,7 @@ export function stageFile(path: string, text: string, mode: number): StagedFile 
   const discard = (): void => rmSync(temporary, { force: true });
   discard();
   try {
+    removeStrays(target);
     const file = openSync(temporary, 'wx', 0o600);
     try {
       writeFileSync(file, text);
@@ -95,6 +98,17 @@ export function stageFile(path: string, text: string, mode: number): StagedFile 
       syncDirectory(dirname(target));
     },
   };
+}
+
+/** What processes that were killed have left beside the file. */
+function removeStrays(target: string): void {
+  const directory = dirname(target);
+  for (const name of readdirSync(directory)) {
+    if (!name.startsWith(`${basename(target)}.`)) continue;
+    const writer = /^\.(\d+)\.tmp$/.exec(name.slice(basename(target).length))?.[1];
+    if (writer === undefined || existsSync(`/proc/${writer}`)) continue;
+    rmSync(join(directory, name), { force: true });
+  }
 }
 
 /** As {@link stageFile}, and in place at once: a crash leaves the former content or the new one. */
