@@ -8,6 +8,7 @@
  *
  * Neighbours: `streams.ts` (which are held, and for how long), `held-departure.ts` (makes packets of them again).
  */
+import { SiteShares } from '../../flow/site-shares.ts';
 import type { FrameMemory } from '../../wire/frame.ts';
 import type { PacketView } from '../../wire/packet.ts';
 import { FIRST_HELD, HELD } from './stream-layout.ts';
@@ -30,9 +31,6 @@ const SPACE = 6;
 /** Size of the largest fragment it came in, 0 if it came whole. */
 const FRAGMENT_LIMIT = 7;
 
-/** Address spaces: a key's meta word has 16 bits for one. */
-const SPACES = 0x10000;
-
 /** The longest headers that can be held: IPv4 and TCP with all options. */
 export const HELD_HEADER_BYTES = 128;
 /** Segments that one stream may have held back. */
@@ -46,7 +44,8 @@ export class HeldSegments {
   private readonly places: Int32Array;
   private readonly free: Int32Array;
   private readonly headersOffset: number;
-  private readonly ofSpace = new Int32Array(SPACES);
+  /** Whose places they are. */
+  readonly shares = new SiteShares();
 
   /** `headersOffset`: where {@link HELD_HEADER_BYTES} for each of `capacity` segments begin in packet memory. */
   constructor(memory: FrameMemory, streams: Int32Array, headersOffset: number, capacity: number) {
@@ -57,17 +56,19 @@ export class HeldSegments {
     this.places = new Int32Array(capacity * PLACE_WORDS);
     this.free = new Int32Array(capacity);
     for (let held = 0; held < capacity; held++) this.free[held] = held;
+    this.shares.configure(capacity, []);
   }
 
   /**
    * Whether a stream of this space may hold this segment back, too. What came out of order leaves a half of the places to
-   * what is held for a plugin; a space gets half of either.
+   * what is held for a plugin; a space gets half of either, and no place that another site is owed.
    */
   hasRoom(at: number, space: number, view: PacketView, isEarly: boolean): boolean {
     if (view.payloadOffset - view.offset > HELD_HEADER_BYTES) return false;
     if (this.streams[at + HELD] >= MAX_HELD_OF_STREAM) return false;
     const places = isEarly ? this.capacity >>> 1 : this.capacity;
-    return this.used < places && this.ofSpace[space] < places >>> 1;
+    if (this.used >= places || this.shares.usedBy(space) >= places >>> 1) return false;
+    return this.shares.mayTake(space);
   }
 
   first(at: number): number {
@@ -135,7 +136,7 @@ export class HeldSegments {
     places[place + PORT_WORD] = portWord;
     places[place + SPACE] = space;
     places[place + FRAGMENT_LIMIT] = fragmentLimit;
-    this.ofSpace[space]++;
+    this.shares.add(space, 1);
     places[place + OFFLOAD] = (view.gsoType << 16) | view.gsoSize;
     places[place + HEADER_BYTES] = view.payloadOffset - view.offset;
     this.bytes.copyWithin(this.headerOffset(held), view.offset, view.payloadOffset);
@@ -216,6 +217,6 @@ export class HeldSegments {
     this.used--;
     this.free[this.used] = held;
     this.streams[at + HELD]--;
-    this.ofSpace[this.places[held * PLACE_WORDS + SPACE]]--;
+    this.shares.add(this.places[held * PLACE_WORDS + SPACE], -1);
   }
 }

@@ -14,11 +14,11 @@
  * ```
  *
  * Which bytes of a page were written is the caller's knowledge. A space (a site or an egress) gets at most half of the
- * pages, and at most half of those for what came out of order, so that nobody takes the room that others need to go
- * on: what came out of order can be sent again.
+ * pages, and no page that another site is owed (`flow/site-shares.ts`); what came out of order gets half of that. So nobody takes the room that others need to go on: what came out of order can be sent again.
  *
  * Neighbours: `stream-layout.ts` (the words), `stream-table.ts`, `streams.ts`.
  */
+import { SiteShares } from '../../flow/site-shares.ts';
 import type { FrameMemory } from '../../wire/frame.ts';
 import { FIRST_PAGE, LAST_PAGE, PAGES } from './stream-layout.ts';
 
@@ -29,8 +29,6 @@ const PLACE_MASK = STREAM_PAGE_BYTES - 1;
 const NUMBER_MASK = (1 << (32 - PAGE_SHIFT)) - 1;
 /** Numbers above half are behind: see {@link isBefore}. */
 const HALF = (NUMBER_MASK + 1) >>> 1;
-/** Address spaces: a key's meta word has 16 bits for one. */
-const SPACES = 0x10000;
 
 export class StreamPages {
   readonly capacity: number;
@@ -42,7 +40,8 @@ export class StreamPages {
   private readonly next: Int32Array;
   private readonly numbers: Int32Array;
   private readonly free: Int32Array;
-  private readonly ofSpace = new Int32Array(SPACES);
+  /** Whose pages they are. */
+  readonly shares = new SiteShares();
 
   /**
    * @param words the streams' blocks, whose lists of pages are kept here
@@ -57,11 +56,12 @@ export class StreamPages {
     this.numbers = new Int32Array(this.capacity);
     this.free = new Int32Array(this.capacity);
     for (let page = 0; page < this.capacity; page++) this.free[page] = page;
+    this.shares.configure(this.capacity, []);
   }
 
   /** Pages that a space has. */
   usedBy(space: number): number {
-    return this.ofSpace[space];
+    return this.shares.usedBy(space);
   }
 
   /**
@@ -69,12 +69,11 @@ export class StreamPages {
    * there is no room; `isEarly`: they came out of order, for which there is less of it.
    */
   write(at: number, space: number, seq: number, offset: number, length: number, isEarly: boolean): boolean {
-    const share = isEarly ? this.capacity >>> 2 : this.capacity >>> 1;
     let from = offset;
     let to = seq;
     let left = length;
     while (left > 0) {
-      const page = this.take(at, space, (to >>> PAGE_SHIFT) & NUMBER_MASK, share);
+      const page = this.take(at, space, (to >>> PAGE_SHIFT) & NUMBER_MASK, isEarly);
       if (page < 0) return false;
       const place = to & PLACE_MASK;
       const room = STREAM_PAGE_BYTES - place;
@@ -175,7 +174,7 @@ export class StreamPages {
     this.used--;
     this.free[this.used] = page;
     this.words[at + PAGES]--;
-    this.ofSpace[space]--;
+    this.shares.add(space, -1);
   }
 
   /** The page of this number, which must be there. */
@@ -186,7 +185,7 @@ export class StreamPages {
   }
 
   /** The page of this number, a new one if need be, or -1. */
-  private take(at: number, space: number, number: number, share: number): number {
+  private take(at: number, space: number, number: number, isEarly: boolean): number {
     const words = this.words;
     const { numbers, next } = this;
     const last = words[at + LAST_PAGE];
@@ -201,10 +200,11 @@ export class StreamPages {
       }
       if (numbers[page] === number) return page;
     }
-    if (this.used === this.capacity || this.ofSpace[space] >= share) return -1;
+    const most = isEarly ? this.capacity >>> 2 : this.capacity >>> 1;
+    if (this.usedBy(space) >= most || !this.shares.mayTake(space)) return -1;
     const page = this.free[this.used];
     this.used++;
-    this.ofSpace[space]++;
+    this.shares.add(space, 1);
     words[at + PAGES]++;
     numbers[page] = number;
     if (before < 0) {

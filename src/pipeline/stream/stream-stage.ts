@@ -97,7 +97,9 @@ export class StreamStage implements StreamOwner {
   setPolicy({ chain, ports }: FlowPolicy): void {
     this.chain = chain;
     this.ports = ports;
-    this.memory?.shows.setReaders(new StreamHooks(chain));
+    if (this.memory === undefined) return;
+    this.memory.shows.setReaders(new StreamHooks(chain));
+    this.memory.table.divide(ports.siteSpaces());
   }
 
   /** Its plugins stand at other places: see `StreamTable.renumber`. */

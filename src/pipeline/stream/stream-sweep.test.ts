@@ -100,4 +100,32 @@ describe('streams that nobody acknowledges', () => {
     table.close(1);
     assert.deepEqual([pages.used, pages.usedBy(1), pages.usedBy(2)], [0, 0, 0]);
   });
+
+  it('leave every site what it is owed, of pages, slots and places', () => {
+    const memory = new FrameMemory(new ArrayBuffer(MIN_STREAM_BYTES));
+    const table = new StreamTable(memory, 60, 0, MIN_STREAM_BYTES);
+    table.divide([1, 2, 3]);
+    const slots = [1, 2, 3].map((space) => {
+      let count = 0;
+      while (table.open(space * 100 + count, space) >= 0) count++;
+      return count;
+    });
+    assert.deepEqual(slots, [40, 10, 10]);
+    const view = new PacketView(memory);
+    const { pages, held } = table;
+    for (const space of [1, 2, 3]) {
+      for (let flow = 0; flow < slots[space - 1]!; flow++) {
+        const at = table.blockOf(table.slotOf(space * 100 + flow), 0);
+        for (let page = 0; page < 60; page++) pages.write(at, space, page * STREAM_PAGE_BYTES, 0, 1, false);
+        for (let number = 0; held.hasRoom(at, space, view, false); number++)
+          held.insert(at, space, number, number + 1, view, 1, 0);
+      }
+    }
+    for (const { shares, capacity } of [pages, held]) {
+      const owed = Math.floor(capacity / 6);
+      assert.equal(shares.usedBy(1), capacity >>> 1);
+      assert.equal(shares.usedBy(2), capacity - (capacity >>> 1) - owed);
+      assert.equal(shares.usedBy(3), owed);
+    }
+  });
 });

@@ -10,6 +10,7 @@
  * A flow without a slot has no streams, or has lost them: the slots are memory of the process and do not outlive it, as the
  * flow record does. Neighbours: `stream-layout.ts`, `stream-pages.ts`, `held-segments.ts`, `streams.ts`.
  */
+import { SiteShares } from '../../flow/site-shares.ts';
 import type { FrameMemory } from '../../wire/frame.ts';
 import { HELD_HEADER_BYTES, HeldSegments } from './held-segments.ts';
 import {
@@ -28,7 +29,7 @@ import {
 import { STREAM_PAGE_BYTES, StreamPages } from './stream-pages.ts';
 
 /** Flows that may have streams at once: the blocks take memory only where they are used. */
-const MAX_FLOWS = 131_072;
+const MAX_FLOWS = 262_144;
 /** Share of the memory for the headers of held segments. */
 const HEADER_SHARE = 1 / 16;
 /** The least that works: one stream at its bound. */
@@ -48,6 +49,8 @@ export class StreamTable {
   readonly capacity: number;
   /** Slots in use. */
   flows = 0;
+  /** Whose slots they are. */
+  private readonly shares = new SiteShares();
   private readonly slots: Int32Array;
   private readonly records: Int32Array;
   private readonly spaces: Int32Array;
@@ -75,6 +78,14 @@ export class StreamTable {
     this.spaces = new Int32Array(this.capacity);
     this.free = new Int32Array(this.capacity);
     for (let slot = 0; slot < this.capacity; slot++) this.free[slot] = slot;
+    this.divide([]);
+  }
+
+  /** Divides slots, pages and places for held segments among the spaces of these sites. */
+  divide(sites: readonly number[]): void {
+    this.shares.configure(this.capacity, sites);
+    this.pages.shares.configure(this.pages.capacity, sites);
+    this.held.shares.configure(this.held.capacity, sites);
   }
 
   /** The slot of a flow, or -1. */
@@ -99,9 +110,10 @@ export class StreamTable {
 
   /** A slot for a flow, its blocks empty and without readers; -1 if there is none. */
   open(record: number, space: number): number {
-    if (this.flows === this.capacity) return -1;
+    if (!this.shares.mayTake(space)) return -1;
     const slot = this.free[this.flows];
     this.flows++;
+    this.shares.add(space, 1);
     this.slots[record] = slot + 1;
     this.records[slot] = record;
     this.spaces[slot] = space;
@@ -124,6 +136,7 @@ export class StreamTable {
     this.clear(slot, 1);
     this.slots[record] = 0;
     this.records[slot] = -1;
+    this.shares.add(this.spaces[slot], -1);
     this.flows--;
     this.free[this.flows] = slot;
   }
