@@ -109,7 +109,12 @@ try {
     say('firewall: beside nftables');
     const udpLoad = compileProgram(directory, 'udp-load');
     lab = new Lab({ 'udp-load': udpLoad });
-    const beside = await measureBesideNftables(lab, udpLoad, quick ? 1 : Math.min(5, rounds), durations.seconds);
+    const beside = await measureBesideNftables(
+      lab,
+      udpLoad,
+      quick ? 1 : Math.min(5, rounds),
+      durations.seconds,
+    );
     figures.push(...beside.map((figure) => alone(figure, 'firewall')));
     await lab.remove();
   }
