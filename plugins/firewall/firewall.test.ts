@@ -59,16 +59,25 @@ describe('verdicts', () => {
     ]);
   });
 
-  it('do not flood the log', () => {
-    const tested = new Tested({ rules: [{ action: 'log' }] });
+  it('do not flood the log, and no rule takes the lines of another one', () => {
+    const tested = new Tested({
+      rules: [
+        { match: 'udp', action: 'log' },
+        { name: 'pings', match: 'icmp', action: 'log' },
+      ],
+    });
+    const ping = echo('10.0.1.5', '192.0.2.1', 8, 7);
     for (let i = 0; i < 100; i++) tested.judge(dns());
-    assert.equal(tested.lines.length, 20);
-    tested.nowMs += 1000;
-    tested.judge(echo('10.0.1.5', '192.0.2.1', 8, 7));
+    tested.judge(ping);
+    assert.equal(tested.lines.length, 21);
+    assert.equal(tested.lines.at(-1), 'rules[1] "pings" (log): icmp 10.0.1.5 to 192.0.2.1');
+    tested.nowMs += 60_000;
+    tested.judge(dns());
     assert.equal(
       tested.lines.at(-1),
-      'rules[0] (log): icmp 10.0.1.5 to 192.0.2.1; 80 lines before it were left out',
+      'rules[0] (log): udp 10.0.1.5 port 40000 to 192.0.2.53 port 53; 80 lines before it were left out',
     );
+    assert.deepEqual([...tested.topics], ['rules[0]', 'rules[1] "pings"']);
   });
 
   it('drop sources that their site does not declare, where the tunnel does not say otherwise', () => {

@@ -77,7 +77,7 @@ export class Firewall implements DataHalf {
   private readonly environment: PluginEnvironment;
   private readonly surroundings: Surroundings;
   private readonly values = new PacketValues();
-  private readonly log: FlowLog;
+  private log: FlowLog;
   private readonly keys: LimitKeyHash;
   private readonly seeds: Int32Array;
   private readonly manyfoldRates = new RateLimits(MANYFOLD_PLACES);
@@ -99,7 +99,7 @@ export class Firewall implements DataHalf {
   constructor(environment: PluginEnvironment, surroundings: Surroundings) {
     this.environment = environment;
     this.surroundings = surroundings;
-    this.log = new FlowLog((text) => environment.log('info', text));
+    this.log = this.newLog(0);
     this.seeds = surroundings.random(4);
     this.keys = new LimitKeyHash(this.seeds);
     this.concurrent = new ConcurrentLimits(surroundings.random(1)[0]!);
@@ -121,7 +121,12 @@ export class Firewall implements DataHalf {
       this.policy = policy;
       this.topology = topology;
       this.clock = clock;
+      this.log = this.newLog(policy.rules.length);
     };
+  }
+
+  private newLog(rules: number): FlowLog {
+    return new FlowLog(rules, (text, topic) => this.environment.log('info', text, topic));
   }
 
   flowSetup(view: PacketView, flow: FlowSetup): number {
@@ -165,7 +170,7 @@ export class Firewall implements DataHalf {
     for (let rule = classifier.next(); rule >= 0; rule = classifier.next()) {
       if (counts) {
         matches[rule]!++;
-        if (logs[rule] !== 0) this.log.write(policy.rules[rule]!, view, flow);
+        if (logs[rule] !== 0) this.log.write(rule, policy.rules[rule]!, view, flow);
       }
       const verdict = verdictOf[rule]!;
       if (verdict === NO_VERDICT) continue;

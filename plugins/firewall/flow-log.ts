@@ -1,5 +1,5 @@
 /**
- * Lines for flows that match a rule with `log`: a limited number a second, and how many more there were.
+ * Lines for flows that match a rule with `log`: of each rule a limited number a minute, and how many more there were.
  */
 import type { FlowSetup } from '../../src/plugin/contract.ts';
 import { formatAddressWords } from '../../src/wire/address.ts';
@@ -7,35 +7,44 @@ import type { PacketView } from '../../src/wire/packet.ts';
 import type { PolicyRule } from './policy.ts';
 import { PROTOCOL_NAMES } from './values.ts';
 
-/** Lines in {@link PERIOD_MS}. */
+/** Lines of one rule in {@link PERIOD_MS}: as many as the log takes of it. */
 const LINES = 20;
-const PERIOD_MS = 1000;
+const PERIOD_MS = 60_000;
 const NAMES = new Map([...PROTOCOL_NAMES].map(([name, number]) => [number, name]));
 
-export class FlowLog {
-  private readonly say: (text: string) => void;
-  private beganMs = 0;
-  private lines = 0;
-  private suppressed = 0;
+/** Says a line that is about a rule, which is its topic. */
+export type SayLine = (text: string, topic: string) => void;
 
-  constructor(say: (text: string) => void) {
+export class FlowLog {
+  private readonly say: SayLine;
+  /** By place of the rule: when its period began, lines in it, and what was left out since the last one. */
+  private readonly beganMs: Int32Array;
+  private readonly lines: Uint8Array;
+  private readonly suppressed: Float64Array;
+
+  /** `rules`: how many there are. */
+  constructor(rules: number, say: SayLine) {
     this.say = say;
+    this.beganMs = new Int32Array(rules);
+    this.lines = new Uint8Array(rules);
+    this.suppressed = new Float64Array(rules);
   }
 
-  /** A flow matches a rule that logs. */
-  write({ label, action }: PolicyRule, view: PacketView, flow: FlowSetup): void {
-    if ((flow.nowMs - this.beganMs) >>> 0 >= PERIOD_MS) {
-      this.beganMs = flow.nowMs;
-      this.lines = 0;
+  /** A flow matches a rule that logs, by its place. */
+  write(place: number, { label, action }: PolicyRule, view: PacketView, flow: FlowSetup): void {
+    const { beganMs, lines, suppressed } = this;
+    if ((flow.nowMs - beganMs[place]!) >>> 0 >= PERIOD_MS) {
+      beganMs[place] = flow.nowMs;
+      lines[place] = 0;
     }
-    if (this.lines >= LINES) {
-      this.suppressed++;
+    if (lines[place]! >= LINES) {
+      suppressed[place]!++;
       return;
     }
-    this.lines++;
-    const more = this.suppressed === 0 ? '' : `; ${this.suppressed} lines before it were left out`;
-    this.suppressed = 0;
-    this.say(`${label} (${action}): ${tuple(view)}${more}`);
+    lines[place]!++;
+    const more = suppressed[place] === 0 ? '' : `; ${suppressed[place]} lines before it were left out`;
+    suppressed[place] = 0;
+    this.say(`${label} (${action}): ${tuple(view)}${more}`, label);
   }
 }
 

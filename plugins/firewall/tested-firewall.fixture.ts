@@ -17,6 +17,7 @@ export const WEDNESDAY_NOON = Date.UTC(2026, 10, 25, 12, 0, 0);
 export class Tested {
   readonly counters: Record<string, number> = {};
   readonly lines: string[] = [];
+  readonly topics = new Set<string>();
   readonly firewall: Firewall;
   reason = '';
   wallClockMs = WEDNESDAY_NOON;
@@ -27,7 +28,10 @@ export class Tested {
     this.firewall = new Firewall(
       {
         name: 'firewall',
-        log: (_level, text) => this.lines.push(text),
+        log: (_level, text, topic = '') => {
+          this.lines.push(text);
+          this.topics.add(topic);
+        },
         counter: (name) => () => {
           this.counters[name] = (this.counters[name] ?? 0) + 1;
         },

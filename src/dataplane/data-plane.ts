@@ -112,7 +112,7 @@ export class DataPlane {
       runtimeDirectory: options.runtimeDirectory,
       faults: process.env.HOMEWARD_PLUGIN_FAULTS,
       nowMs: () => this.io.nowMs,
-      log: (plugin, level, text, fields) => this.log(level, text, { plugin, ...fields }),
+      log: (plugin, level, text, fields, topic) => this.log(level, text, { plugin, ...fields }, topic),
     });
   }
 
@@ -423,9 +423,15 @@ export class DataPlane {
     };
   }
 
-  /** One plugin's, one device's, or else one kind of line is limited on its own. */
-  private log(level: LogMessage['level'], msg: string, fields: Readonly<Record<string, unknown>>): void {
-    const heldBack = this.logLimiter.allow(String(fields.plugin ?? fields.device ?? msg), this.io.nowMs);
+  /** One plugin's, one device's, or else one kind of line is limited on its own; and what a plugin says of a `topic`. */
+  private log(
+    level: LogMessage['level'],
+    msg: string,
+    fields: Readonly<Record<string, unknown>>,
+    topic = '',
+  ): void {
+    const source = `${String(fields.plugin ?? fields.device ?? msg)} ${topic}`;
+    const heldBack = this.logLimiter.allow(source, this.io.nowMs);
     if (heldBack < 0) return;
     const told = heldBack === 0 ? fields : { ...fields, heldBack };
     this.control.send({ type: 'log', level, msg, fields: told });

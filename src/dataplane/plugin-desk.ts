@@ -58,6 +58,8 @@ export type PluginLog = (
   level: 'debug' | 'info' | 'warn' | 'error',
   message: string,
   fields?: Readonly<Record<string, unknown>>,
+  /** Lines of it are limited on their own. */
+  topic?: string,
 ) => void;
 
 export class PluginDesk {

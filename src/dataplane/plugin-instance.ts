@@ -41,7 +41,8 @@ import { type PluginFault, withFault } from './plugin-faults.ts';
 export interface PluginHost {
   /** Milliseconds since boot as int32. */
   nowMs(): number;
-  log(plugin: string, level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+  /** `topic`: lines of it are limited on their own; may be empty. */
+  log(plugin: string, level: 'debug' | 'info' | 'warn' | 'error', message: string, topic: string): void;
   /** Takes a message for a plugin's control half; false if there is no room. */
   send(plugin: string, body: Json): boolean;
 }
@@ -108,7 +109,13 @@ export class PluginInstance {
       if (typeof create !== 'function') throw new Error('its data half exports no createDataHalf');
       return create({
         name: this.name,
-        log: (level, message) => host.log(this.name, levelOf(level), readThrown(message).text),
+        log: (level, message, topic) =>
+          host.log(
+            this.name,
+            levelOf(level),
+            readThrown(message).text,
+            typeof topic === 'string' ? topic : '',
+          ),
         counter: (name) => this.#counter(name),
         reason: (text) => {
           if (typeof text === 'string')

@@ -151,7 +151,12 @@ export class PluginInstances {
     } catch (error) {
       if (before !== undefined) throw error;
       // What a former process has left must not keep this one from running.
-      host.log(plugin.name, 'error', `what it left at the last stop is lost: ${(error as Error).message}`);
+      host.log(
+        plugin.name,
+        'error',
+        `what it left at the last stop is lost: ${(error as Error).message}`,
+        '',
+      );
       return this.make(plugin, before, configuration);
     }
   }
@@ -196,7 +201,7 @@ export class PluginInstances {
         const state = this.exportOf(instance, place);
         if (state !== undefined) states.set(instance.name, { version: instance.version, state });
       } catch (error) {
-        this.host.log(instance.name, 'error', `its state is lost: ${(error as Error).message}`);
+        this.host.log(instance.name, 'error', `its state is lost: ${(error as Error).message}`, '');
       }
     });
     return states;

@@ -88,11 +88,11 @@ export class PluginSide {
     this.instances = new PluginInstances(
       {
         nowMs: () => surroundings.nowMs(),
-        log: (plugin, level, text) => {
+        log: (plugin, level, text, topic) => {
           // What is half said when its call is ended would cut control off.
           const { running } = this.calls;
           running.enterHost();
-          surroundings.log(plugin, level, text);
+          surroundings.log(plugin, level, text, {}, topic);
           running.leaveHost();
         },
         send: (plugin, body) => this.desk.take(plugin, body),

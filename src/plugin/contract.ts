@@ -338,8 +338,11 @@ export interface PluginTopology {
 /** What a data half is given at its creation. */
 export interface PluginEnvironment {
   readonly name: string;
-  /** Logs with the plugin's name; rate-limited. Not for packets. */
-  log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+  /**
+   * Logs with the plugin's name. Lines are limited: 20 at once and one in three seconds after that; those of a `topic`
+   * on their own. How many were held back is told with the next one.
+   */
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string, topic?: string): void;
   /**
    * Registers a counter of the plugin's own, here or in `configure`; returns the function that increments it. The same
    * name again is the same counter.
