@@ -127,6 +127,33 @@ describe('verdicts', () => {
     assert.equal(at(Date.UTC(2026, 10, 28, 12, 0)), VERDICT_DROP);
   });
 
+  it('go over midnight, and over hours that are left out or come twice', () => {
+    const tested = new Tested({ time_zone: 'Europe/Paris' });
+    const at = (match: object, wallClockMs: number): boolean => {
+      tested.configure({ time_zone: 'Europe/Paris', rules: [{ match, action: 'accept' }] });
+      tested.wallClockMs = wallClockMs;
+      tested.nowMs += 1000;
+      return tested.judge(web()) === VERDICT_CONTINUE;
+    };
+    const night = { time: '22:00..06:00' };
+    // In November Paris is an hour ahead of UTC.
+    assert.equal(at(night, Date.UTC(2026, 10, 25, 20, 59)), false);
+    assert.equal(at(night, Date.UTC(2026, 10, 25, 21, 0)), true);
+    assert.equal(at(night, Date.UTC(2026, 10, 26, 4, 59)), true);
+    assert.equal(at(night, Date.UTC(2026, 10, 26, 5, 0)), false);
+    // The day is the one that it is: of Friday's night the hours behind midnight are Saturday's.
+    const friday = { weekday: 'fri', ...night };
+    assert.equal(at(friday, Date.UTC(2026, 10, 27, 22, 30)), true);
+    assert.equal(at(friday, Date.UTC(2026, 10, 27, 23, 30)), false);
+    assert.equal(at(friday, Date.UTC(2026, 10, 26, 23, 30)), true);
+    // From 2:00 it is 3:00 on 29 March; on 25 October the hour from 2:00 comes twice.
+    const two = { time: '02:00..03:00' };
+    assert.equal(at(two, Date.UTC(2026, 2, 29, 0, 59)), false);
+    assert.equal(at(two, Date.UTC(2026, 2, 29, 1, 0)), false);
+    for (const hour of [0, 1]) assert.equal(at(two, Date.UTC(2026, 9, 25, hour, 30)), true);
+    assert.equal(at(two, Date.UTC(2026, 9, 25, 2, 0)), false);
+  });
+
   it('of packets that are only asked about, or flows that are judged again, count nothing', () => {
     const limit = { new_flows: '1/h', concurrent: 1 };
     const tested = new Tested({ rules: [{ action: 'accept', log: true, limit }] });
@@ -184,9 +211,11 @@ describe('views', () => {
     assert.equal(asked({ dport: 443, time: 'sat 10:00' }).rule?.index, 1);
     assert.equal(asked({ dport: 443, to: 'dc' }).lines.at(-1), 'drop: default: drop');
     assert.equal(asked({ dport: 443, sport: 0 }).lines.at(-1), 'drop: invalid: TCP port 0');
-    assert.equal(asked({ src: '10.0.7.5' }).lines.at(-1), 'drop: invalid: TCP port 0');
+    assert.equal(asked({ src: '10.0.7.5', dport: 0 }).lines.at(-1), 'drop: invalid: TCP port 0');
     assert.equal(asked({ src: '10.0.7.5', proto: 'udp', dport: 5 }).verdict, 'drop');
     assert.equal(asked({ proto: 'icmp', dst: '10.50.0.1' }).lines[0], 'from paris-gre to dc');
+    // Within the sender's own site, whoever else declares it.
+    assert.equal(asked({ dst: '10.0.1.9', dport: 1 }).lines[0], 'from paris-gre to paris-gre');
     assert.equal(asked({ proto: 'icmp' }).verdict, 'reject');
     assert.equal(asked({ proto: 'udp', dport: 9, dscp: 'ef', bytes: 1200, ttl: 3 }).rule?.index, 3);
   });
@@ -201,9 +230,21 @@ describe('views', () => {
       ],
       [{ proto: 'icmpv6' }, /^proto: write icmp for these addresses/],
       [{ proto: 'tpc' }, /^proto: "tpc" stands where a number/],
-      [{ time: 'noon' }, /^time: "noon" is no day/],
-      [{ tcp_flags: 'syn,sync' }, /^tcp_flags: "sync" is no flag/],
+      [{ time: 'noon', dport: 1 }, /^time: "noon" is no day/],
+      [{ tcp_flags: 'syn,sync', dport: 1 }, /^tcp_flags: "sync" is no flag/],
       [{ dst: '224.0.0.1', sport: 1, dport: 1 }, /homeward drops it before/],
+      [
+        { from_tunnel: 'dc', src: '10.50.0.1', dst: '10.0.1.9', dport: 1 },
+        /^to: paris and lyon declare 10\.0\.1\.9; say/,
+      ],
+      [{ proto: 'icmp', dport: 80 }, /^dport: icmp has none/],
+      [{}, /^dport: it is missing; to which port of 192\.0\.2\.80/],
+      [{ dport: 80, tcp_flags: 'syn,ack' }, /^no flow begins so/],
+      [{ proto: 'icmp', icmp_type: 0 }, /^no flow begins so/],
+      [{ proto: 'udp', dport: 80, tcp_flags: 'syn' }, /^tcp_flags: udp has none/],
+      [{ dport: 80, icmp_type: 8 }, /^icmp_type: tcp has none/],
+      [{ proto: 'gre', sport: 80 }, /^sport: gre has none/],
+      [{ dport: 80, bytes: 30 }, /^bytes: this packet has 40 at least/],
     ];
     for (const [parameters, message] of cases) {
       assert.throws(

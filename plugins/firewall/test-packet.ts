@@ -4,12 +4,29 @@
  * The firewall does not route. Where the packet would go is a parameter, or else guessed: the site that declares the
  * destination, else the first egress; `homeward flows explain` knows better.
  */
-import { type FlowSetup, PluginQueryError, type PluginTopology } from '../../src/plugin/contract.ts';
+import {
+  type FlowSetup,
+  type PluginPort,
+  PluginQueryError,
+  type PluginTopology,
+} from '../../src/plugin/contract.ts';
 import { type Address, parseAddress, parsePrefix, prefixContains } from '../../src/wire/address.ts';
 import { buildPacket, placePacket, type TransportSpec } from '../../src/wire/build.ts';
 import { decode } from '../../src/wire/decode.ts';
 import { FRAME_PREFIX_BYTES, FrameMemory } from '../../src/wire/frame.ts';
-import { IPV4, PacketView, TCP_SYN } from '../../src/wire/packet.ts';
+import {
+  ICMP_QUERY,
+  IPV4,
+  PacketView,
+  PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  TCP_ACK,
+  TCP_FIN,
+  TCP_RST,
+  TCP_SYN,
+} from '../../src/wire/packet.ts';
 import { MINUTES_A_DAY } from './condition.ts';
 import { didYouMean, ExpressionError } from './tokens.ts';
 import { DSCP_NAMES, PROTOCOL_NAMES, readNumber, readTime, readWeekday, TCP_FLAG_NAMES } from './values.ts';
@@ -58,7 +75,7 @@ export function testPacket(parameters: TestParameters, topology: PluginTopology,
   const from = portNamed('from_tunnel', parameters.from_tunnel, topology);
   const to =
     parameters.to === undefined
-      ? guessedPort(destination, topology)
+      ? guessedPort(parameters.dst, destination, from, topology)
       : portNamed('to', parameters.to, topology);
   const flow: Partial<FlowSetup> = {
     ingressPort: from.index,
@@ -80,6 +97,7 @@ export function testPacket(parameters: TestParameters, topology: PluginTopology,
 
 function viewOf(parameters: TestParameters, family: number): PacketView {
   const { src, dst, ttl, dscp, bytes } = parameters;
+  refuseStrangers(parameters);
   const transport = transportOf(parameters, family, new Uint8Array(0));
   const spec = {
     source: src,
@@ -88,7 +106,10 @@ function viewOf(parameters: TestParameters, family: number): PacketView {
     trafficClass: dscp === undefined ? 0 : read('dscp', () => readNumber(dscp, 0, 63, DSCP_NAMES)) << 2,
   };
   const shortest = buildPacket({ ...spec, transport });
-  const payload = new Uint8Array(Math.max(0, (bytes ?? 0) - shortest.length));
+  if (bytes !== undefined && bytes < shortest.length) {
+    throw new PluginQueryError(`bytes: this packet has ${shortest.length} at least`);
+  }
+  const payload = new Uint8Array((bytes ?? shortest.length) - shortest.length);
   const packet =
     payload.length === 0
       ? shortest
@@ -97,14 +118,51 @@ function viewOf(parameters: TestParameters, family: number): PacketView {
   const view = new PacketView(memory);
   const code = decode(view, placePacket(memory, 0, packet), packet.length);
   if (code !== 0) throw new PluginQueryError('no such packet reaches the firewall: homeward drops it before');
+  if (!beginsFlow(view)) {
+    throw new PluginQueryError(
+      'no flow begins so: TCP begins with syn and without ack, fin and reset; ICMP with a request for echo or timestamp',
+    );
+  }
   return view;
+}
+
+/** As in the pipeline: nothing else reaches the firewall. */
+function beginsFlow({ protocol, tcpFlags, icmpKind, ports }: PacketView): boolean {
+  if (protocol === PROTOCOL_TCP) return (tcpFlags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) === TCP_SYN;
+  if (protocol !== PROTOCOL_ICMP && protocol !== PROTOCOL_ICMPV6) return true;
+  return icmpKind === ICMP_QUERY && ports >>> 16 === 0;
+}
+
+/** Parameters that are of some protocols only. */
+const OWN_PARAMETERS: readonly (readonly [keyof TestParameters, readonly number[]])[] = [
+  ['sport', [PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP, PROTOCOL_ICMPV6]],
+  ['dport', [PROTOCOL_TCP, PROTOCOL_UDP]],
+  ['tcp_flags', [PROTOCOL_TCP]],
+  ['icmp_type', [PROTOCOL_ICMP, PROTOCOL_ICMPV6]],
+  ['icmp_code', [PROTOCOL_ICMP, PROTOCOL_ICMPV6]],
+];
+
+function refuseStrangers(parameters: TestParameters): void {
+  const protocol = protocolOf(parameters);
+  for (const [name, protocols] of OWN_PARAMETERS) {
+    if (parameters[name] !== undefined && !protocols.includes(protocol)) {
+      throw new PluginQueryError(`${name}: ${parameters.proto} has none; leave it out`);
+    }
+  }
+  if ((protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP) && parameters.dport === undefined) {
+    throw new PluginQueryError(`dport: it is missing; to which port of ${parameters.dst}?`);
+  }
+}
+
+function protocolOf({ proto }: TestParameters): number {
+  return read('proto', () => readNumber(proto, 0, 255, PROTOCOL_NAMES));
 }
 
 function transportOf(parameters: TestParameters, family: number, payload: Uint8Array): TransportSpec {
   const { sport = USUAL_SOURCE_PORT, dport = 0, icmp_type, icmp_code } = parameters;
-  const protocol = read('proto', () => readNumber(parameters.proto, 0, 255, PROTOCOL_NAMES));
+  const protocol = protocolOf(parameters);
   switch (protocol) {
-    case 6:
+    case PROTOCOL_TCP:
       return {
         kind: 'tcp',
         sourcePort: sport,
@@ -112,11 +170,11 @@ function transportOf(parameters: TestParameters, family: number, payload: Uint8A
         flags: flagsOf(parameters.tcp_flags),
         payload,
       };
-    case 17:
+    case PROTOCOL_UDP:
       return { kind: 'udp', sourcePort: sport, destinationPort: dport, payload };
-    case 1:
-    case 58:
-      if ((protocol === 1) !== (family === IPV4)) {
+    case PROTOCOL_ICMP:
+    case PROTOCOL_ICMPV6:
+      if ((protocol === PROTOCOL_ICMP) !== (family === IPV4)) {
         throw new PluginQueryError(`proto: write ${family === IPV4 ? 'icmp' : 'icmpv6'} for these addresses`);
       }
       return {
@@ -148,11 +206,7 @@ function addressOf(name: string, text: string): Address {
   return address;
 }
 
-function portNamed(
-  parameter: string,
-  name: string,
-  topology: PluginTopology,
-): PluginTopology['ports'][number] {
+function portNamed(parameter: string, name: string, topology: PluginTopology): PluginPort {
   const { ports } = topology;
   const port =
     ports.find((candidate) => candidate.name === name) ?? ports.find((candidate) => candidate.site === name);
@@ -163,14 +217,24 @@ function portNamed(
   );
 }
 
-function guessedPort(destination: Address, topology: PluginTopology): PluginTopology['ports'][number] {
-  const { ports, spaces } = topology;
-  const space = spaces.find(({ prefixes }) =>
-    prefixes.some((text) => {
-      const result = parsePrefix(text);
+/** A destination that the sender's own site declares is there; else one site may. */
+function guessedPort(
+  text: string,
+  destination: Address,
+  from: PluginPort,
+  { ports, spaces }: PluginTopology,
+): PluginPort {
+  const declaring = spaces.filter(({ prefixes }) =>
+    prefixes.some((prefix) => {
+      const result = parsePrefix(prefix);
       return result.ok && prefixContains(result.prefix, destination);
     }),
   );
+  const space = declaring.find(({ id }) => id === from.space) ?? declaring[0];
+  if (declaring.length > 1 && space?.id !== from.space) {
+    const sites = declaring.map(({ site }) => site).join(' and ');
+    throw new PluginQueryError(`to: ${sites} declare ${text}; say where it goes`);
+  }
   const port =
     ports.find((candidate) => candidate.space === space?.id) ??
     ports.find((candidate) => candidate.kind === 'egress');
