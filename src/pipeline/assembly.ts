@@ -285,7 +285,8 @@ export class Assembly {
    */
   explain(question: Question, nowMs: number): Explanation | undefined {
     const { plan, policy, state, link, departure } = this;
-    return new Explainer({ plan, policy, state, link, departure }).explain(question, nowMs);
+    const { streams } = this.pipeline;
+    return new Explainer({ plan, policy, state, link, departure, streams }).explain(question, nowMs);
   }
 
   /** Judges live flows anew, a stretch at each call of what this returns; it answers true when all have been judged. */

@@ -23,6 +23,7 @@ import type { LinkLayer } from '../link/link-layer.ts';
 import type { Plan } from '../plan.ts';
 import { planAddress } from '../plan-address.ts';
 import { isAddress } from '../port-table.ts';
+import type { StreamStage } from '../stream/stream-stage.ts';
 import {
   type Explanation,
   NO_EXPLANATION,
@@ -44,6 +45,7 @@ export interface ExplainerParts {
   readonly state: FlowState;
   readonly link: LinkLayer;
   readonly departure: Departure;
+  readonly streams: StreamStage;
 }
 
 export class Explainer {

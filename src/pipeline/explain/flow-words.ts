@@ -24,6 +24,7 @@ import { DROP, DROP_REASON_NAMES } from '../../plugin/drop-reasons.ts';
 import { isUnreachable, lacksEgress, otherEgress } from '../flow-egress.ts';
 import type { ExplainerParts } from './explain.ts';
 import type { Explanation, ExplanationStage, ExplanationStep } from './explanation.ts';
+import { streamSteps } from './stream-words.ts';
 import {
   listed,
   protocolWord,
@@ -134,6 +135,7 @@ export class FlowWords {
         ? 'None looks at its packets.'
         : `Its packets are shown to ${listed(inspectors)}.`;
     steps.push(step('plugin', true, `${decided} ${looks}`));
+    steps.push(...streamSteps(this.#parts.streams.table, record, names));
     return steps;
   }
 

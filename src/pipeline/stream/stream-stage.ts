@@ -175,6 +175,11 @@ export class StreamStage implements StreamOwner {
     return (readers & (1 << place)) !== 0;
   }
 
+  /** Where the streams of flows are written down; undefined while no plugin has ever read any. */
+  get table(): StreamTable | undefined {
+    return this.memory?.table;
+  }
+
   /** Who has asked for the bytes of a flow since the process began, as `StreamTable.asked` has it. */
   askedFor(record: number): number {
     return this.memory?.table.asked[record] ?? 0;
