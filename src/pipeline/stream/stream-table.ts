@@ -49,6 +49,8 @@ export class StreamTable {
   readonly capacity: number;
   /** Slots in use. */
   flows = 0;
+  /** Slots that the last `sweep` looked at. */
+  lookedAt = 0;
   /** Whose slots they are. */
   private readonly shares = new SiteShares();
   private readonly slots: Int32Array;
@@ -161,9 +163,6 @@ export class StreamTable {
     this.lookedAt = count;
     return -1;
   }
-
-  /** Slots that the last `sweep` looked at. */
-  lookedAt = 0;
 
   /**
    * Plugins stand at other places of the chain: `places[i]` is the new one of who stood at `i`, -1 if it reads no streams
