@@ -2,7 +2,7 @@
 import type { DataPlaneStatus, PortStatus } from '../dataplane/messages.ts';
 import type { Plan, PlanPort } from '../pipeline/plan.ts';
 import type { PortCondition, PortState } from '../tunnel/port-state.ts';
-import type { TunnelDriver } from './compile/tunnels.ts';
+import type { TunnelDriver } from './compile/linked-tunnel.ts';
 import type { Config } from './config/config.ts';
 import type { TunnelHealthStatus } from './health/tunnel-health.ts';
 import type { DataPlaneReport } from './runtime/data-plane-requests.ts';

@@ -21,7 +21,7 @@ import {
   routeQueries,
 } from './compile/compile.ts';
 import type { Tolerance } from './compile/host-findings.ts';
-import type { TunnelDriver } from './compile/tunnels.ts';
+import type { TunnelDriver } from './compile/linked-tunnel.ts';
 import type { Config } from './config/config.ts';
 import { formatProblem } from './config/errors.ts';
 import type { ControlEvents } from './events.ts';

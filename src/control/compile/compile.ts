@@ -26,8 +26,9 @@ import { planFlowEvents } from './flow-events.ts';
 import { HostFindings, type Tolerance } from './host-findings.ts';
 import type { HostDevice, HostSetup } from './host-setup.ts';
 import type { IpsecWish } from './ipsec-wish.ts';
+import type { TunnelDriver, Underlay } from './linked-tunnel.ts';
 import { planPlugins } from './plugins.ts';
-import { draftTunnels, type TunnelDriver, type Underlay } from './tunnels.ts';
+import { draftTunnels } from './tunnels.ts';
 
 export { needsHostRules, routeQueries } from './route-queries.ts';
 

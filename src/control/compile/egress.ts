@@ -21,7 +21,7 @@ import { type DeviceDrafts, type EgressShare, isEthernet } from './devices.ts';
 import { asDown, type EgressDraft, type LinkDraft } from './drafts.ts';
 import { type EgressContext, EgressPorts, WHOLE_RANGE } from './egress-ports.ts';
 import type { HostFindings } from './host-findings.ts';
-import { limitMtu, neighbourSources, UNKNOWN_MTU } from './tunnels.ts';
+import { limitMtu, neighbourSources, UNKNOWN_MTU } from './linked-tunnel.ts';
 
 const FAMILIES = ['ipv4', 'ipv6'] as const;
 

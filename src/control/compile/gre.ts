@@ -26,11 +26,16 @@ import { dropperOf } from './host-rules.ts';
 import type { GreLink, HostGreEndpoints } from './host-setup.ts';
 import type { IpsecCompiler } from './ipsec.ts';
 import { kernelLinkName } from './kernel-link-name.ts';
+import {
+  type LinkedTunnel,
+  limitMtu,
+  neighbourSources,
+  type TunnelDriver,
+  type Underlay,
+} from './linked-tunnel.ts';
 import { mayBeMade, refusal } from './made-link.ts';
 import { checkOwnAddress } from './own-addresses.ts';
 import { routeOf } from './route-queries.ts';
-import type { LinkedTunnel, TunnelDriver, Underlay } from './tunnels.ts';
-import { limitMtu, neighbourSources } from './tunnels.ts';
 
 /** What the field uses: 1500 bytes less an IPv4 and a plain GRE header. */
 const DEFAULT_GRE_MTU = 1476;

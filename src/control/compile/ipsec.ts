@@ -23,11 +23,10 @@ import type { HostFindings } from './host-findings.ts';
 import { type IpsecEnds, type IpsecWish, ipsecFingerprint, ipsecTunnel } from './ipsec-wish.ts';
 import { KernelIdDrafts } from './kernel-ids.ts';
 import { kernelLinkName } from './kernel-link-name.ts';
+import { type LinkedTunnel, limitMtu, type TunnelDriver } from './linked-tunnel.ts';
 import { mayBeMade, refusal, reportTakenName } from './made-link.ts';
 import { checkOwnAddress } from './own-addresses.ts';
 import { routeOf } from './route-queries.ts';
-import type { LinkedTunnel, TunnelDriver } from './tunnels.ts';
-import { limitMtu } from './tunnels.ts';
 
 /** What charon gives its TUN device: 1500 bytes less what ESP in UDP takes, on the safe side. */
 const DEFAULT_MTU = 1400;

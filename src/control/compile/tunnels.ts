@@ -1,8 +1,9 @@
 /**
  * A port for each tunnel: its link, its MTU, and the device below it. One that lacks something is down, without a
  * device; what is known from the configuration alone stays.
+ *
+ * Neighbours: `gre.ts`, `ipsec.ts` (tunnels that the host may do in several ways), `linked-tunnel.ts` (what all give).
  */
-import { prefixContains, prefixOf } from '../../wire/address.ts';
 import type {
   Config,
   ConfigPath,
@@ -10,44 +11,13 @@ import type {
   InterconnectTunnelConfig,
   TunnelConfig,
 } from '../config/config.ts';
-import { familyOf, knownAddress } from '../config/ip.ts';
 import type { HostFacts, LinkFacts } from '../facts.ts';
 import type { DeviceDrafts, EthernetFacts } from './devices.ts';
-import type { LinkDraft, TunnelDraft } from './drafts.ts';
+import type { TunnelDraft } from './drafts.ts';
 import { GreCompiler } from './gre.ts';
 import type { HostFindings } from './host-findings.ts';
-import type { HostGreEndpoints } from './host-setup.ts';
 import { IpsecCompiler } from './ipsec.ts';
-import type { IpsecWish } from './ipsec-wish.ts';
-
-/** Of a port that is down for want of its device. */
-export const UNKNOWN_MTU = 1500;
-
-/** Where a GRE tunnel's outer packets leave. */
-export interface Underlay {
-  readonly device: string;
-  readonly endpoints: HostGreEndpoints;
-}
-
-/** What does a tunnel's work, and why that. */
-export interface TunnelDriver {
-  readonly name: 'kernel' | 'userspace' | 'xfrm' | 'libipsec';
-  /** For people. */
-  readonly why: string;
-}
-
-/** What is particular to one type of tunnel. */
-export interface LinkedTunnel {
-  readonly link: LinkDraft;
-  readonly mtu: number;
-  readonly fingerprint: string;
-  /** GRE in user space that is not down. */
-  readonly underlay?: Underlay;
-  /** IPsec that can run here: the tunnel itself, or what protects it. */
-  readonly ipsec?: IpsecWish;
-  /** Where there is more than one that could do it. */
-  readonly driver?: TunnelDriver;
-}
+import { type LinkedTunnel, limitMtu, UNKNOWN_MTU, type Underlay } from './linked-tunnel.ts';
 
 /** What {@link draftTunnels} gives for each tunnel. */
 export interface DraftedTunnel extends Pick<LinkedTunnel, 'underlay' | 'driver' | 'ipsec'> {
@@ -194,41 +164,8 @@ class TunnelCompiler {
     { mtu, device }: InterconnectTunnelConfig | DeviceTunnelConfig,
     path: ConfigPath,
   ): number {
-    if (link === undefined) return mtu ?? UNKNOWN_MTU;
-    return this.#mtu(mtu, link.mtu, link.mtu, `${device} carries at most ${link.mtu}`, path);
+    if (link === undefined || mtu === null) return link?.mtu ?? mtu ?? UNKNOWN_MTU;
+    const why = `${device} carries at most ${link.mtu}`;
+    return limitMtu(mtu, link.mtu, why, [...path, 'mtu'], this.#findings);
   }
-
-  #mtu(wanted: number | null, byDefault: number, most: number, why: string, path: ConfigPath): number {
-    if (wanted === null) return byDefault;
-    return limitMtu(wanted, most, why, [...path, 'mtu'], this.#findings);
-  }
-}
-
-/** An MTU that the device below can carry, which may change while the configuration stays: so no problem. */
-export function limitMtu(
-  wanted: number,
-  most: number,
-  why: string,
-  path: ConfigPath,
-  findings: HostFindings,
-): number {
-  if (wanted <= most) return wanted;
-  findings.notice(path, `${wanted} is too large, ${why}; ${most} is used`);
-  return most;
-}
-
-/**
- * Source addresses for asking for a neighbour: the device's own address in the neighbour's prefix; else any of
- * its family that the device has; else the tunnel's local.
- */
-export function neighbourSources(link: LinkFacts, neighbour: string, fallback: string | undefined): string[] {
-  const family = familyOf(neighbour);
-  const own = link.addresses.filter(({ address }) => familyOf(address) === family);
-  const near = own.find(({ address, prefixLength, transient }) => {
-    if (transient) return false;
-    return prefixContains(prefixOf(knownAddress(address), prefixLength), knownAddress(neighbour));
-  });
-  const chosen = near ?? own.find(({ scope, transient }) => scope === 'global' && !transient) ?? own[0];
-  const address = chosen?.address ?? fallback;
-  return address === undefined ? [] : [address];
 }
