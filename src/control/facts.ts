@@ -1,12 +1,12 @@
 /**
- * What the compiler must know about the host: plain data, collected by `host/`, so that compiling is a pure
- * function and can be tested without a host.
+ * What the compiler must know about the host: plain data, collected by `host/` and `ipsec/ipsec-facts.ts`, so that
+ * compiling is a pure function and can be tested without a host.
  *
  * Addresses are text in canonical form (RFC 5952).
  */
 
+import type { IpsecTunnelStatus } from '../tunnel/ipsec/tunnel-state.ts';
 import type { HostRules } from './compile/host-rules.ts';
-import type { IpsecFacts } from './ipsec/ipsec-facts.ts';
 
 export interface HostFacts {
   /** Interfaces of the namespace, by name; `lo` included. */
@@ -16,7 +16,7 @@ export interface HostFacts {
   /** Answers to the {@link RouteQuery} list that `routeQueries(config)` asks for; one without a route is left out. */
   readonly routes: readonly RouteFacts[];
   /** Which tunnel interfaces the kernel can make. */
-  readonly kernelLinks: Readonly<Record<KernelLinkKind, KernelLinkFacts>>;
+  readonly kernelLinks: Readonly<Record<KernelLinkKind, Availability>>;
   /** Interfaces that it would not make when it was asked to, by name: what it said. */
   readonly refusedLinks: Readonly<Record<string, string>>;
   /** Of the host's firewall, where it may stand in the way of a tunnel of the kernel's. */
@@ -30,7 +30,8 @@ export interface HostFacts {
 /** Tunnel interfaces of the kernel, by iproute2's names of their kinds; `ip6gre`: GRE whose outer packets are IPv6. */
 export type KernelLinkKind = 'gre' | 'ip6gre' | 'xfrm';
 
-export interface KernelLinkFacts {
+/** Whether this host can do something. */
+export interface Availability {
   readonly available: boolean;
   /** How that is known, for people: `the kernel has GRE (module ip_gre)`. */
   readonly why: string;
@@ -93,4 +94,21 @@ export interface RouteFacts extends RouteQuery {
   readonly device: string;
   /** null: `remote` is a neighbour on `device`. */
   readonly nextHop: string | null;
+}
+
+export type IpsecDriverName = 'xfrm' | 'libipsec';
+
+/** How a tunnel is, and as which one: under its name there may have been another. */
+export interface RunningIpsecTunnel {
+  /** See `IpsecWish.key`. */
+  readonly key: string;
+  readonly status: IpsecTunnelStatus;
+}
+
+export interface IpsecFacts {
+  readonly drivers: Readonly<Record<IpsecDriverName, Availability>>;
+  /** By tunnel: what is wrong with its secrets; those that are right are left out. */
+  readonly credentials: Readonly<Record<string, string>>;
+  /** By tunnel; one that does not run is left out. undefined: who runs them was not asked. */
+  readonly running: Readonly<Record<string, RunningIpsecTunnel>> | undefined;
 }

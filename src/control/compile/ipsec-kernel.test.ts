@@ -5,8 +5,7 @@ import { EXAMPLE_FACTS } from '../../../test/fixtures/example-gateway.ts';
 import { compile } from '../../../test/support/compile-example.ts';
 import { isOwnId } from '../../tunnel/ipsec/kernel-host.ts';
 import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
-import type { HostFacts, LinkFacts } from '../facts.ts';
-import type { RunningIpsecTunnel } from '../ipsec/ipsec-facts.ts';
+import type { HostFacts, LinkFacts, RunningIpsecTunnel } from '../facts.ts';
 import type { Compilation } from './compile.ts';
 import type { ExclusiveDevice } from './host-setup.ts';
 

@@ -7,7 +7,7 @@ import type { IpsecTunnel } from '../../tunnel/ipsec/connection.ts';
 import { knownProposal } from '../../tunnel/ipsec/proposals.ts';
 import type { UplinkPath } from '../../tunnel/ipsec/user-space-host.ts';
 import type { ChildConfig, IkeConfig } from '../config/ipsec-config.ts';
-import type { IpsecDriverName } from '../ipsec/ipsec-facts.ts';
+import type { IpsecDriverName } from '../facts.ts';
 
 /** A tunnel that is to run. */
 export interface IpsecWish {

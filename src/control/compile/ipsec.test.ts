@@ -6,8 +6,7 @@ import { compile } from '../../../test/support/compile-example.ts';
 import type { PlanPort } from '../../pipeline/plan.ts';
 import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
 import { ConfigError } from '../config/errors.ts';
-import type { HostFacts } from '../facts.ts';
-import type { IpsecFacts } from '../ipsec/ipsec-facts.ts';
+import type { HostFacts, IpsecFacts } from '../facts.ts';
 import type { Compilation } from './compile.ts';
 
 const REMOTE = '198.51.100.10';

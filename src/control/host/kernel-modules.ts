@@ -6,7 +6,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
-import type { HostFacts, KernelLinkFacts } from '../facts.ts';
+import type { Availability, HostFacts } from '../facts.ts';
 
 /** Where the kernel and its modules tell of themselves. */
 export interface ModulePaths {
@@ -33,7 +33,7 @@ export function kernelLinkFacts(paths: ModulePaths = PATHS): HostFacts['kernelLi
 }
 
 /** ESP for both families, its control, and interfaces for it. */
-function xfrmFacts(paths: ModulePaths): KernelLinkFacts {
+function xfrmFacts(paths: ModulePaths): Availability {
   const [links, ...others] = [
     moduleFacts('xfrm_interface', 'XFRM interfaces', paths),
     moduleFacts('xfrm_user', 'control of IPsec', paths),
@@ -43,7 +43,7 @@ function xfrmFacts(paths: ModulePaths): KernelLinkFacts {
   return others.find(({ available }) => links!.available && !available) ?? links!;
 }
 
-function moduleFacts(module: string, what: string, paths: ModulePaths): KernelLinkFacts {
+function moduleFacts(module: string, what: string, paths: ModulePaths): Availability {
   const has = { available: true, why: `the kernel has ${what} (module ${module})` };
   if (existsSync(`${paths.loaded}/${module}`) || isListed(module, `${paths.installed}/modules.builtin`)) {
     return has;

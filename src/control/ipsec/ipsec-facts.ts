@@ -1,37 +1,14 @@
 /**
  * What the compiler must know for `ipsec` tunnels beside the host's links and routes: which drivers work here, whether
- * the secrets can be read, and how the tunnels are. A part of `../facts.ts`.
+ * the secrets can be read, and how the tunnels are.
  */
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { CHARON_PATH } from '../../tunnel/ipsec/charon.ts';
-import type { IpsecTunnelStatus } from '../../tunnel/ipsec/tunnel-state.ts';
 import type { Config, TunnelConfig } from '../config/config.ts';
 import type { IkeConfig } from '../config/ipsec-config.ts';
+import type { Availability, IpsecFacts } from '../facts.ts';
 import { kernelLinkFacts } from '../host/kernel-modules.ts';
 import { readIkeCredentials } from './ike-credentials.ts';
-
-export type IpsecDriverName = 'xfrm' | 'libipsec';
-
-export interface IpsecDriverFacts {
-  readonly available: boolean;
-  /** How that is known, for people. */
-  readonly why: string;
-}
-
-/** How a tunnel is, and as which one: under its name there may have been another. */
-export interface RunningIpsecTunnel {
-  /** See `IpsecWish.key`. */
-  readonly key: string;
-  readonly status: IpsecTunnelStatus;
-}
-
-export interface IpsecFacts {
-  readonly drivers: Readonly<Record<IpsecDriverName, IpsecDriverFacts>>;
-  /** By tunnel: what is wrong with its secrets; those that are right are left out. */
-  readonly credentials: Readonly<Record<string, string>>;
-  /** By tunnel; one that does not run is left out. undefined: who runs them was not asked. */
-  readonly running: Readonly<Record<string, RunningIpsecTunnel>> | undefined;
-}
 
 /** Bit of the capability (linux/capability.h). */
 const CAP_SYS_ADMIN = 21n;
@@ -77,14 +54,14 @@ function credentialsProblem(ike: IkeConfig): string | undefined {
   }
 }
 
-function xfrmFacts(daemonSocket: string | null): IpsecDriverFacts {
+function xfrmFacts(daemonSocket: string | null): Availability {
   const kernel = kernelLinkFacts().xfrm;
   if (!kernel.available || daemonSocket !== null || existsSync(CHARON_PATH)) return kernel;
   return { available: false, why: `${CHARON_PATH} is missing (Debian: charon-systemd)` };
 }
 
-function libipsecFacts(): IpsecDriverFacts {
-  const no = (why: string): IpsecDriverFacts => ({ available: false, why });
+function libipsecFacts(): Availability {
+  const no = (why: string): Availability => ({ available: false, why });
   if (!existsSync(CHARON_PATH)) return no(`${CHARON_PATH} is missing (Debian: charon-systemd)`);
   const plugin = PLUGIN_DIRECTORIES.some((path) => existsSync(`${path}/libstrongswan-kernel-libipsec.so`));
   if (!plugin) return no("strongSwan's plugin kernel-libipsec is missing (Debian: libcharon-extra-plugins)");

@@ -21,11 +21,11 @@ import { UserSpaceDriver } from '../../tunnel/ipsec/user-space.ts';
 import { removeLeftovers } from '../../tunnel/ipsec/user-space-host.ts';
 import type { IpsecWish } from '../compile/ipsec-wish.ts';
 import type { IpsecConfig } from '../config/ipsec-config.ts';
+import type { IpsecDriverName, IpsecFacts, RunningIpsecTunnel } from '../facts.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { CertificateWatch } from './certificates.ts';
 import { keepDaemonSocket, readDaemonSocket } from './daemon-socket.ts';
 import { readIkeCredentials } from './ike-credentials.ts';
-import type { IpsecDriverName, IpsecFacts, RunningIpsecTunnel } from './ipsec-facts.ts';
 import { type IpsecView, ipsecView } from './ipsec-view.ts';
 
 /**
