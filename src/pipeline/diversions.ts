@@ -17,6 +17,7 @@
  */
 import { type FlowKey, keyMeta, RECORD_WORDS, SHARED_INGRESS } from '../flow/layout.ts';
 import {
+  isInDiversion,
   nextSource,
   type SyntheticSource,
   spaceOfSource,
@@ -62,6 +63,11 @@ export class Diversions {
     const { family, src0, src1, src2, src3 } = view;
     const isSource = spaceOfSource(family, src0, src1, src2, src3) !== 0;
     return this.ports.isDiversion[port] !== 0 ? !isSource : this.any && isSource;
+  }
+
+  /** Whether a packet is for an address that only diversions have: no route leads there, and none past it. */
+  isReserved({ family, dst0, dst1, dst3 }: PacketView): boolean {
+    return this.any && isInDiversion(family, dst0, dst1, dst3);
   }
 
   /** Whether a flow's originator may go on by another port: what came out of a diversion comes by no tunnel. */

@@ -128,7 +128,8 @@ export class FlowRouter {
 
   /** From a site: by route, or back into the same site by an external address (RFC 4787, REQ-9). */
   private routeOutbound(view: PacketView, proposal: FlowProposal): number {
-    const { gatewayAddresses, routes } = this.policy;
+    const { diversions, gatewayAddresses, routes } = this.policy;
+    if (diversions.isReserved(view)) return DROP.private_destination;
     if (isTunnelProtocol(view.protocol)) return DROP.forbidden_protocol;
     if (gatewayAddresses.has(view.family, view.dst0, view.dst1, view.dst2, view.dst3)) {
       return this.routeHairpin(view, proposal);

@@ -9,6 +9,7 @@ import {
   DIVERSION_PROXY,
   DIVERSION_ROUTER,
   DIVERSION_SITES,
+  isInDiversion,
   isProxy,
   nextSource,
   siteSource,
@@ -75,6 +76,20 @@ describe('addresses inside a diversion', () => {
           }
           assert.equal(seen.size, 5);
         }
+      }),
+      { seed },
+    );
+  });
+
+  it('knows its prefixes', () => {
+    fc.assert(
+      fc.property(fc.integer(), fc.integer(), fc.integer(), fc.integer(), (word0, word1, word2, word3) => {
+        // Half of them inside.
+        const at4 = word0 & 1 ? word3 : (word3 & 0xffff0000) | (word1 & 1 ? 0x12c6 : 0x13c6);
+        const [at60, at61] = word2 & 1 ? [word0, word1] : [0x6d6f68fd, (word1 & 0xffff0000) | 0x7765];
+        assert.equal(isInDiversion(IPV4, 0, 0, at4), isInside(DIVERSION_PREFIXES[0], IPV4, [0, 0, 0, at4]));
+        const inside6 = isInside(DIVERSION_PREFIXES[1], IPV6, [at60, at61, word2, word3]);
+        assert.equal(isInDiversion(IPV6, at60, at61, word3), inside6);
       }),
       { seed },
     );

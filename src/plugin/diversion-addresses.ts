@@ -70,6 +70,12 @@ export function spaceOfSource(
   return isSite ? swap16(word3 >>> 16) : 0;
 }
 
+/** Whether an address (wire-order words; IPv4 in `word3`) is any of {@link DIVERSION_PREFIXES}. */
+export function isInDiversion(family: number, word0: number, word1: number, word3: number): boolean {
+  if (family === IPV4) return (word3 & 0xfeff) === IPV4_SOURCES;
+  return word0 === IPV6_FIRST && (word1 & 0xffff) === IPV6_LINK;
+}
+
 /** An end of a flow, as its address stands in keys of flows. */
 export interface SyntheticSource {
   word0: number;

@@ -281,6 +281,16 @@ describe('a child flow', () => {
     assert.equal(only(hw.send(WEB, child(LYON))).port, 'internet');
   });
 
+  it('has no answers once it has ended: nothing leads to its address, and nothing past it', () => {
+    const hw = gateway();
+    // Its sender may be told.
+    const others = (packet: PacketSpec) => hw.send('dc', packet).filter(({ port }) => port !== 'dc');
+    for (const to of [siteSource(PARIS, 'ipv4'), '198.18.7.7', DIVERSION_PROXY.ipv4])
+      assert.deepEqual(others(udp('10.50.0.1 53', `${to} 50000`, 'late')), []);
+    assert.deepEqual(others(udp('fd00:50::1 53', `${siteSource(PARIS, 'ipv6')} 50000`, 'late')), []);
+    assert.deepEqual(hw.drops('dc'), { private_destination: 4 });
+  });
+
   it('may ping', () => {
     const hw = gateway();
     const ping = echo(siteSource(LYON, 'ipv4'), '203.0.113.9', 8, 7);
