@@ -1,15 +1,17 @@
 /** The API on TCP: TLS and tokens, or nothing. */
 import assert from 'node:assert/strict';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request as plainRequest } from 'node:http';
 import { request } from 'node:https';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { FastifyInstance } from 'fastify';
 import { EXAMPLE_STATUS } from '../../test/fixtures/example-status.ts';
+import { eventually } from '../../test/support/patience.ts';
 import { stubControl } from '../../test/support/stub-control.ts';
 import { makeCertificate, writeSecret } from '../../test/support/tls-files.ts';
 import type { ApiListenConfig } from '../control/config/config.ts';
@@ -131,6 +133,23 @@ test('nothing is answered without TLS', async () => {
     outgoing.on('error', () => resolve(false)).end();
   });
   assert.equal(answered, false);
+});
+
+test('nobody without a token holds all connections', async () => {
+  const held = await Promise.all(
+    Array.from({ length: 300 }, async () => {
+      const socket = connect({ host: '127.0.0.1', port: config.port, localAddress: '127.0.0.2' });
+      socket.on('error', () => {});
+      await once(socket, 'connect');
+      return socket;
+    }),
+  );
+  try {
+    await eventually('most are closed', () => held.filter(({ closed }) => !closed).length === 32);
+    assert.equal((await ask('GET', '/v1/status', `Bearer ${ADMIN}`)).status, 200);
+  } finally {
+    for (const socket of held) socket.destroy();
+  }
 });
 
 test('certificate and tokens are read anew, or stay as they were', async () => {

@@ -14,6 +14,7 @@ import type { FastifyInstance } from 'fastify';
 import type { ApiListenConfig } from '../control/config/config.ts';
 import type { ApiHandle, ApiServerOptions, GatewayControl } from '../control/daemon.ts';
 import { type AppOptions, makeApp } from './app.ts';
+import { shareConnections } from './connection-shares.ts';
 import { ApiListenError, type NetworkAccess, readNetworkAccess } from './network-access.ts';
 import { ApiSocketError, listenOnSocket } from './unix-socket.ts';
 
@@ -21,6 +22,8 @@ export { ApiListenError, ApiSocketError };
 
 /** Connections at a time; each takes one request. */
 const MAX_CONNECTIONS = 256;
+/** And from one source on the network. */
+const MAX_CONNECTIONS_OF_ONE = 32;
 /** For a whole request to arrive. */
 const REQUEST_TIMEOUT_MS = 30_000;
 const HANDSHAKE_TIMEOUT_MS = 10_000;
@@ -107,6 +110,7 @@ async function serveNetwork(
   await app.ready();
   bound(app);
   const server = app.server as ReturnType<typeof createServer>;
+  shareConnections(server, MAX_CONNECTIONS_OF_ONE);
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
