@@ -1,8 +1,6 @@
-/** The data half: verdicts, views, what changes when it is configured anew. And within a gateway in memory. */
+/** The data half: verdicts, views, what changes when it is configured anew. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
-import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
 import {
   PluginOptionsError,
   PluginQueryError,
@@ -11,10 +9,8 @@ import {
   VERDICT_REJECT,
 } from '../../src/plugin/contract.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
-import { MemoryGateway } from '../../test/support/memory-gateway.ts';
 import { echo, tcp, udp } from '../../test/support/packets.ts';
 import { FLOWS } from './firewall.fixture.ts';
-import { FLOW_STATE_BYTES } from './firewall.ts';
 import { dns, SYN, Tested, WEDNESDAY_NOON, web } from './tested-firewall.fixture.ts';
 
 describe('verdicts', () => {
@@ -282,44 +278,4 @@ it('options that are wrong change nothing', () => {
     },
   );
   assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
-});
-
-it('judges the flows of a gateway', () => {
-  const tested = new Tested({});
-  const standing = new PluginStanding(FLOW_STATE_BYTES);
-  const gateway = new MemoryGateway({
-    sites: [
-      { name: 'paris', prefixes: ['10.0.1.0/24'] },
-      { name: 'dc', prefixes: ['10.50.0.0/16'] },
-    ],
-    policyPlugins: [{ name: 'firewall', phase: 'policy', half: tested.firewall, standing }],
-  });
-  tested.firewall.configure({
-    options: {
-      default: 'drop',
-      rules: [
-        {
-          match: 'from.site == paris and to.site == dc and udp.dstport == 53',
-          action: 'accept',
-          limit: { concurrent: 2 },
-        },
-        { match: 'tcp', action: 'reject' },
-      ],
-    },
-    topology: topologyOf(gateway.plan),
-  })();
-  const ask = (port: number): number =>
-    gateway.send('paris', udp(`10.0.1.5 ${port}`, '10.50.0.1 53', 'x')).length;
-  assert.deepEqual([ask(1000), ask(1001), ask(1002), ask(1000)], [1, 1, 0, 1]);
-  assert.equal(gateway.send('dc', udp('10.50.0.1 53', '10.0.1.5 1000', 'y')).length, 1);
-  assert.equal(gateway.send('paris', udp('10.0.1.5 1', '10.50.0.1 54')).length, 0);
-  assert.equal(gateway.send('paris', udp('10.0.9.5 1', '10.50.0.1 53')).length, 0);
-  const [reset] = gateway.send('paris', tcp('10.0.1.5 1', '10.50.0.1 80', SYN));
-  assert.equal(reset?.port, 'paris');
-  assert.deepEqual(gateway.drops('paris'), { policy: 3, policy_reject: 1 });
-  // Both flows time out: there is room for others.
-  for (let i = 0; i < 400; i++) gateway.pass(2000);
-  assert.equal(gateway.flows, 0);
-  assert.deepEqual([ask(1003), ask(1004), ask(1005)], [1, 1, 0]);
-  assert.deepEqual(gateway.failures, []);
 });

@@ -1,12 +1,8 @@
 /** Live flows judged anew by rules that ask for more than a flow's record has: what its first packet was like. */
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
-import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
-import { MemoryGateway } from '../../test/support/memory-gateway.ts';
-import { FLOW_STATE_BYTES } from './firewall.ts';
-import { SYN, Tested } from './tested-firewall.fixture.ts';
+import { FirewalledGateway, SYN } from './tested-firewall.fixture.ts';
 
 const ECE_CWR = 0xc0;
 
@@ -40,28 +36,12 @@ function icmpPacket(type: number, identifier: number): PacketSpec {
 }
 
 /** A gateway with one flow for each of {@link FIRST}, which the firewall has let in. */
-class Rig {
-  readonly tested = new Tested({ default: 'accept' });
-  readonly standing = new PluginStanding(FLOW_STATE_BYTES);
-  readonly gateway = new MemoryGateway({
-    sites: [
-      { name: 'paris', prefixes: ['10.0.1.0/24'] },
-      { name: 'dc', prefixes: ['10.50.0.0/16'] },
-    ],
-    policyPlugins: [
-      { name: 'firewall', phase: 'policy', half: this.tested.firewall, standing: this.standing },
-    ],
-  });
-
+class Rig extends FirewalledGateway {
   constructor() {
-    this.configure({ default: 'accept' });
+    super({ default: 'accept' });
     for (const [name, first] of Object.entries(FIRST))
       assert.equal(this.gateway.send('paris', first).length, 1, name);
     assert.equal(this.gateway.flows, ALL.length);
-  }
-
-  configure(options: object): void {
-    this.tested.firewall.configure({ options, topology: topologyOf(this.gateway.plan) })();
   }
 
   /** Judges all flows by these options; the names of those that stay. */

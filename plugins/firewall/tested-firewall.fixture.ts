@@ -1,3 +1,7 @@
+/** The data half for tests: what it says of packets, counts and logs, with a clock that the test sets. And within a gateway. */
+
+import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
+import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
 import {
   type FlowHandle,
   type FlowSetup,
@@ -6,6 +10,7 @@ import {
   VERDICT_CONTINUE,
 } from '../../src/plugin/contract.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
+import { MemoryGateway } from '../../test/support/memory-gateway.ts';
 import { tcp, udp } from '../../test/support/packets.ts';
 import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
 import { Firewall, FLOW_STATE_BYTES } from './firewall.ts';
@@ -75,6 +80,29 @@ export class Tested {
   /** Ends it in another firewall, which has taken over. */
   endIn({ firewall }: Tested): void {
     firewall.flowEnd({ state: this.states.shift()!, stateAt: 0 } as FlowHandle);
+  }
+}
+
+/** A firewall in a gateway in memory, between the sites `paris` and `dc`. */
+export class FirewalledGateway {
+  readonly tested = new Tested({});
+  readonly standing = new PluginStanding(FLOW_STATE_BYTES);
+  readonly gateway = new MemoryGateway({
+    sites: [
+      { name: 'paris', prefixes: ['10.0.1.0/24', 'fd00:1::/64'] },
+      { name: 'dc', prefixes: ['10.50.0.0/16', 'fd00:50::/64'] },
+    ],
+    policyPlugins: [
+      { name: 'firewall', phase: 'policy', half: this.tested.firewall, standing: this.standing },
+    ],
+  });
+
+  constructor(options: object) {
+    this.configure(options);
+  }
+
+  configure(options: object): void {
+    this.tested.firewall.configure({ options, topology: topologyOf(this.gateway.plan) })();
   }
 }
 
