@@ -48,5 +48,5 @@ it('judging allocates nothing', () => {
   judge(FLOWS_JUDGED);
   const each = (process.memoryUsage().heapUsed - before) / FLOWS_JUDGED;
   assert.ok(each < MOST_BYTES_EACH, `${each} bytes for each flow`);
-  assert.ok(firewall.policy!.matches.some((count) => count > 0));
+  assert.ok(firewall.policy!.rules.matches.some((count) => count > 0));
 });

@@ -35,7 +35,7 @@ describe('verdicts', () => {
     assert.equal(tested.judge(echo('10.0.1.5', '192.0.2.1', 8, 7)), VERDICT_REJECT);
     assert.equal(tested.reason, 'default: reject');
     assert.deepEqual(tested.counters, { accepted: 1, dropped: 2, rejected: 2 });
-    assert.deepEqual([...tested.firewall.policy!.matches], [1, 1, 1]);
+    assert.deepEqual([...tested.firewall.policy!.rules.matches], [1, 1, 1]);
   });
 
   it('are left to the rules behind those that log and count', () => {
@@ -48,7 +48,7 @@ describe('verdicts', () => {
     });
     assert.equal(tested.judge(dns()), VERDICT_CONTINUE);
     assert.equal(tested.judge(web()), VERDICT_DROP);
-    assert.deepEqual([...tested.firewall.policy!.matches], [2, 1, 1]);
+    assert.deepEqual([...tested.firewall.policy!.rules.matches], [2, 1, 1]);
     assert.deepEqual(tested.lines, [
       'rules[1] "names" (log): udp 10.0.1.5 port 40000 to 192.0.2.53 port 53',
       'rules[2] (accept): udp 10.0.1.5 port 40000 to 192.0.2.53 port 53',
@@ -160,7 +160,7 @@ describe('verdicts', () => {
     assert.equal(tested.judge(web(), FLOWS.outbound, { hypothetical: true }), VERDICT_DROP);
     assert.equal(tested.judge(web(), FLOWS.outbound, { reevaluated: true }), VERDICT_CONTINUE);
     assert.deepEqual([tested.counters, tested.lines.length], [{ accepted: 1 }, 1]);
-    assert.deepEqual([...tested.firewall.policy!.matches], [1]);
+    assert.deepEqual([...tested.firewall.policy!.rules.matches], [1]);
   });
 });
 
@@ -188,7 +188,7 @@ describe('views', () => {
       ...parameters,
     });
     assert.deepEqual(tested.counters, {});
-    assert.deepEqual([...tested.firewall.policy!.matches], [0, 0, 0, 0]);
+    assert.deepEqual([...tested.firewall.policy!.rules.matches], [0, 0, 0, 0]);
     return answer as never;
   };
 

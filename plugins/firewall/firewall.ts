@@ -116,7 +116,7 @@ export class Firewall implements DataHalf {
     const policy = new Policy(preparedPolicy(configuration), this.values);
     const clock = policy.usesTime ? new WeekClock(policy.timeZone, this.surroundings.wallClockMs) : undefined;
     return () => {
-      if (this.policy !== undefined) policy.takeOver(this.policy);
+      if (this.policy !== undefined) policy.rules.goOnWith(this.policy.rules.counts());
       if (policy.countsConcurrent) this.concurrent.reserve(topology.maxFlows);
       this.policy = policy;
       this.topology = topology;
@@ -165,12 +165,13 @@ export class Firewall implements DataHalf {
   }
 
   private judge(policy: Policy, view: PacketView, flow: FlowSetup, counts: boolean): number {
-    const { classifier, verdictOf, logs, matches } = policy;
+    const { classifier, verdictOf, rules } = policy;
+    const { logs, matches } = rules;
     classifier.begin();
     for (let rule = classifier.next(); rule >= 0; rule = classifier.next()) {
       if (counts) {
         matches[rule]!++;
-        if (logs[rule] !== 0) this.log.write(rule, policy.rules[rule]!, view, flow);
+        if (logs[rule] !== 0) this.log.write(rule, rules.at(rule), view, flow);
       }
       const verdict = verdictOf[rule]!;
       if (verdict === NO_VERDICT) continue;
@@ -183,7 +184,7 @@ export class Firewall implements DataHalf {
           return this.answer(limit.exceededVerdict, exceeded, counts);
         }
       }
-      return this.answer(verdict, policy.labels[rule]!, counts);
+      return this.answer(verdict, rules.label(rule), counts);
     }
     this.decider = BY_DEFAULT;
     const { ingressPort } = flow;
@@ -268,9 +269,8 @@ export class Firewall implements DataHalf {
   }
 
   exportState(): Json {
-    const { rules, matches } = this.policy ?? { rules: [], matches: [] };
     return {
-      matches: rules.map(({ identity }, index) => [identity, matches[index]!]),
+      matches: this.policy?.rules.counts() ?? [],
       seeds: [...this.seeds],
       concurrent: { ...this.concurrent.export() },
     };
@@ -278,19 +278,14 @@ export class Firewall implements DataHalf {
 
   importState(state: Json, _version: string, keepsFlowState: boolean): void {
     const { matches, seeds, concurrent } = state as unknown as {
-      matches: [string, number][];
+      matches: [number, number][];
       seeds: number[];
       concurrent: ConcurrentState;
     };
     this.seeds.set(seeds);
     // Flows that no longer know where they are counted would never be counted down.
     if (keepsFlowState) this.concurrent.import(concurrent);
-    const { policy } = this;
-    if (policy === undefined) return;
-    const before = new Map(matches);
-    policy.rules.forEach(({ identity }, index) => {
-      policy.matches[index] = before.get(identity) ?? 0;
-    });
+    this.policy?.rules.goOnWith(matches);
   }
 }
 

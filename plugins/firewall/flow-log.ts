@@ -4,7 +4,7 @@
 import type { FlowSetup } from '../../src/plugin/contract.ts';
 import { formatAddressWords } from '../../src/wire/address.ts';
 import type { PacketView } from '../../src/wire/packet.ts';
-import type { PolicyRule } from './policy.ts';
+import type { ListedRule } from './rule-list.ts';
 import { PROTOCOL_NAMES } from './values.ts';
 
 /** Lines of one rule in {@link PERIOD_MS}: as many as the log takes of it. */
@@ -31,7 +31,7 @@ export class FlowLog {
   }
 
   /** A flow matches a rule that logs, by its place. */
-  write(place: number, { label, action }: PolicyRule, view: PacketView, flow: FlowSetup): void {
+  write(place: number, { label, action }: ListedRule, view: PacketView, flow: FlowSetup): void {
     const { beganMs, lines, suppressed } = this;
     if ((flow.nowMs - beganMs[place]!) >>> 0 >= PERIOD_MS) {
       beganMs[place] = flow.nowMs;

@@ -74,10 +74,10 @@ describe('limits', () => {
     });
     assert.equal(tested.judge(web()), VERDICT_CONTINUE);
     assert.equal(tested.judge(web()), VERDICT_DROP);
-    assert.deepEqual([...tested.firewall.policy!.matches], [0, 3]);
+    assert.deepEqual([...tested.firewall.policy!.rules.matches], [0, 3]);
     const next = new Tested({ rules: [rule] });
     next.firewall.importState(exported(tested), '1.0.0', true);
-    assert.deepEqual([...next.firewall.policy!.matches], [3]);
+    assert.deepEqual([...next.firewall.policy!.rules.matches], [3]);
     assert.equal(next.judge(web()), VERDICT_DROP);
     // Flows that began before end here, and make room.
     tested.endIn(next);
@@ -91,7 +91,7 @@ describe('limits', () => {
     for (let i = 0; i < 2; i++) assert.equal(tested.judge(web()), VERDICT_CONTINUE);
     const next = new Tested({ rules: [rule] });
     next.firewall.importState(exported(tested), '1.0.0', false);
-    assert.deepEqual([...next.firewall.policy!.matches], [2]);
+    assert.deepEqual([...next.firewall.policy!.rules.matches], [2]);
     for (let i = 0; i < 2; i++) {
       next.firewall.flowEnd({ state: new Int32Array(FLOW_STATE_BYTES / 4), stateAt: 0 } as FlowHandle);
       assert.equal(next.judge(web()), VERDICT_CONTINUE);

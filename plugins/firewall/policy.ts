@@ -8,7 +8,7 @@ import { VERDICT_CONTINUE, VERDICT_DROP } from '../../src/plugin/contract.ts';
 import { Classifier, type CompiledRules } from './classifier.ts';
 import type { Limit } from './limit-options.ts';
 import type { PacketValues } from './packet-values.ts';
-import type { Rule } from './rules.ts';
+import { type CompiledRuleList, RuleList } from './rule-list.ts';
 import { type CompiledSets, SetMembership } from './set-membership.ts';
 
 /** What `verdictOf` says of rules that leave the verdict to those behind them. */
@@ -26,12 +26,9 @@ export interface CompiledLimit extends Limit {
   readonly concurrentReason: string;
 }
 
-/** A rule as far as it is told and logged; what it asks of packets is in {@link CompiledPolicy.classifier}. */
-export type PolicyRule = Omit<Rule, 'condition' | 'limit'>;
-
 /** A policy as it was compiled: values that can be copied from process to process. */
 export interface CompiledPolicy {
-  readonly rules: readonly PolicyRule[];
+  readonly rules: CompiledRuleList;
   readonly classifier: CompiledRules;
   /**
    * The rules that ask for what nobody knows of flows whose beginning is not remembered, without that: those that match
@@ -56,7 +53,7 @@ export interface CompiledPolicy {
 }
 
 export class Policy {
-  readonly rules: readonly PolicyRule[];
+  readonly rules: RuleList;
   readonly classifier: Classifier;
   /** See {@link CompiledPolicy.relaxed}. */
   private readonly relaxed: Classifier | undefined;
@@ -64,13 +61,7 @@ export class Policy {
   private readonly relaxedPlaces: Int32Array;
   /** By place in `rules`: a `VERDICT_...` or {@link NO_VERDICT}. */
   readonly verdictOf: Int8Array;
-  /** By place in `rules`: 1 if a line is logged. */
-  readonly logs: Uint8Array;
   readonly limits: readonly (CompiledLimit | undefined)[];
-  /** By place in `rules`, as a reason. */
-  readonly labels: readonly string[];
-  /** Flows that matched, by place in `rules`. */
-  readonly matches: Float64Array;
   readonly dropInvalid: boolean;
   readonly usesTime: boolean;
   readonly timeZone: string;
@@ -85,18 +76,15 @@ export class Policy {
 
   /** For packets that are read into `packet`. */
   constructor(compiled: CompiledPolicy, packet: PacketValues) {
-    const { rules, limits } = compiled;
+    const { limits } = compiled;
     this.packet = packet;
-    this.rules = rules;
+    this.rules = new RuleList(compiled.rules);
     this.classifier = new Classifier(compiled.classifier, packet);
     this.relaxed =
       compiled.relaxed === undefined ? undefined : new Classifier(compiled.relaxed.classifier, packet);
     this.relaxedPlaces = compiled.relaxed?.places ?? new Int32Array(0);
     this.verdictOf = compiled.verdictOf;
-    this.logs = Uint8Array.from(rules, ({ log }) => (log ? 1 : 0));
-    this.limits = rules.map((_, place) => limits.get(place));
-    this.labels = rules.map(({ label }) => label);
-    this.matches = new Float64Array(rules.length);
+    this.limits = Array.from({ length: this.rules.length }, (_, place) => limits.get(place));
     this.dropInvalid = compiled.dropInvalid;
     this.usesTime = compiled.usesTime;
     this.timeZone = compiled.timeZone;
@@ -128,19 +116,19 @@ export class Policy {
    * these comes first. Empty if it is accepted whatever they are. Not for new flows: takes its time.
    */
   possibleRefusal(ingressPort: number): string {
-    const { relaxed, relaxedPlaces, verdictOf, labels } = this;
+    const { relaxed, relaxedPlaces, verdictOf, rules } = this;
     const certain = this.firstCertain();
-    const end = certain < 0 ? labels.length : certain;
+    const end = certain < 0 ? rules.length : certain;
     relaxed?.begin();
     for (let at = relaxed?.next() ?? -1; at >= 0; at = relaxed!.next()) {
       const place = relaxedPlaces[at]!;
       if (place > end) break;
       const verdict = verdictOf[place];
       if (verdict !== NO_VERDICT && verdict !== VERDICT_CONTINUE) {
-        return `how it began is not known any more, and may be what ${labels[place]} refuses`;
+        return `how it began is not known any more, and may be what ${rules.label(place)} refuses`;
       }
     }
-    if (certain >= 0) return verdictOf[certain] === VERDICT_CONTINUE ? '' : labels[certain]!;
+    if (certain >= 0) return verdictOf[certain] === VERDICT_CONTINUE ? '' : rules.label(certain);
     return this.defaultVerdict(ingressPort) === VERDICT_CONTINUE ? '' : this.defaultReason(ingressPort);
   }
 
@@ -152,23 +140,5 @@ export class Policy {
       if (verdictOf[place] !== NO_VERDICT && !relaxedPlaces.includes(place)) return place;
     }
     return -1;
-  }
-
-  /** Goes on counting what rules of another policy have counted: those of the same identity, in their order. */
-  takeOver({ rules, matches }: Policy): void {
-    // Most rules have never matched: nothing is looked up for them.
-    const counted = new Set(rules.flatMap(({ identity }, place) => (matches[place]! > 0 ? [identity] : [])));
-    if (counted.size === 0) return;
-    const before = new Map<string, number[]>();
-    rules.forEach(({ identity }, place) => {
-      if (!counted.has(identity)) return;
-      const places = before.get(identity);
-      if (places === undefined) before.set(identity, [place]);
-      else places.push(place);
-    });
-    this.rules.forEach(({ identity }, place) => {
-      const former = before.get(identity)?.shift();
-      if (former !== undefined) this.matches[place] = matches[former]!;
-    });
   }
 }

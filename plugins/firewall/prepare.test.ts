@@ -116,7 +116,7 @@ it('takes files of sets anew that have changed, and keeps what it has if they ar
     write('10.0.1.6\n', 50);
     await eventually('the new file is in force', () => tested.judge(web('10.0.1.5')) === VERDICT_CONTINUE);
     assert.equal(tested.judge(web('10.0.1.6')), VERDICT_DROP);
-    assert.ok(tested.firewall.policy!.matches[0]! >= 2);
+    assert.ok(tested.firewall.policy!.rules.matches[0]! >= 2);
     write('10.0.1.7\nnonsense\n', 40);
     await eventually('the wrong file is told', () => tested.lines.some((line) => line.includes(`${file}:2`)));
     assert.equal(tested.judge(web('10.0.1.6')), VERDICT_DROP);

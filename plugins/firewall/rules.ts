@@ -117,13 +117,18 @@ function readRule(value: unknown, index: number, names: Names, problems: Problem
   return {
     index,
     name,
-    label: name === undefined ? path : `${path} "${name}"`,
+    label: ruleLabel(index, name),
     identity: name === undefined ? JSON.stringify(value) : `"${name}"`,
     condition,
     action,
     log,
     limit,
   };
+}
+
+/** How messages name a rule: `rules[3] "web"`. */
+export function ruleLabel(index: number, name: string | undefined): string {
+  return name === undefined ? `rules[${index}]` : `rules[${index}] "${name}"`;
 }
 
 function readMatch(match: unknown, path: string, names: Names, problems: Problems): Condition | undefined {

@@ -10,10 +10,10 @@ export interface RulesParameters {
 }
 
 export function rulesView(policy: Policy, { matched, limit }: RulesParameters): Json {
-  const { rules, matches } = policy;
-  const chosen = rules
-    .map(({ index, name, label, action }, place) => ({ index, name, label, action, flows: matches[place]! }))
-    .filter(({ flows }) => !matched || flows > 0);
+  const { rules } = policy;
+  const chosen = Array.from(rules.matches, (flows, place) => ({ ...rules.at(place), flows })).filter(
+    ({ flows }) => !matched || flows > 0,
+  );
   const shown = chosen.slice(0, limit);
   const lines = shown.map(({ label, action, flows }) => `${label}: ${action}, ${flows} new flows`);
   const left = chosen.length - shown.length;
@@ -46,13 +46,13 @@ export function testView(
   if (decider !== BEFORE_RULES) {
     classifier.begin();
     for (let place = classifier.next(); place >= 0 && place !== decider; place = classifier.next()) {
-      const { label, action } = rules[place]!;
+      const { label, action } = rules.at(place);
       passed.push(label);
       lines.push(`${label} matches: ${action}, and goes on`);
     }
   }
   lines.push(`${word}: ${reason}`);
-  const rule = rules[decider];
+  const rule = decider < 0 ? undefined : rules.at(decider);
   const decided =
     rule === undefined ? null : { index: rule.index, name: rule.name ?? null, action: rule.action };
   return { verdict: word, reason, rule: decided, passed, lines };
