@@ -8,7 +8,7 @@
  * Each step reports everything it finds and the next one runs only if there was nothing. Nothing here asks the
  * host, but for the files of plugins; `compile/` does.
  */
-import type { KeptPlugins, Reading } from '../plugins/kept-plugins.ts';
+import type { KeptReading } from '../plugins/kept-plugins.ts';
 import { checkAmbiguity } from './checks/ambiguity.ts';
 import { checkEgress } from './checks/egress.ts';
 import { checkDevices, checkNames } from './checks/names.ts';
@@ -30,7 +30,7 @@ export interface ReadOptions {
    */
   readonly withoutPlugins?: boolean | undefined;
   /** Copies of plugins, and why one is read: without, plugins are read where they are installed. */
-  readonly kept?: { readonly plugins: KeptPlugins; readonly reading: Reading } | undefined;
+  readonly kept?: KeptReading | undefined;
 }
 
 /** A configuration in all its forms. */

@@ -36,6 +36,12 @@ export type Reading =
   | { readonly why: 'start' | 'change' }
   | { readonly why: 'reload'; readonly plugin: string };
 
+/** Copies of plugins, for whoever reads a configuration. */
+export interface KeptReading {
+  readonly plugins: KeptPlugins;
+  readonly reading: Reading;
+}
+
 /** Where a plugin is to be read from. */
 export interface Chosen {
   /** Its manifest: in a copy, or, where `isNew`, where it is installed. */

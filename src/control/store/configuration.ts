@@ -120,12 +120,12 @@ export class Configuration {
 
   /** Newest first. */
   revisions(): readonly Revision[] {
-    return [...this.#kept().revisions].reverse();
+    return [...this.#requiredHistory().revisions].reverse();
   }
 
   /** @throws RequestError if there is no such revision. */
   revision(number: number): Revision & { readonly text: string } {
-    return { ...this.#revision(number), text: this.#kept().text(number) };
+    return { ...this.#revision(number), text: this.#requiredHistory().text(number) };
   }
 
   /**
@@ -230,7 +230,7 @@ export class Configuration {
    */
   confirm(validateOnly = false): Promise<Revision> {
     return this.#inTurn(async () => {
-      const history = this.#kept();
+      const history = this.#requiredHistory();
       const { pending } = history;
       if (pending === null) {
         throw new RequestError('conflict', 'nothing_pending', 'no change waits for its confirmation');
@@ -252,7 +252,7 @@ export class Configuration {
   }
 
   async #apply(next: LoadedConfig, request: ChangeRequest, cause: Revision['cause']): Promise<Applied> {
-    const history = this.#kept();
+    const history = this.#requiredHistory();
     if (cause === 'applied' && history.pending !== null) {
       throw new RequestError(
         'conflict',
@@ -336,9 +336,9 @@ export class Configuration {
     const effect = await this.#gateway.apply(loaded.config);
     let unapplied: string | null = null;
     if (this.#file.state(loaded.text) !== 'same') {
-      unapplied = this.#file.keepUnapplied(this.#kept().directory, [loaded.text]);
+      unapplied = this.#file.keepUnapplied(this.#requiredHistory().directory, [loaded.text]);
       const fileProblem = this.#file.put(this.#file.stage(loaded.text));
-      this.#startProblems = [this.#kept().damage, fileProblem].filter((problem) => problem !== '');
+      this.#startProblems = [this.#requiredHistory().damage, fileProblem].filter((problem) => problem !== '');
     }
     this.#logger.info('the configuration that runs was applied again: nothing has changed');
     const reevaluated = await this.#reevaluate(reevaluate);
@@ -352,7 +352,7 @@ export class Configuration {
     { confirmMs, ...revision }: NewRevision & { readonly confirmMs: number | undefined },
   ): Promise<Revision> {
     try {
-      return this.#kept().add(next.text, revision, confirmMs);
+      return this.#requiredHistory().add(next.text, revision, confirmMs);
     } catch (error) {
       const why = `the history cannot be written: ${(error as Error).message}`;
       await this.#goBack(former, next, why);
@@ -394,16 +394,16 @@ export class Configuration {
 
   #load(number: number): LoadedConfig {
     this.#revision(number);
-    return this.#read(this.#kept().text(number));
+    return this.#read(this.#requiredHistory().text(number));
   }
 
   #revision(number: number): Revision {
-    const revision = this.#kept().find(number);
+    const revision = this.#requiredHistory().find(number);
     if (revision !== undefined) return revision;
     throw new RequestError('not_found', 'no_such_revision', `there is no revision ${number} in the history`);
   }
 
-  #kept(): History {
+  #requiredHistory(): History {
     if (this.#history !== undefined) return this.#history;
     throw new RequestError('unavailable', 'no_history', this.#startProblems[0] ?? 'there is no history');
   }

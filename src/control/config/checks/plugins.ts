@@ -14,6 +14,7 @@ import { untrustedFile } from '../../../plugin/trusted-files.ts';
 import { type Prefix, prefixContainsWords } from '../../../wire/address.ts';
 import { checkOptions } from '../../plugins/check-options.ts';
 import { isKnownPlugin, type Located, locatePlugin, RETURN_ROUTING } from '../../plugins/installed.ts';
+import type { KeptReading } from '../../plugins/kept-plugins.ts';
 import { readManifest } from '../../plugins/manifest.ts';
 import type { Manifest } from '../../plugins/manifest-schema.ts';
 import { orderPlugins } from '../../plugins/order.ts';
@@ -21,7 +22,6 @@ import type { ConfigPath, PluginConfig } from '../config.ts';
 import { ConfigError } from '../errors.ts';
 import type { Findings } from '../findings.ts';
 import { knownPrefix } from '../ip.ts';
-import type { ReadOptions } from '../load.ts';
 import type { ConfigDocument } from '../schema.ts';
 
 type PluginDocument = ConfigDocument['plugins'][number];
@@ -34,7 +34,7 @@ type PluginDocument = ConfigDocument['plugins'][number];
 export function checkPlugins(
   document: ConfigDocument,
   findings: Findings,
-  kept?: ReadOptions['kept'],
+  kept?: KeptReading,
 ): PluginConfig[] {
   checkDoubles(document, findings);
   const written = document.plugins.some(({ name }) => name === RETURN_ROUTING)
@@ -88,7 +88,7 @@ function foundFile(located: Located): PluginFile {
 function chosenFile(
   plugin: PluginDocument,
   located: Located,
-  kept: ReadOptions['kept'],
+  kept: KeptReading | undefined,
   path: ConfigPath,
   findings: Findings,
 ): PluginFile {
