@@ -34,6 +34,14 @@ after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
+test('config schema: JSON, asked for or not', async () => {
+  const plain = await homeward(directory, 'config', 'schema');
+  const asked = await homeward(directory, 'config', 'schema', '--json');
+  assert.deepEqual([plain.status, asked.status], [0, 0]);
+  assert.equal(JSON.parse(plain.stdout).type, 'object');
+  assert.deepEqual(JSON.parse(asked.stdout), JSON.parse(plain.stdout));
+});
+
 test('config check: a good file', async () => {
   const { status, stdout } = await homeward(directory, 'config', 'check', good);
   assert.equal(status, 0);

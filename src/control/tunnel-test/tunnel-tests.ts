@@ -97,10 +97,13 @@ const BETWEEN_PROBES_MS = 50;
 const RUNNING_TESTS = 4;
 
 const REASONS: Readonly<Record<string, string>> = {
-  no_interface_address: 'the tunnel has no interface_address of that family: there is nothing to send from',
+  no_interface_address:
+    'the tunnel has no interface_address of that family: there is nothing to send from; write one into the configuration',
+  no_interface_addresses:
+    'the tunnel has no interface_address: there is nothing to send from; write one into the configuration',
   no_such_tunnel: 'the tunnel is not in the plan that runs',
   no_target:
-    'nothing tells the address of the other end, and nobody there was heard yet: give one that answers ping as target',
+    'nothing tells the address of the other end, and nobody there was heard yet: give one that answers ping as target (--target, or health.target in the configuration)',
 };
 
 export class TunnelTests {
@@ -179,7 +182,10 @@ export class TunnelTests {
   ): Promise<TunnelTestResult> {
     const target = await this.#targets.of(tested.config, request.target);
     const tunnel = tested.config.name;
-    if (target === undefined) return this.#notTested(tested, undefined, 'no_target');
+    if (target === undefined) {
+      const hasSource = tested.config.interfaceAddresses.length > 0;
+      return this.#notTested(tested, undefined, hasSource ? 'no_target' : 'no_interface_addresses');
+    }
     const probes: Promise<ProbeAnsweredMessage | undefined>[] = [];
     let refusal = '';
     for (let i = 0; i < request.count && signal?.aborted !== true; i++) {
