@@ -112,6 +112,7 @@ export class Gateway {
     });
     const diversions = new Diversions({
       generation: (device) => host.namespaceGeneration(device),
+      refusal: (device) => host.refusedLinks[device],
       lookup: async (request) =>
         (await supervisor.ask(request, 'diverted').catch(() => undefined))?.flow ?? null,
       onChange: () => void this.#running.followHost(),

@@ -118,12 +118,14 @@ export class DeviceDrafts {
     return this.#names.has(name);
   }
 
-  /** The wire to a diversion's namespace, which is made. */
-  addDiversion(name: string, tunnel: string, mtu: number, macs: ReturnType<typeof diversionMacs>): void {
+  /** The wire to a diversion's namespace, which is made. Whether it could be. */
+  addDiversion(name: string, tunnel: string, mtu: number, macs: ReturnType<typeof diversionMacs>): boolean {
+    const present = !Object.hasOwn(this.#facts.refusedLinks, name);
     const { ifindex = 0 } = linkByName(this.#facts, name) ?? {};
     const diversion = { mac: macs.ours, proxyMac: macs.proxys };
     const common = { role: 'exclusive', kind: 'ethernet', name, ifindex, mtu, tunnel } as const;
-    this.#add(name, { planKind: 'ethernet', mac: macs.ours, host: { ...common, diversion, present: true } });
+    this.#add(name, { planKind: 'ethernet', mac: macs.ours, host: { ...common, diversion, present } });
+    return present;
   }
 
   /** A TUN device of our own; one by this name may be there from an earlier run. Returns its MTU. */

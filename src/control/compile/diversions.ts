@@ -1,7 +1,7 @@
 /**
  * Diversions of a plan: a port for each that the manifests of running plugins declare, and the device that leads there.
  *
- * What the host needs for it is made, as nobody else has it: nothing can be lacking. The port is enabled while the plugin's
+ * What the host needs for it is made; where that is refused the port has no device, and the control half's status says why. The port is enabled while the plugin's
  * control half says that its proxy is ready.
  *
  * Neighbours: `../diversion-names.ts`, `host/namespaces.ts` (makes them), `../diversions/diversions.ts` (who is ready).
@@ -26,7 +26,7 @@ export function draftDiversions(
     manifest.diversions.map(({ name: diversion, tcp = null, udp = null }, place): DiversionDraft => {
       const name = diversionPort(plugin, diversion);
       const device = diversionDevice(name);
-      devices.addDiversion(device, name, MTU, diversionMacs(name));
+      const isMade = devices.addDiversion(device, name, MTU, diversionMacs(name));
       return {
         role: 'diversion',
         name,
@@ -36,7 +36,7 @@ export function draftDiversions(
         mtu: MTU,
         link: {
           kind: 'ethernet',
-          device,
+          device: isMade ? device : null,
           nextHop: DIVERSION_PROXY,
           onLink: [],
           answers: ROUTERS,

@@ -22,6 +22,8 @@ import type { Logger } from '../runtime/logger.ts';
 export interface DiversionHost {
   /** See `Namespaces.generation`. */
   generation(device: string): number;
+  /** Why it cannot be made; undefined: nothing is in the way. */
+  refusal(device: string): string | undefined;
   /** Asks the data plane; null: there is no such flow, or no data plane. */
   lookup(request: DivertedRequest): Promise<DivertedFlow | null>;
   /** Another proxy is ready, or is not any more: ports have to follow. */
@@ -108,7 +110,10 @@ export class OpenDiversions {
   async untold(): Promise<readonly string[]> {
     const names: string[] = [];
     for (const { name } of this.#declared) {
-      const generation = this.#host.generation(diversionDevice(diversionPort(this.#plugin, name)));
+      const device = diversionDevice(diversionPort(this.#plugin, name));
+      const generation = this.#host.generation(device);
+      const refusal = this.#host.refusal(device);
+      if (refusal !== undefined) this.#set(name, `its namespace cannot be made: ${refusal}`);
       if (generation === 0 || this.#told.get(name) === generation) continue;
       this.#told.set(name, generation);
       this.#set(name, NOT_YET);
@@ -140,6 +145,8 @@ export class OpenDiversions {
     if (this.#reasons.get(name) === reason) return;
     if (reason === undefined) this.#reasons.delete(name);
     else this.#reasons.set(name, reason);
+    if (this.#isOpen && reason?.startsWith('its namespace') === true)
+      this.#host.logger.warn({ diversion: diversionPort(this.#plugin, name) }, reason);
     this.#changed(diversionPort(this.#plugin, name), reason === undefined, reason ?? '');
   }
 }

@@ -73,14 +73,15 @@ export class Links {
     return this.#record.state;
   }
 
-  /** See {@link MadeLinks.refused}. */
+  /** See {@link MadeLinks.refused} and {@link Namespaces.refused}. */
   get refused(): Readonly<Record<string, string>> {
-    return this.#made.refused;
+    return { ...this.#made.refused, ...this.namespaces.refused };
   }
 
-  /** See {@link MadeLinks.retryInMs}. */
+  /** See {@link MadeLinks.retryInMs} and {@link Namespaces.retryInMs}. */
   get retryInMs(): number | undefined {
-    return this.#made.retryInMs;
+    const pauses = [this.#made.retryInMs, this.namespaces.retryInMs].filter((ms) => ms !== undefined);
+    return pauses.length === 0 ? undefined : Math.min(...pauses);
   }
 
   /**

@@ -9,7 +9,7 @@
  *
  * Whoever is inside reaches the data plane and nobody else; its kernel forwards nothing. One that somebody has deleted, or
  * that cannot be entered any more, is made anew with everything around it. They stay when the gateway is stopped, and go with
- * `down`, and with them whoever runs inside.
+ * `down`, and with them whoever runs inside. One that cannot be made keeps nothing else from being done; it is tried again.
  *
  * Neighbours: `links.ts` (the owner), `../diversion-names.ts`, `plugin/diversion-addresses.ts`, `host-record.ts`.
  */
@@ -17,10 +17,12 @@ import { DIVERSION_PROXY, DIVERSION_ROUTER, DIVERSION_SITES } from '../../plugin
 import type { ExclusiveDevice, HostSetup } from '../compile/host-setup.ts';
 import { diversionNamespace } from '../diversion-names.ts';
 import { networkNamespaceInode } from '../runtime/runtime-directory.ts';
-import { runCommand } from './command.ts';
+import { CommandError, runCommand } from './command.ts';
 import type { HostRecord } from './host-record.ts';
 import { ipBatch, type ShownLink } from './ip-batch.ts';
 
+/** Until it is tried again to make what could not be made. */
+const RETRY_MS = 5000;
 /** What a namespace's end of the wire is called. */
 const INSIDE = 'out';
 
@@ -30,6 +32,9 @@ export class Namespaces {
   readonly #record: HostRecord;
   readonly #instance: number;
   readonly #generations = new Map<string, number>();
+  readonly #refusals = new Map<string, string>();
+  /** By device: the last generation. */
+  readonly #made = new Map<string, number>();
 
   constructor(record: HostRecord, instance = networkNamespaceInode()) {
     this.#record = record;
@@ -44,27 +49,50 @@ export class Namespaces {
     return this.#generations.get(device) ?? 0;
   }
 
+  /** Devices of those that cannot be made: what was said. */
+  get refused(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#refusals);
+  }
+
+  /** Milliseconds until it is to be tried again; undefined: all are made. */
+  get retryInMs(): number | undefined {
+    return this.#refusals.size === 0 ? undefined : RETRY_MS;
+  }
+
   /**
    * Makes those that the set-up needs and are not there. Their devices are down until the guard has its hook.
    *
-   * @returns whether one was made.
-   * @throws CommandError
+   * @returns whether anything is new: one was made, or {@link refused} says something else.
+   * @throws CommandError if there is no `ip`
    */
   async make(setup: HostSetup, present: ReadonlyMap<string, ShownLink>): Promise<boolean> {
+    const refusedBefore = JSON.stringify(this.refused);
+    this.#refusals.clear();
     const missing: DiversionDevice[] = [];
     for (const device of setup.devices.filter(isDiversion)) {
       if (present.has(device.name) && (await this.#isWhole(device.name))) this.#found(device.name);
       else missing.push(device);
     }
-    if (missing.length === 0) return false;
+    if (missing.length === 0) return refusedBefore !== '{}';
     const names = missing.map(({ name }) => name);
     this.#record.change({ namespaces: [...new Set([...this.#record.state.namespaces, ...names])] });
     await this.#remove(names);
     for (const device of missing) {
-      await this.#make(device);
-      this.#generations.set(device.name, this.generation(device.name) + 1);
+      const { name } = device;
+      try {
+        await this.#make(device);
+        this.#generations.set(name, (this.#made.get(name) ?? 0) + 1);
+        this.#made.set(name, this.generation(name));
+      } catch (error) {
+        if (!(error instanceof CommandError) || error.code !== 'command_failed') throw error;
+        this.#refusals.set(name, error.stderr.trim().split('\n')[0] ?? '');
+        await this.#remove([name]);
+        this.#generations.delete(name);
+      }
     }
-    return true;
+    return (
+      missing.some(({ name }) => !this.#refusals.has(name)) || JSON.stringify(this.refused) !== refusedBefore
+    );
   }
 
   /** Deletes those behind these devices, and ends whoever is inside. */
@@ -77,7 +105,9 @@ export class Namespaces {
   }
 
   #found(device: string): void {
-    if (!this.#generations.has(device)) this.#generations.set(device, 1);
+    if (this.#generations.has(device)) return;
+    this.#generations.set(device, (this.#made.get(device) ?? 0) + 1);
+    this.#made.set(device, this.generation(device));
   }
 
   async #isWhole(device: string): Promise<boolean> {

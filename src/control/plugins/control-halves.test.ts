@@ -53,6 +53,8 @@ class Rig {
   readonly lines: Record<string, unknown>[] = [];
   readonly folder: string;
   readonly halves: ControlHalves;
+  /** Why namespaces cannot be made. */
+  refusal: string | undefined;
   /** By device: how often the namespace behind it was made. */
   readonly generations = new Map<string, number>();
 
@@ -73,6 +75,7 @@ class Rig {
       },
       new Diversions({
         generation: (device) => this.generations.get(device) ?? 0,
+        refusal: () => this.refusal,
         lookup: async (request) => {
           this.sent.push(request);
           return null;
@@ -264,6 +267,10 @@ test('diversions are ready when their half says so, of the namespace that stands
   };
   await host.run('{}');
   assert.deepEqual(host.sent, [], 'nobody is told of what is not there');
+  host.refusal = 'Operation not permitted';
+  await host.run('{}');
+  assert.deepEqual(states(), [['gone', 'its namespace cannot be made: Operation not permitted']]);
+  host.refusal = undefined;
 
   host.generations.set(device, 1);
   await host.run('{}');

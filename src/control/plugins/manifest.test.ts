@@ -33,6 +33,17 @@ const CASES: readonly (readonly [
     ],
   ],
   [
+    'diversions that nobody could use',
+    {
+      diversions: [{ name: 'http', tcp: 8080 }, { name: 'http', udp: 1 }, { name: 'nothing' }],
+    },
+    [
+      '10:17: diversions: need a control half, which runs the proxy; write its module as control',
+      '16:15: diversions.http.name: http stands here twice; give each diversion a name of its own',
+      '19:5: diversions.nothing: takes nothing; write the port that its proxy listens on, tcp, udp or both',
+    ],
+  ],
+  [
     'a version',
     { version: '1' },
     ['3:14: version: 1 is not a version; write one such as 1.4.0 (https://semver.org)'],
