@@ -118,6 +118,7 @@ export class DataPlane {
 
   /** Runs until control says stop. */
   run(): void {
+    this.plugins.confine();
     // What follows the end of a plugin's call runs plugins, too.
     let whole = runInterruptible(() => this.serve());
     while (!whole) {

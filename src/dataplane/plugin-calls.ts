@@ -6,8 +6,9 @@
  * `data-plane.ts` (what follows when a call was ended).
  */
 
-import type { RunningPlugin } from '../plugin/running-plugin.ts';
+import { HOOK_COMMIT, HOOK_CONFIGURE, HOOK_LOAD, type RunningPlugin } from '../plugin/running-plugin.ts';
 import { readThrown, type Thrown } from '../plugin/thrown.ts';
+import type { BuiltIns } from './confinement.ts';
 import type { HeapWatch } from './heap-watch.ts';
 
 /** What a plugin has thrown, as something that can be handled: its message has the place in the options, if there is one. */
@@ -22,7 +23,12 @@ export class PluginThrewError extends Error {
   }
 }
 
+/** Calls in which modules are loaded, or may be. */
+const PREPARING: ReadonlySet<number> = new Set([HOOK_LOAD, HOOK_CONFIGURE, HOOK_COMMIT]);
+
 export class PluginCalls {
+  /** What plugins must leave as it is; undefined: nobody looks. */
+  builtIns: BuiltIns | undefined = undefined;
   /** Who writes it down. */
   running: RunningPlugin;
   /** Looks at what the calls allocate; undefined: nobody does. */
@@ -48,6 +54,9 @@ export class PluginCalls {
     let answer: T;
     try {
       answer = body();
+      const changed = PREPARING.has(hook) ? this.builtIns?.restore() : undefined;
+      if (changed !== undefined)
+        throw new Error(`it changes ${changed}, which everybody here uses; leave what is built in as it is`);
     } catch (error) {
       const thrown = readThrown(error);
       this.running.leave();

@@ -33,6 +33,7 @@ import {
   runningPlace,
 } from '../plugin/running-plugin.ts';
 import { PATIENCE } from '../tunnel/patience.ts';
+import { BuiltIns, confine } from './confinement.ts';
 import { HeapWatch } from './heap-watch.ts';
 import type { ControlMessage } from './messages.ts';
 import { PluginCalls } from './plugin-calls.ts';
@@ -101,6 +102,12 @@ export class PluginSide {
       parsePluginFaults(surroundings.faults),
       takePluginStates(surroundings.runtimeDirectory),
     );
+  }
+
+  /** Plugins are kept from what all of this process shares, for its whole life. */
+  confine(): void {
+    confine(() => this.calls.running.word[0] !== 0);
+    this.calls.builtIns = new BuiltIns();
   }
 
   /** Calls are written down in this memory from now on, and watched. */

@@ -7,12 +7,17 @@
 import { dirname } from 'node:path';
 import type { OptionsCheck, PluginTopology } from '../../plugin/contract.ts';
 import { moduleFile } from '../../plugin/module-file.ts';
+import { readThrown } from '../../plugin/thrown.ts';
 import type { ConfigPath } from '../config/config.ts';
 import type { Findings } from '../config/findings.ts';
 import type { ConfigDocument } from '../config/schema.ts';
 import { filesOf } from './files.ts';
 import type { Manifest } from './manifest-schema.ts';
 import { checkBySchema, NO_MEMBERS } from './schema-check.ts';
+import { withinTime } from './time-limit.ts';
+
+/** Whoever takes longer does not come to an end; less than the 15 s after which the service manager takes control for stuck. */
+const CHECK_LIMIT_MS = 10_000;
 
 /** Something wrong, by its path below the plugin. */
 interface OptionProblem {
@@ -57,17 +62,19 @@ function ownCheck(
 ): OptionProblem[] {
   const file = moduleFile(manifestPath, module) ?? module;
   try {
-    const { checkOptions: check } = filesOf(dirname(manifestPath)).load(file);
-    if (typeof check !== 'function') {
-      return [{ path: ['name'], message: `${file} exports no checkOptions; ask who wrote ${name}` }];
-    }
-    const problems = (check as OptionsCheck)({
-      options: structuredClone(options),
-      topology: topologyOf(document),
+    return withinTime(CHECK_LIMIT_MS, () => {
+      const { checkOptions: check } = filesOf(dirname(manifestPath)).load(file);
+      if (typeof check !== 'function') {
+        return [{ path: ['name'], message: `${file} exports no checkOptions; ask who wrote ${name}` }];
+      }
+      const problems = (check as OptionsCheck)({
+        options: structuredClone(options),
+        topology: topologyOf(document),
+      });
+      return problems.map(({ path, message }) => ({ path: ['options', ...optionPath(path)], message }));
     });
-    return problems.map(({ path, message }) => ({ path: ['options', ...optionPath(path)], message }));
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = readThrown(error).text;
     return [{ path: ['name'], message: `the check of ${name} (${file}) fails: ${why}; ask who wrote it` }];
   }
 }

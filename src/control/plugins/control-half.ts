@@ -17,6 +17,7 @@ import {
   type PluginControlEnvironment,
   PluginQueryError,
 } from '../../plugin/contract.ts';
+import { readThrown } from '../../plugin/thrown.ts';
 
 /** A view that takes longer is given up. */
 const VIEW_TIMEOUT_MS = 30_000;
@@ -29,6 +30,22 @@ const context = new AsyncLocalStorage<RunningHalf>();
 /** The control half whose code has thrown what nobody caught; undefined: it was control's own. For the handler only. */
 export function halfOfException(): RunningHalf | undefined {
   return context.getStore();
+}
+
+/** From now on these throw where a control half calls them: it may not end control. */
+export function keepFromEnding(): void {
+  for (const name of ['exit', 'reallyExit', 'abort'] as const) {
+    const members = process as unknown as Record<string, unknown>;
+    const original = members[name];
+    if (typeof original !== 'function') continue;
+    members[name] = (...values: unknown[]): unknown => {
+      if (context.getStore() !== undefined)
+        throw new Error(
+          `a control half may not call process.${name}: it would end all of the gateway's control`,
+        );
+      return Reflect.apply(original, process, values);
+    };
+  }
 }
 
 /** What is told of a control half. */
@@ -212,5 +229,5 @@ async function withTimeout<T>(promise: Promise<T>, timeoutMs: number, what: stri
 }
 
 function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  return readThrown(error).text;
 }

@@ -19,7 +19,7 @@ import { moduleFile } from '../../plugin/module-file.ts';
 import type { Config } from '../config/config.ts';
 import type { DiversionStatus, Diversions, OpenDiversions } from '../diversions/diversions.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { type ControlHalfStatus, halfOfException, RunningHalf } from './control-half.ts';
+import { type ControlHalfStatus, halfOfException, keepFromEnding, RunningHalf } from './control-half.ts';
 import { filesOf } from './files.ts';
 
 /** The data plane, and who gives it its plan, as far as halves are concerned. */
@@ -151,6 +151,7 @@ export class ControlHalves {
     if (this.#watches) return;
     this.#watches = true;
     process.on('uncaughtException', this.#onException);
+    keepFromEnding();
   }
 
   #uncaught(error: unknown): void {

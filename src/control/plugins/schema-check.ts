@@ -11,6 +11,7 @@ import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.
 import type { ConfigPath } from '../config/config.ts';
 import { mismatch, show } from '../config/leaves.ts';
 import { nearest } from '../config/suggest.ts';
+import { TimeLimitError, withinTime } from './time-limit.ts';
 
 /** Something wrong with a value: where in it, and the words. */
 export interface SchemaFinding {
@@ -22,6 +23,9 @@ export interface SchemaFinding {
 
 /** What is meant where a manifest has no schema: there is nothing to say. */
 export const NO_MEMBERS = { type: 'object', properties: {}, additionalProperties: false };
+
+/** Tens of thousands of rules on a slow machine take a second. */
+const SCHEMA_LIMIT_MS = 5_000;
 
 /** Enough to put right at once; a large wrong value would fill screens. */
 const MAX_FINDINGS = 50;
@@ -85,12 +89,20 @@ export function schemaFault(schema: object): string | undefined {
 export function checkBySchema(
   schema: object,
   given: unknown,
+  limitMs = SCHEMA_LIMIT_MS,
 ): { readonly value: unknown; readonly findings: readonly SchemaFinding[] } {
   const value = structuredClone(given);
   const made = compile(schema);
   if ('fault' in made) throw new Error(made.fault);
   const { validate } = made;
-  if (validate(value)) return { value, findings: [] };
+  try {
+    if (withinTime(limitMs, () => validate(value))) return { value, findings: [] };
+  } catch (error) {
+    if (!(error instanceof TimeLimitError)) throw error;
+    const text =
+      'takes too long to be checked by the schema in the manifest (a pattern that backtracks without end?); ask who wrote it';
+    return { value, findings: [{ path: [], atKey: false, text }] };
+  }
   return { value, findings: findingsOf(validate.errors ?? [], value).slice(0, MAX_FINDINGS) };
 }
 
