@@ -30,13 +30,10 @@ export class Buckets {
     this.#burst = burst;
   }
 
-  /** The bucket of a source; a full one, if it has none. Address words as packets have them. */
-  find(space: number, family: number, a0: number, a1: number, a2: number, a3: number): number {
+  /** The bucket of a source, -1 if it has none. Address words as packets have them. */
+  known(space: number, family: number, a0: number, a1: number, a2: number, a3: number): number {
     const keys = this.#keys;
-    let hash = Math.imul(a0 ^ Math.imul(a1, 31) ^ Math.imul(a2, 17) ^ a3, 0x9e3779b1);
-    hash = Math.imul(hash ^ (hash >>> 15) ^ space, 0x85ebca6b);
-    const first = ((hash ^ (hash >>> 13)) & (ROWS - 1)) * ROW;
-    let idlest = first;
+    const first = rowOf(space, a0, a1, a2, a3);
     for (let bucket = first; bucket < first + ROW; bucket++) {
       const at = bucket * KEY;
       if (
@@ -49,21 +46,35 @@ export class Buckets {
       ) {
         return bucket;
       }
-      // Spaces begin at 1: this one is nobody's.
-      if (keys[at] === 0) {
-        idlest = bucket;
-        break;
-      }
-      if (((this.#countedMs[bucket]! - this.#countedMs[idlest]!) | 0) < 0) idlest = bucket;
     }
-    const at = idlest * KEY;
+    return -1;
+  }
+
+  /** The same; a full one, if it has none. */
+  find(space: number, family: number, a0: number, a1: number, a2: number, a3: number): number {
+    const known = this.known(space, family, a0, a1, a2, a3);
+    if (known >= 0) return known;
+    const bucket = this.#idlest(rowOf(space, a0, a1, a2, a3));
+    const keys = this.#keys;
+    const at = bucket * KEY;
     keys[at] = space;
     keys[at + 1] = family;
     keys[at + 2] = a0;
     keys[at + 3] = a1;
     keys[at + 4] = a2;
     keys[at + 5] = a3;
-    this.#tokens[idlest] = this.#burst;
+    this.#tokens[bucket] = this.#burst;
+    return bucket;
+  }
+
+  /** Of a row, the bucket that is nobody's, or has been left alone for longest. */
+  #idlest(first: number): number {
+    let idlest = first;
+    for (let bucket = first; bucket < first + ROW; bucket++) {
+      // Spaces begin at 1.
+      if (this.#keys[bucket * KEY] === 0) return bucket;
+      if (((this.#countedMs[bucket]! - this.#countedMs[idlest]!) | 0) < 0) idlest = bucket;
+    }
     return idlest;
   }
 
@@ -109,4 +120,11 @@ export class Buckets {
     const groups = Array.from({ length: 8 }, (_, at) => (bytes[2 * at]! << 8) | bytes[2 * at + 1]!);
     return groups.map((group) => group.toString(16)).join(':');
   }
+}
+
+/** First bucket of a source's row. */
+function rowOf(space: number, a0: number, a1: number, a2: number, a3: number): number {
+  let hash = Math.imul(a0 ^ Math.imul(a1, 31) ^ Math.imul(a2, 17) ^ a3, 0x9e3779b1);
+  hash = Math.imul(hash ^ (hash >>> 15) ^ space, 0x85ebca6b);
+  return ((hash ^ (hash >>> 13)) & (ROWS - 1)) * ROW;
 }

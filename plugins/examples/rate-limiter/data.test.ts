@@ -81,6 +81,17 @@ test('questions and flows that are judged anew use nothing up; the latter are ne
   assert.equal(rig.refused, 1);
 });
 
+test('questions and flows that are judged anew take no bucket from anybody', () => {
+  const rig = new Rig(0.001, 1);
+  assert.equal(rig.begin(1, 1, 99), 1);
+  rig.nowMs++;
+  for (let host = 100; host < 50_100; host++) {
+    assert.equal(rig.begin(1, 1, host, { hypothetical: true }), 1);
+    assert.equal(rig.begin(1, 1, host, { reevaluated: true }), 1);
+  }
+  assert.equal(rig.begin(1, 1, 99), 0);
+});
+
 test('other options hold from now on, for everybody', () => {
   const rig = new Rig(1, 4);
   assert.equal(rig.begin(9), 4);

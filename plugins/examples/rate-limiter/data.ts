@@ -15,6 +15,7 @@
  */
 import {
   type DataHalf,
+  type FlowSetup,
   IPV4,
   type PacketView,
   type PluginEnvironment,
@@ -41,14 +42,16 @@ export function createDataHalf(environment: PluginEnvironment): DataHalf {
     },
 
     flowSetup(packet, flow) {
-      const bucket = bucketOf(packet, flow.originatorSpace);
+      // It lives, and was paid for when it began.
+      if (flow.reevaluated) return VERDICT_CONTINUE;
+      const bucket = bucketOf(packet, flow);
+      // Somebody asks (`homeward flows explain`) about a source that has begun no flow yet.
+      if (bucket < 0) return VERDICT_CONTINUE;
       buckets.refill(bucket, flow.nowMs);
       if (buckets.hasToken(bucket)) {
-        // A question (`homeward flows explain`) and a flow that is judged anew begin no flow.
-        if (!flow.hypothetical && !flow.reevaluated) buckets.take(bucket);
+        if (!flow.hypothetical) buckets.take(bucket);
         return VERDICT_CONTINUE;
       }
-      if (flow.reevaluated) return VERDICT_CONTINUE;
       if (!flow.hypothetical) countRefused();
       environment.reason('this source begins too many flows');
       return VERDICT_REJECT;
@@ -64,8 +67,13 @@ export function createDataHalf(environment: PluginEnvironment): DataHalf {
     },
   };
 
-  function bucketOf({ family, src0, src1, src2, src3 }: PacketView, space: number): number {
+  /** -1 for a question about a source that has none: a question takes nobody's. */
+  function bucketOf(packet: PacketView, { originatorSpace, hypothetical }: FlowSetup): number {
+    const family = packet.family === IPV4 ? 0 : 1;
     // IPv4 has its address in the last word.
-    return buckets.find(space, family === IPV4 ? 0 : 1, src0, src1, src2, src3);
+    const { src0, src1, src2, src3 } = packet;
+    return hypothetical
+      ? buckets.known(originatorSpace, family, src0, src1, src2, src3)
+      : buckets.find(originatorSpace, family, src0, src1, src2, src3);
   }
 }
