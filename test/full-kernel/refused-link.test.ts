@@ -30,7 +30,7 @@ const SETUP: HostSetup = {
         link: { kind: 'gre', ...ENDS, checksum: false, sequence: false, ttl: 64 },
         underlay: null,
         isUp: false,
-        needsEsp: false,
+        requestId: null,
       },
     },
   ],

@@ -10,6 +10,8 @@ export interface PacketNotes {
   readonly packetType: number;
   /** The tag that was taken off; undefined: none. */
   readonly vlanTag?: number;
+  /** Default: 0. */
+  readonly mark?: number;
 }
 
 const ANCILLARY = 0xfffff000;
@@ -91,6 +93,8 @@ function ancillary(offset: number, notes: PacketNotes): number {
       return notes.ethertype;
     case 4:
       return notes.packetType;
+    case 20:
+      return notes.mark ?? 0;
     case 44:
       return notes.vlanTag ?? 0;
     case 48:

@@ -198,6 +198,7 @@ export class DeviceDrafts {
 
   /** All devices, in order of appearance. */
   all(): DeviceDraft[] {
+    const besideSas = [...this.#exclusive.values()].some(({ host }) => isOfSas(host));
     return [...this.#names].map((name) => {
       const exclusive = this.#exclusive.get(name);
       if (exclusive) return exclusive;
@@ -211,7 +212,16 @@ export class DeviceDrafts {
       return {
         planKind: kind,
         ...mac,
-        host: { role: 'shared', kind, name, mtu, ifindex, present, ...ours },
+        host: {
+          role: 'shared',
+          kind,
+          name,
+          mtu,
+          ifindex,
+          present,
+          ...ours,
+          ...(besideSas ? { besideSas } : {}),
+        },
       };
     });
   }
@@ -292,6 +302,11 @@ export function linkByName(facts: HostFacts, name: string): LinkFacts | undefine
 /** Whether its packets have an Ethernet header, and go to a neighbour's MAC. */
 export function isEthernet(link: LinkFacts): link is EthernetFacts {
   return link.kind === 'ethernet' && link.mac !== undefined;
+}
+
+function isOfSas(host: DeviceDraft['host']): boolean {
+  const made = host.role === 'exclusive' ? host.made : undefined;
+  return made !== undefined && (made.link.kind === 'xfrm' || made.requestId !== null);
 }
 
 function isLayer3(link: LinkFacts): boolean {

@@ -141,7 +141,7 @@ test('the kernel’s interface carries the tunnel, and the uplink’s outer pack
         mtu: 1472,
         tunnel: 'paris-gre',
         present: true,
-        made: { link, underlay: 'eth0', needsEsp: false, isUp },
+        made: { link, underlay: 'eth0', requestId: null, isUp },
       },
     );
     const uplink = host.devices.find(({ name }) => name === 'eth0')!;

@@ -24,7 +24,7 @@ import type { LinkDraft } from './drafts.ts';
 import type { HostFindings } from './host-findings.ts';
 import { dropperOf } from './host-rules.ts';
 import type { GreLink, HostGreEndpoints } from './host-setup.ts';
-import type { IpsecCompiler } from './ipsec.ts';
+import type { IpsecCompiler, Protection } from './ipsec.ts';
 import { kernelLinkName } from './kernel-link-name.ts';
 import {
   type LinkedTunnel,
@@ -88,29 +88,31 @@ export class GreCompiler {
     const fingerprint = `${tunnel.local} ${tunnel.remote} ${tunnel.key ?? 'none'}`;
     const common = { mtu: this.#mtu(tunnel, way, path), fingerprint, driver };
     if (driver.name !== 'kernel') return { ...common, ...this.#userspace(tunnel, way) };
-    const linked = this.#kernel(tunnel, way, common.mtu, path);
-    return { ...common, ...linked, ...this.#protection(tunnel, site, way, linked.link, path) };
+    const protection = this.#protection(tunnel, site, way, path);
+    const { link } = this.#kernel(tunnel, way, common.mtu, protection?.requestId ?? null, path);
+    if (protection === undefined) return { ...common, link };
+    const { isUp, wish } = protection;
+    return {
+      ...common,
+      link: isUp ? link : { ...link, device: null },
+      ...(wish === undefined ? {} : { ipsec: wish }),
+    };
   }
 
-  /** Within IPsec it is up while there is an SA. */
+  /** Within IPsec it is up while there is an SA. undefined: it passes in clear text. */
   #protection(
     { name, local, remote, ipsec }: GreTunnelConfig,
     site: string,
     way: Way | undefined,
-    link: LinkDraft,
     path: ConfigPath,
-  ): Pick<LinkedTunnel, 'link' | 'ipsec'> {
-    if (ipsec === null) return { link };
+  ): Protection | undefined {
+    if (ipsec === null) return undefined;
     const nextHop = way?.route.nextHop ?? remote;
     const outer =
       way === undefined
         ? `${remote} cannot be reached from ${local}`
         : { device: way.route.device, mtu: way.link.mtu, local, remote, nextHop };
-    const { isUp, wish } = this.#ipsec.protect({ name, local, remote, ...ipsec }, site, outer, path);
-    return {
-      link: isUp ? link : { ...link, device: null },
-      ...(wish === undefined ? {} : { ipsec: wish }),
-    };
+    return this.#ipsec.protect({ name, local, remote, ...ipsec }, site, outer, path);
   }
 
   #driver(tunnel: GreTunnelConfig, way: Way | undefined): TunnelDriver {
@@ -189,8 +191,9 @@ export class GreCompiler {
     tunnel: GreTunnelConfig,
     way: Way | undefined,
     mtu: number,
+    requestId: number | null,
     path: ConfigPath,
-  ): Pick<LinkedTunnel, 'link'> {
+  ): { readonly link: LinkDraft } {
     const { local, remote, key, checksum, sequence, ttl } = tunnel;
     const name = interfaceName(tunnel);
     const usable = this.#mayBeMade(tunnel, name, path);
@@ -204,7 +207,7 @@ export class GreCompiler {
     if (!this.#devices.has(name)) {
       const link: GreLink = { kind: kindOf(tunnel), local, remote, key, checksum, sequence, ttl };
       const underlay = usable ? (way?.route.device ?? null) : null;
-      this.#devices.addMade(name, tunnel.name, mtu, { link, underlay, needsEsp: tunnel.ipsec !== null });
+      this.#devices.addMade(name, tunnel.name, mtu, { link, underlay, requestId });
     }
     return { link: { kind: 'ip', device: usable && way !== undefined ? name : null } };
   }

@@ -49,8 +49,11 @@ export interface KernelTunnel {
   readonly underlay: string | null;
   /** Whether the interface takes them already. */
   readonly isUp: boolean;
-  /** Whether its GRE packets pass within ESP only: in clear text none leaves, and none is taken. */
-  readonly needsEsp: boolean;
+  /**
+   * Of the SAs (`reqid`) that its GRE packets pass within: by no other ones, and in clear text, none leaves, and none is
+   * taken. null: they pass in clear text, or it is no GRE.
+   */
+  readonly requestId: number | null;
 }
 
 /** What a tunnel interface is made of; `host/kernel-links.ts` says it to the kernel. */
@@ -92,6 +95,11 @@ export interface SharedDevice extends HostDeviceCommon {
   readonly portForwards: readonly HostPortForward[];
   /** Sites' prefixes that leave here untranslated (`nat: none`): packets to them are ours. */
   readonly untranslatedPrefixes: readonly string[];
+  /**
+   * The kernel does ESP for tunnels: what comes here may have been decrypted by an SA of theirs (`host/guard-kernel-tunnels.ts`).
+   * Left out: it does not.
+   */
+  readonly besideSas?: true;
 }
 
 export interface HostGreEndpoints {

@@ -81,6 +81,17 @@ describe('an ipsec tunnel by the kernel', () => {
     assert.ok(!isUp(compile(text(TUNNEL, ', driver: libipsec'), facts({ links, running }))));
   });
 
+  it('has the uplink refuse what was decrypted', () => {
+    const uplink = (tunnel: string, more: string): unknown => {
+      const { host } = compile(`${text(tunnel)}${more}`, facts());
+      return host.devices.flatMap((one) => (one.role === 'shared' ? [one.besideSas] : []));
+    };
+    const egress = 'egress: [{ name: internet, type: internet, device: eth0 }]\n';
+    assert.deepEqual(uplink(TUNNEL, egress), [true]);
+    assert.deepEqual(uplink(GRE, egress), [true]);
+    assert.deepEqual(uplink(GRE.replace(/, ipsec: .* }$/, ' }'), egress), [undefined]);
+  });
+
   it('is done by strongSwan where the kernel does not', () => {
     const none = compile(text(TUNNEL), facts({ available: false }));
     assert.deepEqual(none.drivers.get('ips'), {
@@ -100,7 +111,7 @@ describe('a GRE tunnel within IPsec', () => {
     assert.equal(compiled.drivers.get('ips')?.name, 'kernel');
     const { made, mtu } = device(compiled);
     assert.equal(mtu, 1414);
-    assert.equal(made?.needsEsp, true);
+    assert.ok(isOwnId(made?.requestId ?? 0));
     assert.equal(compiled.plan.ports[0]!.mtu, 1414);
   });
 

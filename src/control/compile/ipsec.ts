@@ -32,6 +32,8 @@ const DEFAULT_MTU = 1400;
 
 /** A connection that protects a GRE tunnel. */
 export interface Protection {
+  /** Of its SAs. */
+  readonly requestId: number;
   /** Whether an SA is there. */
   readonly isUp: boolean;
   /** Absent if it cannot run here, which has been reported. */
@@ -80,9 +82,11 @@ export class IpsecCompiler {
   protect(tunnel: IpsecEnds, site: string, way: UplinkPath | string, path: ConfigPath): Protection {
     const key = `gre ${site} ${ipsecFingerprint(tunnel)}`;
     this.#reportCredentials(tunnel, [...path, 'ipsec', 'ike']);
-    if (!this.#isAvailable('xfrm', [...path, 'ipsec'])) return { isUp: false };
-    const ids = { requestId: this.#ids.take(key), interfaceId: null };
+    const requestId = this.#ids.take(key);
+    if (!this.#isAvailable('xfrm', [...path, 'ipsec'])) return { requestId, isUp: false };
+    const ids = { requestId, interfaceId: null };
     return {
+      requestId,
       isUp: this.#isUp(tunnel, key, typeof way !== 'string', path),
       wish: { driver: 'xfrm', key, tunnel: ipsecTunnel(tunnel, 'gre', ids), ike: tunnel.ike, path: way },
     };
@@ -100,7 +104,7 @@ export class IpsecCompiler {
     if (!this.#devices.has(linkName)) {
       if (isAvailable) {
         const link = { kind: 'xfrm', interfaceId } as const;
-        this.#devices.addMade(linkName, name, mtu, { link, underlay: null, needsEsp: false });
+        this.#devices.addMade(linkName, name, mtu, { link, underlay: null, requestId: null });
       } else this.#devices.addLayer3(linkName, name, undefined);
     }
     const isSetUp = linkByName(this.#facts, linkName)?.up === true;

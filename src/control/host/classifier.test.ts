@@ -88,6 +88,18 @@ test('the random cases reach every taker in both versions', () => {
   }
 });
 
+test('on an uplink beside SAs, what has the mark of something decrypted is not ours', () => {
+  const filter = socketFilter(classify({ ...UPLINK, besideSas: true })!);
+  UPLINK_CASES.forEach(({ name: what, expected, frame }, index) => {
+    const { bytes, ...notes } = asSeen(frame(sourceMac(index)));
+    for (const mark of [0, 0x67ffffff, 0x69000000]) {
+      const isOurs = expected === 'ours' || expected === 'both';
+      assert.equal(runFilter(filter, bytes, { ...notes, mark }) > 0, isOurs, what);
+    }
+    assert.equal(runFilter(filter, bytes, { ...notes, mark: 0x68000007 }), 0, what);
+  });
+});
+
 test('a truncated packet is not ours beyond what is there, and the filter ends', () => {
   UPLINK_CASES.forEach(({ frame }, index) => {
     const { bytes, ...notes } = asSeen(frame(sourceMac(index)));

@@ -25,8 +25,9 @@
  * | later fragments of TCP, UDP, ICMP to a shared address | both: who has the first one completes the datagram |
  * | ARP, neighbour solicitation and advertisement (Ethernet) | both: the host answers, we only learn |
  * | a tagged frame (also VLAN 0), a frame for another MAC, multicast, broadcast (Ethernet) | the host |
+ * | what an SA of a tunnel has decrypted, and no interface of the tunnel took (its mark) | the host, whose guard drops it |
  *
- * On a layer-3 uplink there are no link headers, so the last two rows are left out; the others are the same.
+ * On a layer-3 uplink there are no link headers, so the two rows before the last are left out; the others are the same.
  *
  * IPv4 options and a quoted packet's IPv4 options are stepped over. IPv6 extension headers are not, but for one
  * fragment header: a packet with others to a shared address is the host's, who answers or drops it as it likes;
@@ -43,6 +44,7 @@ import {
   anyOf,
   type BitsCondition,
   type Condition,
+  DECRYPTED,
   destination,
   equals,
   familyOf,
@@ -108,6 +110,7 @@ function sharedRules(device: SharedDevice): Rule[] {
     ...device.untranslatedPrefixes.map((text) => parsePrefix(text)),
   ];
   return [
+    ...(device.besideSas ? [rule('host', 'any', [DECRYPTED], 'decrypted, judged behind')] : []),
     ...(device.kind === 'ethernet' ? sharedEthernetRules() : []),
     ...([4, 6] as const).flatMap((version) => {
       const own = outermost(prefixes.filter((prefix) => prefix.version === version));

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { after, before, test } from 'node:test';
+import { UPLINK } from '../../../test/fixtures/classifier-cases.ts';
 import { linesOf, NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import type { ExclusiveDevice, KernelTunnel } from '../compile/host-setup.ts';
 import { guardRules } from './guard-rules.ts';
@@ -74,7 +75,7 @@ function device(version: 4 | 6, underlay: string | null, isUp: boolean): Exclusi
     link: { kind, local, remote, key: null, checksum: false, sequence: false, ttl: 64 },
     underlay,
     isUp,
-    needsEsp: false,
+    requestId: null,
   };
   const common = { role: 'exclusive', kind: 'ip', index: 0, name: 'paris-gre', mtu: 1476 } as const;
   return { ...common, ifindex: 9, tunnel: 'paris-gre', present: true, made };
@@ -121,11 +122,48 @@ test('with GRE over IPv6 the host says of no packet that it is too big', () => {
   assert.doesNotMatch(rulesOf(4), /packet-too-big/);
 });
 
+test('an uplink that an egress shares changes nothing of that', async () => {
+  const uplink = { ...UPLINK, index: 1, gre: [], poolAddresses: ['203.0.113.7'], sharedAddresses: [] };
+  const rules = (underlay: string, isUp: boolean) =>
+    gateway.nft(guardRules({ devices: [device(4, underlay, isUp), uplink] }, new Set([uplink.name]), 'test'));
+  rules('up0', true);
+  assert.deepEqual(await delivered(4), { whole: true, fragments: true });
+  rules('other0', true);
+  assert.deepEqual(await delivered(4), { whole: false, fragments: false });
+  rules('up0', false);
+  assert.deepEqual(await delivered(4), { whole: false, fragments: false });
+});
+
+test('what has the mark of something decrypted is not delivered, while there are SAs', async (t) => {
+  gateway.nft(`table netdev marks {
+    chain up0 { type filter hook ingress device "up0" priority -500; ip saddr 192.0.2.9 meta mark set 0x68000007; }
+  }`);
+  t.after(() => gateway.nft('delete table netdev marks'));
+  const rules = (made: KernelTunnel) =>
+    gateway.nft(
+      guardRules(
+        {
+          devices: [
+            { ...device(6, 'up0', true), made },
+            { ...UPLINK, index: 1, gre: [], besideSas: true },
+          ],
+        },
+        new Set(['up0']),
+        'test',
+      ),
+    );
+  const clear = device(6, 'up0', true).made!;
+  rules(clear);
+  assert.deepEqual(await delivered(4), { whole: true, fragments: true });
+  rules({ ...clear, link: { kind: 'xfrm', interfaceId: 7 } });
+  assert.deepEqual(await delivered(4), { whole: false, fragments: false });
+});
+
 test('GRE that passes within ESP only is dropped in clear text, in either direction', () => {
   const one = device(4, 'up0', true);
-  const rulesOf = (needsEsp: boolean) =>
-    guardRules({ devices: [{ ...one, made: { ...one.made!, needsEsp } }] }, new Set(), 'test');
-  const protectedRules = rulesOf(true);
+  const rulesOf = (requestId: number | null) =>
+    guardRules({ devices: [{ ...one, made: { ...one.made!, requestId } }] }, new Set(), 'test');
+  const protectedRules = rulesOf(0x68000007);
   assert.match(
     protectedRules,
     /^ {4}ip saddr 192\.0\.2\.9 ip daddr 192\.0\.2\.1 meta l4proto gre meta secpath missing drop /m,
@@ -134,7 +172,23 @@ test('GRE that passes within ESP only is dropped in clear text, in either direct
     protectedRules,
     /^ {4}ip saddr 192\.0\.2\.1 ip daddr 192\.0\.2\.9 meta l4proto gre rt ipsec missing drop /m,
   );
-  assert.doesNotMatch(rulesOf(false), /secpath|rt ipsec/);
+  assert.doesNotMatch(rulesOf(null), /secpath|ipsec|mark/);
+});
+
+test("GRE that passes within ESP passes within its own tunnel's only, in either direction", () => {
+  const one = device(6, 'up0', true);
+  const made = { ...one.made!, requestId: 0x68000007 };
+  const rules = guardRules({ devices: [{ ...one, made }] }, new Set(), 'test');
+  const from = 'ip6 saddr 2001:db8::9 ip6 daddr 2001:db8::1 meta l4proto gre';
+  const to = 'ip6 saddr 2001:db8::1 ip6 daddr 2001:db8::9 meta l4proto gre';
+  assert.match(rules, new RegExp(`^ {4}${from} ipsec in reqid != 1744830471 drop `, 'm'));
+  assert.match(rules, new RegExp(`^ {4}${to} ipsec out reqid != 1744830471 drop `, 'm'));
+  const decrypted = new RegExp(
+    `^ {2}chain decrypted {\n {4}${from} ipsec in reqid 1744830471 accept\n {4}drop .*\n {2}}$`,
+    'm',
+  );
+  assert.match(rules, decrypted);
+  assert.match(rules, /^ {4}meta mark & 0xff000000 == 0x68000000 goto decrypted$/m);
 });
 
 test('with an XFRM interface the host says nothing of what could not be sent by it', () => {
@@ -142,7 +196,7 @@ test('with an XFRM interface the host says nothing of what could not be sent by 
     link: { kind: 'xfrm', interfaceId: 7 },
     underlay: null,
     isUp: true,
-    needsEsp: false,
+    requestId: null,
   };
   const rules = guardRules({ devices: [{ ...device(4, null, true), made }] }, new Set(), 'test');
   assert.match(rules, /oifname != "lo" icmp type destination-unreachable icmp code host-unreachable drop/);

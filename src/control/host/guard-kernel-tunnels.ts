@@ -4,17 +4,27 @@
  *
  * ```
  *  GRE          prerouting  from its uplink only, while its interface is up
- *  GRE in ESP   prerouting  what no SA has decrypted is dropped      output  what no SA will encrypt is dropped
+ *  GRE in ESP   prerouting  what none of its own SAs has decrypted is dropped   output  what none will encrypt is dropped
+ *  ESP          prerouting  what has been decrypted (its mark tells) and is not such GRE is dropped
  *  XFRM         output      no ICMP errors about what could not be sent
  * ```
  *
  * That GRE passes within ESP only is said here once more, though it is the IKE daemon's policies that send it there: they
  * come with the first SA, and go with the daemon.
  *
+ * What SAs of XFRM interfaces have decrypted is never the host's. While such an interface is away or down, by somebody's
+ * hand, the kernel goes on decrypting, and what it has decrypted comes out of the uplink; so does whatever a peer sends in
+ * tunnel mode by an SA that is GRE's. The mark, which SAs of ours give (`../../tunnel/ipsec/connection.ts`), tells it from what
+ * has come by the uplink itself.
+ *
  * Neighbour: `guard-rules.ts`, which puts them into its chains.
  */
 import { GUARDED_NAME } from '../compile/devices.ts';
 import type { ExclusiveDevice, GreLink, KernelTunnel } from '../compile/host-setup.ts';
+import { DECRYPTED, type MarkCondition } from './rules.ts';
+
+/** In the `inet` table. */
+const DECRYPTED_CHAIN = 'decrypted';
 
 /** An interface name in quotes. */
 export function quoted(name: string): string {
@@ -40,11 +50,27 @@ export function kernelTunnelInput(devices: readonly ExclusiveDevice[]): string[]
         `    ${rule} { ${[...new Set(remotes)].join(', ')} } drop comment "GRE of the kernel's"`,
     ),
     // One address a rule: in new rules sets are empty for a moment.
-    ...protectedTunnels(devices).map(({ link }) => {
-      const header = headerOf(link);
-      const ends = `${header} saddr ${link.remote} ${header} daddr ${link.local}`;
-      return `    ${ends} meta l4proto gre meta secpath missing drop comment "GRE in clear text"`;
+    ...protectedTunnels(devices).flatMap((tunnel) => {
+      const gre = `    ${greFromPeer(tunnel)}`;
+      return [
+        `${gre} meta secpath missing drop comment "GRE in clear text"`,
+        `${gre} ipsec in reqid != ${tunnel.requestId} drop comment "GRE within another's ESP"`,
+      ];
     }),
+    ...(hasSas(devices) ? [`    ${matchMark(DECRYPTED)} goto ${DECRYPTED_CHAIN}`] : []),
+  ];
+}
+
+/** What becomes of packets that have been decrypted; empty if there are no SAs. */
+export function decryptedChain(devices: readonly ExclusiveDevice[]): string[] {
+  if (!hasSas(devices)) return [];
+  return [
+    `  chain ${DECRYPTED_CHAIN} {`,
+    ...protectedTunnels(devices).map(
+      (tunnel) => `    ${greFromPeer(tunnel)} ipsec in reqid ${tunnel.requestId} accept`,
+    ),
+    '    drop comment "decrypted, and of no interface of the host"',
+    '  }',
   ];
 }
 
@@ -52,10 +78,13 @@ export function kernelTunnelInput(devices: readonly ExclusiveDevice[]): string[]
 export function kernelTunnelOutput(devices: readonly ExclusiveDevice[]): string[] {
   const kinds = new Set(devices.map(({ made }) => made?.link.kind));
   return [
-    ...protectedTunnels(devices).map(({ link }) => {
+    ...protectedTunnels(devices).flatMap(({ link, requestId }) => {
       const header = headerOf(link);
-      const ends = `${header} saddr ${link.local} ${header} daddr ${link.remote}`;
-      return `    ${ends} meta l4proto gre rt ipsec missing drop comment "GRE in clear text"`;
+      const gre = `    ${header} saddr ${link.local} ${header} daddr ${link.remote} meta l4proto gre`;
+      return [
+        `${gre} rt ipsec missing drop comment "GRE in clear text"`,
+        `${gre} ipsec out reqid != ${requestId} drop comment "GRE within another's ESP"`,
+      ];
     }),
     // About an IPv6 packet that does not fit, GRE over IPv6 itself tells the sender, whom the host's routes find; and so
     // does an XFRM interface.
@@ -76,6 +105,16 @@ export function passesInnerPackets(devices: readonly ExclusiveDevice[]): boolean
   return devices.some(({ made }) => made?.link.kind === 'xfrm');
 }
 
+/** Whether SAs of ours decrypt for any of them. */
+function hasSas(devices: readonly ExclusiveDevice[]): boolean {
+  return devices.some(({ made }) => made?.link.kind === 'xfrm' || typeof made?.requestId === 'number');
+}
+
+export function matchMark({ mask, is }: MarkCondition): string {
+  const hexadecimal = (value: number): string => `0x${value.toString(16).padStart(8, '0')}`;
+  return `meta mark & ${hexadecimal(mask)} == ${hexadecimal(is)}`;
+}
+
 interface GreTunnel extends KernelTunnel {
   readonly link: GreLink;
 }
@@ -86,8 +125,19 @@ function greTunnels(devices: readonly ExclusiveDevice[]): GreTunnel[] {
   );
 }
 
-function protectedTunnels(devices: readonly ExclusiveDevice[]): GreTunnel[] {
-  return greTunnels(devices).filter(({ needsEsp }) => needsEsp);
+interface ProtectedTunnel extends GreTunnel {
+  readonly requestId: number;
+}
+
+function protectedTunnels(devices: readonly ExclusiveDevice[]): ProtectedTunnel[] {
+  return greTunnels(devices).flatMap((tunnel) =>
+    tunnel.requestId === null ? [] : [{ ...tunnel, requestId: tunnel.requestId }],
+  );
+}
+
+function greFromPeer({ link }: GreTunnel): string {
+  const header = headerOf(link);
+  return `${header} saddr ${link.remote} ${header} daddr ${link.local} meta l4proto gre`;
 }
 
 function headerOf({ kind }: GreLink): 'ip' | 'ip6' {

@@ -27,7 +27,14 @@
 import type { ExclusiveDevice, HostSetup, SharedDevice } from '../compile/host-setup.ts';
 import type { PortRange } from '../config/config.ts';
 import { type Classification, classify } from './classifier.ts';
-import { kernelTunnelInput, kernelTunnelOutput, passesInnerPackets, quoted } from './guard-kernel-tunnels.ts';
+import {
+  decryptedChain,
+  kernelTunnelInput,
+  kernelTunnelOutput,
+  matchMark,
+  passesInnerPackets,
+  quoted,
+} from './guard-kernel-tunnels.ts';
 import { formatPortRanges, mergeRanges } from './reserved-ports.ts';
 import type { BitsCondition, Condition, Rule } from './rules.ts';
 
@@ -97,8 +104,11 @@ export function guardRules(
       ...lines(classification, 'inet'),
       '  }',
     ]),
+    ...decryptedChain(exclusiveDevices(setup)),
     '  chain prerouting {',
     `    type filter hook prerouting priority ${INGRESS_PRIORITY}; policy accept;`,
+    // In front of the devices' own chains, from which nothing comes back here.
+    ...kernelTunnelInput(exclusiveDevices(setup)),
     ...classifications.map(
       ({ classification, index }) => `    iifname ${quoted(classification.device)} goto device_${index}`,
     ),
@@ -106,7 +116,6 @@ export function guardRules(
     ...exclusiveDevices(setup).flatMap(({ ifindex, index }) =>
       ifindex === 0 ? [] : [`    iif ${ifindex} goto device_${index}`],
     ),
-    ...kernelTunnelInput(exclusiveDevices(setup)),
     '  }',
     ...hostChains(setup),
     '}',
@@ -189,6 +198,8 @@ function match(condition: Condition, quotedHeaderBytes: number): string {
         'not-unicast': 'meta pkttype != host',
         group: 'meta pkttype { broadcast, multicast }',
       }[condition.is];
+    case 'mark':
+      return matchMark(condition);
     case 'address': {
       const header = condition.prefixes[0]?.version === 6 ? 'ip6' : 'ip';
       const field = condition.which === 'source' ? 'saddr' : 'daddr';

@@ -76,6 +76,8 @@ test('IPsec needs all of its modules', () => {
     for (const module of ['xfrm_interface', 'xfrm_user', 'esp4']) mkdirSync(join(paths.loaded, module));
     assert.deepEqual(xfrm(), { available: false, why: 'this kernel has no ESP over IPv6 (module esp6)' });
     mkdirSync(join(paths.loaded, 'esp6'));
+    assert.equal(xfrm().why, 'this kernel has no firewall rules about ESP (module nft_xfrm)');
+    mkdirSync(join(paths.loaded, 'nft_xfrm'));
     assert.deepEqual(xfrm(), {
       available: true,
       why: 'the kernel has XFRM interfaces (module xfrm_interface)',

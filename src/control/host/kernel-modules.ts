@@ -39,6 +39,7 @@ function xfrmFacts(paths: ModulePaths): Availability {
     moduleFacts('xfrm_user', 'control of IPsec', paths),
     moduleFacts('esp4', 'ESP', paths),
     moduleFacts('esp6', 'ESP over IPv6', paths),
+    moduleFacts('nft_xfrm', 'firewall rules about ESP', paths),
   ];
   return others.find(({ available }) => links!.available && !available) ?? links!;
 }

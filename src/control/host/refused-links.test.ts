@@ -26,7 +26,7 @@ const REFUSED: ExclusiveDevice = {
     link: { kind: 'gre', ...ENDS, checksum: false, sequence: false, ttl: 64 },
     underlay: null,
     isUp: false,
-    needsEsp: false,
+    requestId: null,
   },
 };
 

@@ -4,6 +4,7 @@
  *
  * Neighbours: `classifier.ts` (which rules there are), `socket-filter.ts` and `guard-rules.ts` (what they become).
  */
+import { OWN_ID_MASK, OWN_IDS } from '../../tunnel/ipsec/kernel-host.ts';
 import type { PortRange } from '../config/config.ts';
 import type { IpPrefix } from './prefix.ts';
 import { mergeRanges } from './reserved-ports.ts';
@@ -20,13 +21,20 @@ export interface Rule {
   readonly comment: string;
 }
 
-export type Condition = LinkCondition | AddressCondition | BitsCondition;
+export type Condition = LinkCondition | MarkCondition | AddressCondition | BitsCondition;
 
 /** What the kernel notes of a frame beside its bytes. */
 export type LinkCondition =
   | { readonly kind: 'vlan'; readonly is: 'other' | 'zero' }
   /** `unicast`: to this device's MAC; `not-unicast`: anything else; `group`: multicast or broadcast. */
   | { readonly kind: 'receiver'; readonly is: 'unicast' | 'not-unicast' | 'group' };
+
+/** The packet's mark, masked; both uint32. */
+export interface MarkCondition {
+  readonly kind: 'mark';
+  readonly mask: number;
+  readonly is: number;
+}
 
 /** The address lies in one of the prefixes. Prefixes are of the rule's family. */
 export interface AddressCondition {
@@ -51,6 +59,9 @@ export interface BitsCondition {
   /** Inclusive, each at least 0. */
   readonly ranges: readonly PortRange[];
 }
+
+/** What an SA of ours has decrypted has such a mark (`../../tunnel/ipsec/connection.ts`). */
+export const DECRYPTED: MarkCondition = { kind: 'mark', mask: OWN_ID_MASK, is: OWN_IDS.first };
 
 export function rule(
   taker: Taker,

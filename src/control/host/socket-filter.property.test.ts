@@ -28,6 +28,11 @@ const linkCondition: fc.Arbitrary<Condition> = fc.oneof(
     kind: fc.constant('receiver' as const),
     is: fc.constantFrom('unicast' as const, 'not-unicast' as const, 'group' as const),
   }),
+  fc.record({
+    kind: fc.constant('mark' as const),
+    mask: fc.constantFrom(0xff000000, 0xffffffff),
+    is: fc.constantFrom(0x68000000, 0xff000000),
+  }),
 );
 
 function addressCondition(version: 4 | 6): fc.Arbitrary<Condition> {
@@ -113,8 +118,9 @@ const frame: fc.Arbitrary<Frame> = fc
     ethertype: fc.constantFrom(0x0800, 0x0800, 0x86dd, 0x0806, 0x1234),
     packetType: fc.nat(4),
     vlanTag: fc.constantFrom(undefined, 0, 0x2000, 5, 0x2005),
+    mark: fc.constantFrom(0, 0x68000000, 0x68000007, 0xff000000),
   })
-  .map(({ fill, length, addresses, ethertype, packetType, vlanTag }) => {
+  .map(({ fill, length, addresses, ethertype, packetType, vlanTag, mark }) => {
     const bytes = Uint8Array.from({ length }, (_, at) => {
       const likely = addresses ? ((at + 2) % 4) + 1 : 0;
       const random = fill[at % fill.length]!;
@@ -122,7 +128,7 @@ const frame: fc.Arbitrary<Frame> = fc
     });
     return {
       bytes,
-      notes: vlanTag === undefined ? { ethertype, packetType } : { ethertype, packetType, vlanTag },
+      notes: { ethertype, packetType, mark, ...(vlanTag === undefined ? {} : { vlanTag }) },
     };
   });
 
@@ -153,6 +159,8 @@ function holds(condition: Condition, bytes: Uint8Array, notes: PacketNotes, link
     case 'receiver':
       if (condition.is === 'group') return notes.packetType === 1 || notes.packetType === 2;
       return (notes.packetType === 0) === (condition.is === 'unicast');
+    case 'mark':
+      return ((notes.mark ?? 0) & condition.mask) >>> 0 === condition.is;
     case 'address':
       return condition.prefixes.some((prefix) => contains(prefix, condition.which, bytes, linkBytes));
     case 'bits': {

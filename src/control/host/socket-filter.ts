@@ -53,6 +53,7 @@ const RETURN = 0x06;
 const ANCILLARY = 0xfffff000;
 const ANCILLARY_PROTOCOL = ANCILLARY + 0;
 const ANCILLARY_PACKET_TYPE = ANCILLARY + 4;
+const ANCILLARY_MARK = ANCILLARY + 20;
 const ANCILLARY_VLAN_TAG = ANCILLARY + 44;
 const ANCILLARY_VLAN_TAG_PRESENT = ANCILLARY + 48;
 
@@ -197,6 +198,14 @@ function test(
     case 'receiver':
       testLink(program, condition, failed);
       break;
+    case 'mark': {
+      const ok = new Label();
+      program.statement(LOAD_WORD, ANCILLARY_MARK);
+      program.statement(AND, condition.mask);
+      program.branch(JUMP_EQUAL, condition.is, ok, failed);
+      program.place(ok);
+      break;
+    }
     case 'address':
       testAddress(program, condition, linkBytes, failed);
       break;

@@ -12,6 +12,7 @@ import { makeCertificate } from '../../../test/support/tls-files.ts';
 import { ViciClient } from '../../vici/client.ts';
 import type { ViciInput } from '../../vici/message.ts';
 import {
+  CHILD_NAME,
   connectionMessage,
   connectionName,
   type IpsecTunnel,
@@ -82,6 +83,16 @@ describe('messages for charon', skip === undefined ? {} : { skip }, () => {
     assert.equal(mobike({ remote: null }), true);
     assert.equal(mobike({ remote: null, kernel: null }), false);
     assert.equal(mobike({ remote: '192.0.2.2', kernel: null }), true);
+  });
+
+  it('have the kernel mark what it decrypts with the id that it has of the tunnel', () => {
+    const child = (of: Partial<IpsecTunnel>): ViciInput => {
+      const message = connectionMessage({ ...TUNNEL, ...of }, PSK)[connectionName(TUNNEL.name)] as ViciInput;
+      return (message.children as ViciInput)[CHILD_NAME] as ViciInput;
+    };
+    assert.equal(child({}).set_mark_in, '7');
+    assert.equal(child({ protects: 'gre', kernel: { requestId: 8, interfaceId: null } }).set_mark_in, '8');
+    assert.equal(child({ kernel: null }).set_mark_in, undefined);
   });
 
   it('that protect GRE are taken', async () => {

@@ -126,6 +126,8 @@ export function connectionMessage(tunnel: IpsecTunnel, credentials: IpsecCredent
           reqid: tunnel.kernel?.requestId,
           if_id_in: interfaceId,
           if_id_out: interfaceId,
+          // Where nothing takes it, what comes out of the uplink is known for decrypted: the guard and the sockets refuse it.
+          set_mark_in: tunnel.kernel === null ? undefined : String(tunnel.kernel.requestId),
           // A path that is too narrow gets fragments: the kernel could not tell the sender.
           copy_df: interfaceId === undefined ? undefined : false,
         },

@@ -15,8 +15,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import type { RunTool } from './host-tools.ts';
 
-/** Numbers that are given to nobody else: `h` in front. */
+/** Numbers that are given to nobody else: `h` in front. Those of marks, too, that our SAs give to what they have decrypted. */
 export const OWN_IDS = { first: 0x68000000, count: 0x1000000 } as const;
+/** The bits that an id of ours has from {@link OWN_IDS}. */
+export const OWN_ID_MASK = -OWN_IDS.count >>> 0;
 
 export function isOwnId(id: number): boolean {
   return id >= OWN_IDS.first && id < OWN_IDS.first + OWN_IDS.count;
