@@ -319,11 +319,15 @@ export class Gateway {
   async suspend(): Promise<void> {
     await this.#endChanges();
     await this.#supervisor.stop();
-    await this.#ipsec.stop();
+    await this.#endIpsec();
     await this.telemetry.close();
   }
 
-  /** Takes everything down. */
+  /**
+   * Takes everything down.
+   *
+   * @throws Error, CommandError if something stays; the guard does, too, then.
+   */
   async down(): Promise<void> {
     await this.#endChanges();
     await this.#host.takeDown(async () => {
@@ -339,9 +343,9 @@ export class Gateway {
   /** After a start that failed: the host as it was found. */
   async undo(): Promise<void> {
     await this.#endChanges();
-    await this.#ipsec.stop();
+    const isClean = await this.#endIpsec();
     await this.telemetry.close();
-    if (this.#host.takesOver) {
+    if (this.#host.takesOver || !isClean) {
       // As the run before left it, and with its data plane if that still runs.
       if (this.#supervisor.adopted) this.#supervisor.leave();
       else await this.#supervisor.stop();
@@ -359,6 +363,17 @@ export class Gateway {
     this.#pluginWatch.stop();
     this.#health.stop();
     await this.#halves.stop();
+  }
+
+  /** @returns whether nothing of it is left; if not, guard and devices have to stay. */
+  async #endIpsec(): Promise<boolean> {
+    try {
+      await this.#ipsec.stop();
+      return true;
+    } catch (error) {
+      this.#logger.error({ error: (error as Error).message }, 'ipsec tunnels');
+      return false;
+    }
   }
 
   #logSupervisor(): void {

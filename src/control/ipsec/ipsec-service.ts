@@ -68,13 +68,16 @@ export class IpsecService {
 
   /**
    * Ends those that are not among these any more, while their devices are still there: with SAs, but without its device, a
-   * tunnel's packets would come out of the uplink. Resolves when they have left nothing; never rejects.
+   * tunnel's packets would come out of the uplink. Resolves when they have left nothing.
+   *
+   * @throws Error if SAs are still there, or that cannot be told: their devices must stay then, and it is to be tried again.
    */
   retire(wishes: readonly IpsecWish[], { daemonSocket }: IpsecConfig): Promise<void> {
     return this.#inTurn(async () => {
       await this.#clean(daemonSocket);
       const stay = this.#wishes.filter((wish) => wishes.some((next) => isSame(next, wish)));
       if (stay.length < this.#wishes.length) await this.#run(stay);
+      await this.#kernel.clear();
       if (daemonSocket !== this.#daemonSocket) await this.#useDaemon(daemonSocket);
     });
   }
@@ -84,7 +87,7 @@ export class IpsecService {
     return this.#inTurn(async () => {
       await this.#run(wishes);
       this.#certificates.watch(wishes.map(({ tunnel: { name }, ike }) => ({ name, ike })));
-    });
+    }).catch((error: Error) => this.#options.logger.error({ error: error.message }, 'ipsec tunnels'));
   }
 
   /** For the compiler. */
@@ -109,11 +112,18 @@ export class IpsecService {
     return ipsecView(wish.tunnel, this.#details(tunnel), this.#certificates.of(tunnel));
   }
 
-  /** Ends all tunnels and takes away what was made for them. */
+  /**
+   * Ends all tunnels and takes away what was made for them.
+   *
+   * @throws Error if SAs are still there, or that cannot be told: the guard must stay then.
+   */
   async stop(): Promise<void> {
     clearTimeout(this.#look);
     this.#certificates.stop();
-    await this.#inTurn(() => this.#run([]));
+    await this.#inTurn(async () => {
+      await this.#run([]);
+      await this.#kernel.clear();
+    });
   }
 
   #details(tunnel: string): IpsecDetails | undefined {
@@ -158,11 +168,11 @@ export class IpsecService {
     this.#wishes = this.#wishes.filter(({ driver }) => driver !== 'xfrm');
   }
 
+  /** @returns what becomes of the job. */
   #inTurn(job: () => Promise<void>): Promise<void> {
-    this.#work = this.#work
-      .then(job)
-      .catch((error: Error) => this.#options.logger.error({ error: error.message }, 'ipsec tunnels'));
-    return this.#work;
+    const done = this.#work.then(job);
+    this.#work = done.catch(() => {});
+    return done;
   }
 
   #changed(status: IpsecTunnelStatus, former: IpsecTunnelStatus): void {

@@ -16,13 +16,18 @@
  * | our process, killed | as the daemon, which is killed with it. They go on for their lifetime at the longest, and what has no SA does not leave |
  * | our process, and the daemon is the host's | go on, and are rekeyed; the next process finds them |
  *
- * Neighbours: `kernel-host.ts` (SAs and policies in the kernel), `charon.ts`, `reconciler.ts`.
+ * What could not be removed is tried again until it is ({@link KernelDriver.clear}).
+ *
+ * Neighbours: `kernel-host.ts` (SAs and policies in the kernel), `kernel-watch.ts` (whether they stay there), `peer-hold.ts`,
+ * `charon.ts`, `reconciler.ts`.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Charon } from './charon.ts';
 import { type DrivenTunnel, type IpsecDriver, type IpsecDriverOptions, isSameTunnel } from './driver.ts';
-import { removeSas } from './kernel-host.ts';
+import { listSas, removeSas } from './kernel-host.ts';
+import { KernelWatch } from './kernel-watch.ts';
+import { holdPeers, releasePeers } from './peer-hold.ts';
 import { Reconciler } from './reconciler.ts';
 import type { IpsecDetails } from './tracked-tunnel.ts';
 import type { IpsecTunnelStatus } from './tunnel-state.ts';
@@ -47,12 +52,15 @@ interface Daemon {
   /** undefined: the host's. */
   readonly charon: Charon | undefined;
   readonly reconciler: Reconciler;
+  readonly watch: KernelWatch;
 }
 
 export class KernelDriver implements IpsecDriver {
   readonly #options: KernelDriverOptions;
   #tunnels = new Map<string, DrivenTunnel>();
   #daemon: Daemon | undefined;
+  /** Whose SAs and policies may still be in the kernel, though their tunnels are gone; by id. */
+  readonly #left = new Set<number>();
   /** Why there is no daemon, as it was last logged. */
   #told: string | undefined;
 
@@ -66,12 +74,31 @@ export class KernelDriver implements IpsecDriver {
       const next = wanted.get(former.tunnel.name);
       return next === undefined || !isSameTunnel(next, former);
     });
-    for (const { tunnel } of gone) this.#tunnels.delete(tunnel.name);
-    if (gone.length > 0) await this.#remove(gone);
+    for (const { tunnel } of gone) {
+      this.#tunnels.delete(tunnel.name);
+      if (tunnel.kernel !== null) this.#left.add(tunnel.kernel.requestId);
+    }
+    if (gone.length > 0) await this.#remove();
+    for (const { tunnel } of tunnels) {
+      if (tunnel.kernel !== null) this.#left.delete(tunnel.kernel.requestId);
+    }
     this.#tunnels = wanted;
     if (wanted.size === 0) return this.#end();
     this.#daemon ??= this.#start();
     this.#want();
+  }
+
+  /**
+   * Removes what tunnels that are gone have left in the kernel; nothing is done if that is nothing. Before it resolves, neither
+   * their interfaces nor the guard may go.
+   *
+   * @throws Error if something stays, or the kernel cannot be asked
+   */
+  async clear(): Promise<void> {
+    const ids = new Set(this.#left);
+    if (ids.size === 0) return;
+    await removeSas(this.#options.run, (id) => ids.has(id));
+    for (const id of ids) this.#left.delete(id);
   }
 
   status(tunnel: string): IpsecTunnelStatus | undefined {
@@ -82,8 +109,10 @@ export class KernelDriver implements IpsecDriver {
     return this.#daemon?.reconciler.details(tunnel);
   }
 
+  /** @throws Error as {@link clear} */
   async stop(): Promise<void> {
     await this.apply([]);
+    await this.clear();
   }
 
   #want(): void {
@@ -94,13 +123,17 @@ export class KernelDriver implements IpsecDriver {
   }
 
   /** The daemon forgets them, and so does the kernel, should the daemon not be there. */
-  async #remove(gone: readonly DrivenTunnel[]): Promise<void> {
+  async #remove(): Promise<void> {
     this.#want();
     // With the last of them the daemon goes, too, if it is ours.
-    if (this.#tunnels.size === 0 && this.#daemon?.charon !== undefined) return await this.#end();
-    await this.#daemon?.reconciler.settled();
-    const ids = new Set(gone.map(({ tunnel }) => tunnel.kernel?.requestId));
-    await removeSas(this.#options.run, (id) => ids.has(id));
+    if (this.#tunnels.size > 0 || this.#daemon?.charon === undefined)
+      await this.#daemon?.reconciler.settled();
+    else await this.#end();
+    await this.#clearOrTell();
+  }
+
+  async #clearOrTell(): Promise<void> {
+    await this.clear().catch((error: Error) => this.#options.log('error', {}, error.message));
   }
 
   #start(): Daemon {
@@ -114,7 +147,7 @@ export class KernelDriver implements IpsecDriver {
         onState,
       });
       reconciler.start();
-      return { charon: undefined, reconciler };
+      return { charon: undefined, reconciler, watch: this.#watch(reconciler) };
     }
     const charon = new Charon({
       directory: join(directory, 'kernel'),
@@ -139,10 +172,23 @@ export class KernelDriver implements IpsecDriver {
       log,
       attemptsAtATime: OWN_ATTEMPTS,
       onState,
+      onReconciled: () => releasePeers(this.#options.run),
     });
     charon.start();
     reconciler.start();
-    return { charon, reconciler };
+    return { charon, reconciler, watch: this.#watch(reconciler) };
+  }
+
+  #watch(reconciler: Reconciler): KernelWatch {
+    const { run, log } = this.#options;
+    const watch = new KernelWatch({
+      list: () => listSas(run),
+      tunnels: () => [...this.#tunnels.values()].map(({ tunnel }) => tunnel),
+      reconciler,
+      log,
+    });
+    watch.start();
+    return watch;
   }
 
   /** Before each start of our daemon: it would not know what another one has left. */
@@ -154,16 +200,24 @@ export class KernelDriver implements IpsecDriver {
       );
     }
     await removeSas(this.#options.run);
+    await holdPeers(
+      this.#options.run,
+      [...this.#tunnels.values()].map(({ tunnel }) => tunnel),
+    );
   }
 
   async #end(): Promise<void> {
     const daemon = this.#daemon;
     this.#daemon = undefined;
     if (daemon === undefined) return;
+    daemon.watch.stop();
     if (daemon.charon === undefined) await daemon.reconciler.settled();
     daemon.reconciler.stop();
-    await daemon.charon?.stop();
-    await removeSas(this.#options.run);
+    if (daemon.charon === undefined) return;
+    await daemon.charon.stop();
+    await releasePeers(this.#options.run).catch((error: Error) =>
+      this.#options.log('warn', {}, `peers are still held off: ${error.message}`),
+    );
   }
 }
 
@@ -171,6 +225,7 @@ export class KernelDriver implements IpsecDriver {
  * Takes away what a process has left that was killed, and that nobody looks after any more.
  *
  * @param daemonSocket VICI socket of the host's daemon, if it was used
+ * @throws Error if SAs are there all the same, or it cannot be told
  */
 export async function removeKernelLeftovers(
   { run, log }: Pick<IpsecDriverOptions, 'run' | 'log'>,
@@ -189,6 +244,7 @@ export async function removeKernelLeftovers(
     reconciler.stop();
   }
   await removeSas(run);
+  await releasePeers(run);
 }
 
 /** Whether a socket of this network namespace has it, whatever the address. */

@@ -54,6 +54,8 @@ export interface ReconcilerOptions {
    * many a peer does not call again. Nothing is begun before this is done; if it rejects, all of it is done again.
    */
   readonly onLoaded?: (tunnel: string) => Promise<void>;
+  /** The same of all tunnels: those that cannot be loaded are not waited for. */
+  readonly onReconciled?: () => Promise<void>;
 }
 
 export class Reconciler {
@@ -163,6 +165,23 @@ export class Reconciler {
     return this.#tunnels.get(tunnel)?.details;
   }
 
+  /** Asks the daemon how all tunnels are, now. Rejects if it cannot be asked. */
+  look(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#client.state === 'up') await this.#refresh();
+    });
+  }
+
+  /** Ends the SAs of a tunnel that is up, and has it connect anew. */
+  makeAnew(tunnel: string, reason: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const tracked = this.#tunnels.get(tunnel);
+      if (!tracked?.isUp || this.#client.state !== 'up') return;
+      await this.#makeAnew(tracked, reason);
+      this.#refreshSoon();
+    });
+  }
+
   get #isConnected(): boolean {
     return this.#client.state === 'up' || this.#client.state === 'reconciling';
   }
@@ -179,6 +198,7 @@ export class Reconciler {
       await this.#load(tracked);
     }
     await this.#endFormer();
+    await this.#options.onReconciled?.();
     await this.#refresh();
   }
 
@@ -212,7 +232,9 @@ export class Reconciler {
       );
       await this.#unloadKey(formerKey);
       // SAs go on as they were made: one that is to be otherwise, or was authenticated otherwise, is made anew.
-      if (outcome === 'changed') await this.#makeAnew(tracked);
+      if (outcome === 'changed') {
+        await this.#makeAnew(tracked, 'it is configured otherwise now, and connects anew');
+      }
       return true;
     } catch (error) {
       // The connection to the daemon was lost: all of it is done again with the next one.
@@ -231,8 +253,8 @@ export class Reconciler {
   }
 
   /** Ends its SAs; the next attempt is not waited for. */
-  async #makeAnew(tracked: TrackedTunnel): Promise<void> {
-    tracked.reason = 'it is configured otherwise now, and connects anew';
+  async #makeAnew(tracked: TrackedTunnel, reason: string): Promise<void> {
+    tracked.reason = reason;
     tracked.hurry();
     await terminate(this.#client, tracked.tunnel.name);
   }
