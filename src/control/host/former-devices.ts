@@ -3,6 +3,9 @@
  * guard has to keep the host off them until they are given back. After a start with another configuration only the record
  * tells of them.
  *
+ * So is an interface of the kernel's tunnels that somebody has renamed: by its number it is still ours. Those that are here have all
+ * of their guard, also what concerns their outer packets.
+ *
  * A TUN device of ours is not among them: what comes out of it was written by the data plane.
  *
  * Neighbours: `host-side.ts`, `host-state.ts` (the record).
@@ -26,13 +29,16 @@ export function formerDevices(
     // By its number first, since it may have another name now.
     link: present.find((link) => link.ifindex === ifindex) ?? byName(name),
   }));
-  const made = [...state.madeLinks.map(({ name }) => name), ...state.namespaces].map((name) => ({
-    name,
-    link: byName(name),
-  }));
-  return [...taken, ...made]
+  const made = state.madeLinks.map(({ name, ifindex, tunnel }) => {
+    const there = Object.entries(links).find(([, link]) => link.ifindex === ifindex);
+    const [presentName, link] = there ?? [name, byName(name)];
+    const kernelTunnel = tunnel === null ? {} : { made: { ...tunnel, isUp: link?.up ?? false } };
+    return { name: presentName, link, ...kernelTunnel };
+  });
+  const proxied = state.namespaces.map((name) => ({ name, link: byName(name) }));
+  return [...taken, ...made, ...proxied]
     .filter(({ name }) => !named.has(name))
-    .map(({ name, link }) => ({
+    .map(({ name, link, ...kernelTunnel }) => ({
       role: 'exclusive',
       kind: link?.kind === 'ethernet' ? 'ethernet' : 'ip',
       index: 0,
@@ -41,5 +47,6 @@ export function formerDevices(
       mtu: link?.mtu ?? 0,
       present: link !== undefined,
       tunnel: '',
+      ...kernelTunnel,
     }));
 }

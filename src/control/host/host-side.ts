@@ -104,7 +104,8 @@ export class HostSide {
     const there = new Set(Object.values(links).map(({ ifindex }) => ifindex));
     const devices = setup.devices.map((device) => {
       if (device.role !== 'exclusive' || device.ifindex !== 0) return device;
-      const taken = this.#links.state.links.find(({ name }) => name === device.name);
+      const { links: takenLinks, madeLinks } = this.#links.state;
+      const taken = [...takenLinks, ...madeLinks].find(({ name }) => name === device.name);
       return taken !== undefined && there.has(taken.ifindex) ? { ...device, ifindex: taken.ifindex } : device;
     });
     return { devices };

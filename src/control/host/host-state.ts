@@ -19,11 +19,35 @@ const linkStateSchema = z.strictObject({
   ipv4: z.record(z.string(), z.string()),
 });
 
+const greLinkSchema = z.strictObject({
+  kind: z.enum(['gre', 'ip6gre']),
+  local: z.string(),
+  remote: z.string(),
+  key: z.int().nullable(),
+  checksum: z.boolean(),
+  sequence: z.boolean(),
+  ttl: z.int(),
+});
+
 const madeLinkSchema = z.strictObject({
   name: z.string(),
+  /** By which it is known, whatever its name; 0: nobody has looked since it was made. */
+  ifindex: z.int().default(0),
   /** What it was made of, and what the kernel tells its packets by (`kernel-links.ts`). */
   arguments: z.string(),
   ends: z.string(),
+  /** What the guard knew of it last, for when no configuration names it any more; null: an earlier version has written this. */
+  tunnel: z
+    .strictObject({
+      link: z.discriminatedUnion('kind', [
+        greLinkSchema,
+        z.strictObject({ kind: z.literal('xfrm'), interfaceId: z.int() }),
+      ]),
+      underlay: z.string().nullable(),
+      requestId: z.int().nullable(),
+    })
+    .nullable()
+    .default(null),
 });
 
 const hostStateSchema = z.strictObject({

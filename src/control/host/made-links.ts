@@ -9,7 +9,8 @@
  *               refused
  * ```
  *
- * The record is written before the change. What the kernel refuses is kept with its words, for the compiler, until the
+ * The record is written before the change, and the number that an interface has got after it: by that it is known from then on. One
+ * that somebody has renamed, or made anew under its name, is removed, and made as it was. What the kernel refuses is kept with its words, for the compiler, until the
  * pause is over: what was in the way may have gone.
  *
  * Neighbours: `links.ts` (the owner), `kernel-links.ts` (what `ip link add` is told), `host-record.ts`.
@@ -17,7 +18,7 @@
 import type { HostSetup } from '../compile/host-setup.ts';
 import type { HostRecord } from './host-record.ts';
 import type { MadeLink } from './host-state.ts';
-import { attemptBatch, ipBatch, type ShownLink } from './ip-batch.ts';
+import { attemptBatch, ipBatch, type ShownLink, showLinks } from './ip-batch.ts';
 import { linkArguments, linkEnds } from './kernel-links.ts';
 import { removeXfrmRules } from './xfrm-routes.ts';
 
@@ -69,27 +70,54 @@ export class MadeLinks {
   async make(setup: HostSetup, present: ReadonlyMap<string, ShownLink>): Promise<boolean> {
     const wanted = setup.devices.flatMap((device): WantedLink[] => {
       if (device.role !== 'exclusive' || device.made === undefined) return [];
-      const { link } = device.made;
-      return [{ name: device.name, mtu: device.mtu, arguments: linkArguments(link), ends: linkEnds(link) }];
+      const { link, underlay, requestId } = device.made;
+      const tunnel = { link, underlay, requestId };
+      return [
+        {
+          name: device.name,
+          mtu: device.mtu,
+          ifindex: 0,
+          arguments: linkArguments(link),
+          ends: linkEnds(link),
+          tunnel,
+        },
+      ];
     });
     this.#forget(wanted);
     const known = this.#record.state.madeLinks;
     const missing = wanted.filter(
       (link) =>
-        !present.has(link.name) ||
-        !known.some((other) => other.name === link.name && other.arguments === link.arguments),
+        !known.some(
+          (other) =>
+            other.name === link.name &&
+            other.arguments === link.arguments &&
+            presentName(other, present) === link.name,
+        ),
     );
-    // What has the name, left by a run whose files are gone, or is ours and has the same ends: the kernel takes one.
+    // What has the name, left by a run whose files are gone, or is ours under another name or with the same ends: the
+    // kernel takes one.
     const inTheWay = [
-      ...missing.filter(({ name }) => present.has(name)),
-      ...known.filter((old) => missing.some(({ name, ends }) => name !== old.name && ends === old.ends)),
+      ...missing.flatMap(({ name }) => (present.has(name) ? [name] : [])),
+      ...known
+        .filter((old) => missing.some(({ name, ends }) => name === old.name || ends === old.ends))
+        .flatMap((old) => presentName(old, present) ?? []),
     ];
-    await this.delete(inTheWay);
+    await this.#deleteNames([...new Set(inTheWay)]);
+    const replaced = known.filter((old) =>
+      missing.some(({ name, ends }) => name === old.name || ends === old.ends),
+    );
+    await removeXfrmRules(replaced.filter(isXfrm).map(({ name }) => name));
     const isMissing = new Set(missing.map(({ name }) => name));
     this.#record.change({
       madeLinks: [
-        ...this.#record.state.madeLinks.filter(({ name }) => !isMissing.has(name)),
-        ...missing.map(({ name, arguments: text, ends }) => ({ name, arguments: text, ends })),
+        ...known
+          .filter((old) => !replaced.includes(old))
+          .map((old) => ({
+            ...old,
+            ifindex: old.ifindex === 0 ? (present.get(old.name)?.ifindex ?? 0) : old.ifindex,
+            tunnel: wanted.find(({ name }) => name === old.name)?.tunnel ?? old.tunnel,
+          })),
+        ...missing.map(({ mtu: _, ...link }) => link),
       ],
     });
     const changed = await this.#add(missing);
@@ -114,8 +142,14 @@ export class MadeLinks {
     );
     for (const [at, { name }] of links.entries()) this.#note(name, refusals.get(at));
     const refused = new Set([...refusals.keys()].map((at) => links[at]!.name));
+    const made = new Set(links.map(({ name }) => name).filter((name) => !refused.has(name)));
+    const present = made.size === 0 ? undefined : await showLinks();
     this.#record.change({
-      madeLinks: this.#record.state.madeLinks.filter(({ name }) => !refused.has(name)),
+      madeLinks: this.#record.state.madeLinks
+        .filter(({ name }) => !refused.has(name))
+        .map((link) =>
+          made.has(link.name) ? { ...link, ifindex: present?.get(link.name)?.ifindex ?? 0 } : link,
+        ),
     });
     return links.some(({ name }, at) => !refusals.has(at) || refusals.get(at) !== refusedBefore[name]);
   }
@@ -146,19 +180,38 @@ export class MadeLinks {
     }
   }
 
+  /** @throws Error if one is there all the same; it stays in the record, to be tried again. */
   async delete(links: readonly MadeLink[]): Promise<void> {
     if (links.length === 0) return;
-    // Gone already: somebody else has deleted it.
+    const names = (present: ReadonlyMap<string, ShownLink>): string[] =>
+      links.flatMap((link) => presentName(link, present) ?? []);
+    await this.#deleteNames(names(await showLinks()));
+    await removeXfrmRules(links.filter(isXfrm).map(({ name }) => name));
+    const present = await showLinks();
+    const gone = links.filter((link) => presentName(link, present) === undefined).map(({ name }) => name);
+    this.#record.change({
+      madeLinks: this.#record.state.madeLinks.filter(({ name }) => !gone.includes(name)),
+    });
+    const left = names(present);
+    if (left.length > 0) throw new Error(`the kernel does not remove ${left.join(', ')}`);
+  }
+
+  /** One that is gone already was deleted by somebody else. */
+  async #deleteNames(names: readonly string[]): Promise<void> {
     await ipBatch(
-      links.map(({ name }) => `link del dev ${name}`),
+      names.map((name) => `link del dev ${name}`),
       { mayFail: true },
     );
-    await removeXfrmRules(links.filter(isXfrm).map(({ name }) => name));
-    const names = new Set(links.map(({ name }) => name));
-    this.#record.change({
-      madeLinks: this.#record.state.madeLinks.filter(({ name }) => !names.has(name)),
-    });
   }
+}
+
+/** The name that an interface of ours has now; undefined: it is not there. */
+function presentName(
+  { name, ifindex }: Pick<MadeLink, 'name' | 'ifindex'>,
+  present: ReadonlyMap<string, ShownLink>,
+): string | undefined {
+  if (ifindex === 0) return present.has(name) ? name : undefined;
+  return [...present.values()].find((link) => link.ifindex === ifindex)?.ifname;
 }
 
 /** Whether a link is an XFRM interface, which SAs may lead into. */
