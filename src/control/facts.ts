@@ -94,6 +94,8 @@ export interface RouteFacts extends RouteQuery {
   readonly device: string;
   /** null: `remote` is a neighbour on `device`. */
   readonly nextHop: string | null;
+  /** Bytes that the way carries, where it is said to carry less than the device, or was learnt to. */
+  readonly mtu?: number;
 }
 
 export type IpsecDriverName = 'xfrm' | 'libipsec';

@@ -64,6 +64,8 @@ describe('an ipsec tunnel by the kernel', () => {
     assert.equal(made.mtu, 1422);
     assert.equal(device(compile(text(TUNNEL, ', child: { proposals: aes256gcm16 }'), facts())).mtu, 1438);
     assert.equal(device(compile(text(TUNNEL, ', mtu: 1300'), facts())).mtu, 1300);
+    const narrow = { ...facts(), routes: facts().routes.map((route) => ({ ...route, mtu: 1400 })) };
+    assert.equal(device(compile(text(TUNNEL), narrow)).mtu, 1326);
     assert.deepEqual(first.ipsec, []);
     assert.deepEqual(compile(text(TUNNEL), facts({ links: { [made.name]: { up: false } } })).ipsec, []);
   });

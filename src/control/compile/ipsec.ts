@@ -48,6 +48,14 @@ interface Run {
   readonly path: ConfigPath;
 }
 
+/** How the host's routes lead to the peer. */
+interface WayOut {
+  readonly device: string;
+  readonly nextHop: string;
+  /** `RouteFacts.mtu` */
+  readonly mtu: number | undefined;
+}
+
 type Drafted = Pick<LinkedTunnel, 'mtu' | 'link' | 'ipsec'>;
 type DrivenBy = TunnelDriver & { readonly name: IpsecDriverName };
 
@@ -122,7 +130,7 @@ export class IpsecCompiler {
     const proposals = child.proposals.map((text) => knownProposal('esp', text));
     const most = largestProtected(way.mtu, familyOf(local), proposals);
     if (mtu === null) return most;
-    const below = `${way.device} (mtu ${way.mtu}) carries at most ${most} inside this tunnel`;
+    const below = `the way by ${way.device} (mtu ${way.mtu}) carries at most ${most} inside this tunnel`;
     return limitMtu(mtu, most, below, [...path, 'mtu'], this.#findings);
   }
 
@@ -244,15 +252,18 @@ export class IpsecCompiler {
       this.#findings.mistake(remotePath, `${problem}; lead the way to it by an Ethernet interface`);
       return problem;
     }
-    return { device: route.device, mtu: link.mtu, local, remote, nextHop: route.nextHop };
+    // The kernel drops what does not fit the way, and may not tell the sender.
+    const mtu = driver === 'xfrm' ? Math.min(link.mtu, route.mtu ?? link.mtu) : link.mtu;
+    return { device: route.device, mtu, local, remote, nextHop: route.nextHop };
   }
 
-  #routeTo(local: string, remote: string): { device: string; nextHop: string } | undefined {
+  #routeTo(local: string, remote: string): WayOut | undefined {
     const route = routeOf({ local, remote }, this.#facts);
-    return route === undefined ? undefined : { device: route.device, nextHop: route.nextHop ?? remote };
+    if (route === undefined) return undefined;
+    return { device: route.device, nextHop: route.nextHop ?? remote, mtu: route.mtu };
   }
 
-  #defaultRoute(local: string): { device: string; nextHop: string } | undefined {
+  #defaultRoute(local: string): WayOut | undefined {
     const routes = this.#facts.defaultRoutes
       .filter(({ family, nextHop }) => family === familyOf(local) && nextHop !== null)
       .sort((a, b) => a.metric - b.metric);
@@ -260,7 +271,9 @@ export class IpsecCompiler {
       linkByName(this.#facts, name)!.addresses.some(({ address }) => address === local),
     );
     const route = routes.find(({ device }) => device === holder) ?? routes[0];
-    return route === undefined ? undefined : { device: route.device, nextHop: route.nextHop! };
+    return route === undefined
+      ? undefined
+      : { device: route.device, nextHop: route.nextHop!, mtu: undefined };
   }
 
   /** @param told whether it is to be reported if not; what else was found may explain it */

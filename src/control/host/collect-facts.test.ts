@@ -40,6 +40,7 @@ test('links of every kind, addresses, default routes of both families, and answe
     'address add 2001:db8::2/64 dev up0 nodad preferred_lft 0',
     'route add default via 192.0.2.254 metric 50',
     'route add blackhole 203.0.113.0/24',
+    'route add 198.51.100.7 via 192.0.2.253 mtu 1300',
     'tuntap add tun0 mode tun vnet_hdr',
     'tuntap add tap0 mode tap vnet_hdr',
   );
@@ -48,6 +49,7 @@ test('links of every kind, addresses, default routes of both families, and answe
   const facts = collect([
     { local: '192.0.2.1', remote: '203.0.113.5' },
     { local: '192.0.2.1', remote: '198.51.100.1' },
+    { local: '192.0.2.1', remote: '198.51.100.7' },
     { local: '192.0.2.99', remote: '198.51.100.1' },
     { local: '192.0.2.2', remote: '192.0.2.9' },
     { local: '2001:db8::1', remote: '2001:db8:1::5' },
@@ -74,6 +76,7 @@ test('links of every kind, addresses, default routes of both families, and answe
   ]);
   assert.deepEqual(facts.routes, [
     { local: '192.0.2.1', remote: '198.51.100.1', device: 'up0', nextHop: '192.0.2.254' },
+    { local: '192.0.2.1', remote: '198.51.100.7', device: 'up0', nextHop: '192.0.2.253', mtu: 1300 },
     { local: '192.0.2.2', remote: '192.0.2.9', device: 'up0', nextHop: null },
     { local: '2001:db8::1', remote: '2001:db8:1::5', device: 'up0', nextHop: '2001:db8::fe' },
   ]);

@@ -52,6 +52,7 @@ const routeSchema = z.object({
   dev: z.string().optional(),
   metric: z.int().optional(),
   type: z.string().optional(),
+  metrics: z.array(z.object({ mtu: z.int().optional() })).optional(),
 });
 
 /**
@@ -184,7 +185,9 @@ function parseAnswers(answers: readonly unknown[], queries: readonly RouteQuery[
     const route = routes.find((candidate) => candidate.dst === remote && candidate.from === local);
     if (route?.dev === undefined || route.via !== undefined || (route.type ?? 'unicast') !== 'unicast')
       return [];
-    return [{ local, remote, device: route.dev, nextHop: route.gateway ?? null }];
+    const mtu = route.metrics?.find((metrics) => metrics.mtu !== undefined)?.mtu;
+    const narrow = mtu === undefined ? {} : { mtu };
+    return [{ local, remote, device: route.dev, nextHop: route.gateway ?? null, ...narrow }];
   });
 }
 
