@@ -95,7 +95,9 @@ test('a plugin is disabled and enabled', () => {
   assert.equal(enablePlugin(disabled, 'one', true), disabled.replace('false', 'true'));
   assert.equal(enablePlugin(text, 'one', true), text);
   assert.match(enablePlugin(text, 'two', false), /\{ name: two, enabled: false \}/);
-  assert.throws(() => enablePlugin(text, 'three', false), { code: 'no_such_plugin' });
+  assert.throws(() => enablePlugin(text, 'three', false), { code: 'no_such_plugin', message: /; there is / });
+  const none = 'version: 1\n';
+  assert.throws(() => enablePlugin(none, 'three', false), { message: /three stands in .*; write it there$/ });
   const shared = 'plugins: [ { name: one, options: &o { a: 1 } }, { name: two, options: *o } ]\n';
   assert.throws(() => enablePlugin(shared, 'one', false), { code: 'shared_by_alias' });
 });

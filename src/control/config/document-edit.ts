@@ -19,7 +19,7 @@ import {
   type YAMLSeq,
 } from 'yaml';
 import { RequestError } from '../request-error.ts';
-import { noSuchName } from '../unknown-name.ts';
+import { nameRemedy, noSuchName } from '../unknown-name.ts';
 
 /** A map of keys as in the file: snake_case. */
 export type TunnelValues = Readonly<Record<string, unknown>>;
@@ -130,14 +130,15 @@ export function enableTunnel(text: string, name: string, enabled: boolean): stri
 export function enablePlugin(text: string, name: string, enabled: boolean): string {
   const document = open(text);
   const list = document.get('plugins');
-  const plugin = isSeq(list)
-    ? list.items.find((item): item is YAMLMap => isMap(item) && item.get('name') === name)
-    : undefined;
+  const plugins = isSeq(list) ? list.items.filter((item): item is YAMLMap => isMap(item)) : [];
+  const plugin = plugins.find((item) => item.get('name') === name);
   if (plugin === undefined) {
+    const names = plugins.map((item) => String(item.get('name')));
+    const remedy = nameRemedy(name, names) || '; write it there';
     throw new RequestError(
       'not_found',
       'no_such_plugin',
-      `no plugin ${name} stands in the configuration; write it there`,
+      `no plugin ${name} stands in the configuration${remedy}`,
     );
   }
   refuseShared(document, plugin, `plugin ${name}`);
