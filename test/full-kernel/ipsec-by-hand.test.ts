@@ -133,7 +133,9 @@ describe('IPsec by the kernel, changed by hand', skip === undefined ? labOptions
       async () => (await captured('host-datacenter', 'genuine-')) === FORGED,
     );
     await send('paris', 'eth0', 'inside');
-    await eventually('it has come', async () => (await captured('gw-up0', 'inside-')) === 0);
+    await send('lyon', 'raw', 'later');
+    await eventually('it is delivered', async () => (await captured('host-datacenter', 'later-')) === FORGED);
+    assert.equal(await captured('gw-up0', 'inside-'), 0);
     assert.equal(await captured('host-datacenter', 'inside-'), 0);
   });
 
