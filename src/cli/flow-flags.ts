@@ -17,7 +17,10 @@ export const TUPLE_FLAGS = {
 
 /** Conditions; all that are given must hold. Prefixes may stand where addresses do. */
 export const FLOW_FLAGS = {
-  tunnel: Flags.string({ summary: 'Flows that come or go by this tunnel or egress.', helpValue: 'NAME' }),
+  tunnel: Flags.string({
+    summary: 'Flows that come or go by this tunnel, egress or diversion.',
+    helpValue: 'NAME',
+  }),
   site: Flags.string({ summary: 'Flows that this site or egress takes part in.', helpValue: 'NAME' }),
   address: Flags.string({ summary: "Any of the flow's addresses, or a prefix of it.", helpValue: 'ADDRESS' }),
   port: portFlag("Any of the flow's ports, or its ICMP identifier."),

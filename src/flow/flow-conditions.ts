@@ -28,7 +28,7 @@ export interface FlowConditions {
   readonly flow?: number;
   /** A site or egress takes part in it, by space id. */
   readonly space?: number;
-  /** It comes or goes by this tunnel or egress, by port index: ingress, egress or pin. */
+  /** It comes or goes by this tunnel, egress or diversion, by port index: ingress, egress or pin. */
   readonly port?: number;
   /** An address or prefix: one of its addresses, original or translated, is or lies in it. */
   readonly address?: string;

@@ -177,8 +177,10 @@ describe('a plugin that diverts', labOptions(), () => {
       [flow!.site, flow!.egress, flow!.pin, flow!.translated?.destination],
       ['lyon', 'divert-contract/relay', network.tunnelName('lyon'), '198.18.0.2'],
     );
-    const children = await listFlows(client, { tunnel: 'divert-contract/relay' }, 100).catch(() => undefined);
-    assert.ok(children === undefined || children.flows.length > 0);
+    const children = await listFlows(client, { tunnel: 'divert-contract/relay', site: 'lyon' }, 100);
+    const child = children.flows.find(({ ingress }) => ingress === 'divert-contract/relay');
+    assert.deepEqual([child?.site, child?.egress, child?.pin], ['lyon', 'internet', 'divert-contract/relay']);
+    assert.match(child!.original.source, /^198\.19\./);
     const told = await explain(client, {
       from_tunnel: network.tunnelName('lyon'),
       source: '10.0.1.10',

@@ -2,7 +2,7 @@
 import * as z from 'zod';
 import type { Api } from '../operation.ts';
 import { explanationSchema, routeListSchema } from '../schemas/explain.ts';
-import { nameParameter, wholeNumber } from '../schemas/parameters.ts';
+import { nameParameter, portParameter, wholeNumber } from '../schemas/parameters.ts';
 
 const addressText = z.string().max(45);
 const portNumber = wholeNumber(0, 65535);
@@ -17,7 +17,7 @@ export function explainRoutes(api: Api): void {
       'With `flow`, or with addresses that only one live flow has: that flow. With `from_tunnel`: a packet that comes in by it. Asked of the stages that forward; nothing is changed.',
     query: {
       flow: wholeNumber(1, 0xffffffff).optional(),
-      from_tunnel: nameParameter.optional(),
+      from_tunnel: portParameter.optional(),
       site: nameParameter.optional().describe('Whose flow, where several sites have the same five-tuple.'),
       source: addressText.optional(),
       destination: addressText.optional(),
@@ -58,7 +58,7 @@ export function explainRoutes(api: Api): void {
     summary: 'Where an address leads',
     query: {
       address: addressText,
-      from_tunnel: nameParameter
+      from_tunnel: portParameter
         .optional()
         .describe('The tunnel or egress that a flow towards it would come in by.'),
     },

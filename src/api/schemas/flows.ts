@@ -1,7 +1,7 @@
 /** Bodies of flows; `control/flows/flow-view.ts` has the same shapes. */
 import * as z from 'zod';
 import { FLOW_STATE_NAMES } from '../../flow/flow-state.ts';
-import { flag, nameParameter, wholeNumber } from './parameters.ts';
+import { flag, nameParameter, portParameter, wholeNumber } from './parameters.ts';
 
 /** What a flow may be doing. */
 export const FLOW_STATES = FLOW_STATE_NAMES;
@@ -68,7 +68,7 @@ const portNumber = wholeNumber(0, 65535);
 /** Conditions on flows; all that are given must hold. */
 export const flowQueryShape = {
   id: wholeNumber(1, MAX_ID).optional(),
-  tunnel: nameParameter.optional().describe('Comes or goes by this tunnel or egress.'),
+  tunnel: portParameter.optional().describe('Comes or goes by this tunnel, egress or diversion.'),
   site: nameParameter.optional().describe('This site or egress takes part.'),
   address: addressText.optional().describe('Any of its addresses; an address or a prefix.'),
   source: addressText.optional().describe('Original source; an address or a prefix.'),

@@ -26,3 +26,12 @@ export const nameParameter = z
   .string()
   .max(63)
   .regex(/^[A-Za-z0-9][A-Za-z0-9_-]*$/, 'is not a name: letters, digits, - and _, a letter or digit first');
+
+/** What packets come in and leave by: a tunnel, an egress, or a diversion as `PLUGIN/DIVERSION`. */
+export const portParameter = z
+  .string()
+  .max(63)
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9_-]*(?:\/[a-z][a-z0-9-]*)?$/,
+    'is not a name: letters, digits, - and _, a letter or digit first; a diversion is PLUGIN/DIVERSION',
+  );
