@@ -50,6 +50,7 @@ export interface LibreswanPeerOptions {
 export class LibreswanPeer {
   readonly #options: LibreswanPeerOptions;
   #process: ChildProcess | undefined;
+  #hasBegun = false;
 
   constructor(options: LibreswanPeerOptions) {
     this.#options = options;
@@ -65,7 +66,7 @@ export class LibreswanPeer {
     return existsSync(this.#path('pluto.log')) ? readFileSync(this.#path('pluto.log'), 'utf8') : '';
   }
 
-  /** Starts the daemon, loads the connections and begins to connect. */
+  /** Starts the daemon and loads the connections. */
   async start(): Promise<void> {
     const { namespace } = this.#options;
     this.#removeLeftovers();
@@ -105,8 +106,15 @@ export class LibreswanPeer {
         this.#socket,
         name,
       );
-      this.whack('--asynchronous', '--name', name, '--initiate');
     }
+    this.#hasBegun = false;
+  }
+
+  /** Begins to connect, unless it has. Nobody is to call before the other end listens: the pauses get longer each time. */
+  begin(): void {
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    for (const name of this.#names) this.whack('--asynchronous', '--name', name, '--initiate');
   }
 
   /** Runs a command of `ipsec whack`; what it says. */

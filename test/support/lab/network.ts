@@ -127,6 +127,7 @@ export class Network {
   /** Resolves when all IPsec tunnels are up. */
   async ipsecIsUp(): Promise<void> {
     if (!this.spec.sites.some(({ attachment }) => attachment.startsWith('ipsec'))) return;
+    for (const peer of this.ipsec.libreswanPeers.values()) peer.begin();
     let states = '';
     const wait = eventually(
       'all IPsec tunnels are up',
