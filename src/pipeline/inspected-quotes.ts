@@ -10,9 +10,7 @@
  * Neighbours: `pipeline.ts` (the way of ICMP errors), `translate.ts` (what they quote, translated).
  */
 import { FLOW_STREAMS, SHARED_PLUGINS, SHARED_STATE } from '../flow/layout.ts';
-import { writeUint16 } from '../wire/byte-order.ts';
-import { fillIpv4Checksum, IPV4_TOTAL_LENGTH } from '../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES, IPV6_PAYLOAD_LENGTH } from '../wire/ipv6.ts';
+import { writeIpLength } from '../wire/ip-length.ts';
 import { IPV4, type PacketView } from '../wire/packet.ts';
 
 const QUOTED_BYTES = 8;
@@ -34,13 +32,8 @@ export function cutQuote(view: PacketView, quote: PacketView): void {
   if (view.length <= length) return;
   view.length = length;
   view.payloadLength = offset + length - view.payloadOffset;
-  if (view.family === IPV4) {
-    writeUint16(bytes, offset + IPV4_TOTAL_LENGTH, length);
-    fillIpv4Checksum(bytes, offset);
-    bytes[l4Offset + LENGTH_ICMP] = 0;
-    return;
-  }
-  writeUint16(bytes, offset + IPV6_PAYLOAD_LENGTH, length - IPV6_HEADER_BYTES);
-  if (view.icmpType === ICMPV6_UNREACHABLE || view.icmpType === ICMPV6_TIME_EXCEEDED)
+  writeIpLength(bytes, offset, length);
+  if (view.family === IPV4) bytes[l4Offset + LENGTH_ICMP] = 0;
+  else if (view.icmpType === ICMPV6_UNREACHABLE || view.icmpType === ICMPV6_TIME_EXCEEDED)
     bytes[l4Offset + LENGTH_ICMPV6] = 0;
 }

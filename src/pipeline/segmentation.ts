@@ -17,9 +17,8 @@ import { DROP } from '../plugin/drop-reasons.ts';
 import { writeHalf, writeUint16 } from '../wire/byte-order.ts';
 import { pseudoHeaderSum } from '../wire/checksum.ts';
 import { FRAME_PREFIX_BYTES, VIRTIO_NET_HEADER_BYTES } from '../wire/frame.ts';
-import { fillIpv4Checksum, IPV4_TOTAL_LENGTH } from '../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES, IPV6_PAYLOAD_LENGTH } from '../wire/ipv6.ts';
-import { IPV4, type PacketView } from '../wire/packet.ts';
+import { writeIpLength } from '../wire/ip-length.ts';
+import type { PacketView } from '../wire/packet.ts';
 import { UDP_CHECKSUM, UDP_HEADER_BYTES, UDP_LENGTH } from '../wire/udp.ts';
 import type { Scratch } from './link/scratch.ts';
 import { describeOwnPacket } from './own-packet.ts';
@@ -70,12 +69,7 @@ function finishDatagram(view: PacketView, piece: PacketView, dataBytes: number):
   const bytes = view.bytes;
   const l4 = piece.l4Offset;
   const udpBytes = UDP_HEADER_BYTES + dataBytes;
-  if (piece.family === IPV4) {
-    writeUint16(bytes, piece.offset + IPV4_TOTAL_LENGTH, piece.length);
-    fillIpv4Checksum(bytes, piece.offset);
-  } else {
-    writeUint16(bytes, piece.offset + IPV6_PAYLOAD_LENGTH, piece.length - IPV6_HEADER_BYTES);
-  }
+  writeIpLength(bytes, piece.offset, piece.length);
   writeUint16(bytes, l4 + UDP_LENGTH, udpBytes);
   writeHalf(bytes, l4 + UDP_CHECKSUM, pseudoHeaderSum(piece, udpBytes));
   piece.ports = view.ports;

@@ -16,8 +16,8 @@ import { writeInt32, writeUint16 } from '../wire/byte-order.ts';
 import { fillTransportChecksum } from '../wire/checksum.ts';
 import { decode } from '../wire/decode.ts';
 import { FRAME_PREFIX_BYTES, VIRTIO_NET_HEADER_BYTES } from '../wire/frame.ts';
-import { fillIpv4Checksum, IPV4_IDENTIFICATION, IPV4_TOTAL_LENGTH } from '../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES, IPV6_PAYLOAD_LENGTH } from '../wire/ipv6.ts';
+import { writeIpLength } from '../wire/ip-length.ts';
+import { IPV4_IDENTIFICATION } from '../wire/ipv4.ts';
 import { IPV4, type PacketView, PROTOCOL_TCP, TCP_CWR, TCP_FIN, TCP_PSH } from '../wire/packet.ts';
 import { TCP_FLAGS, TCP_SEQUENCE } from '../wire/tcp.ts';
 import { UDP_HEADER_BYTES, UDP_LENGTH } from '../wire/udp.ts';
@@ -71,13 +71,9 @@ export class WirePackets {
     bytes.copyWithin(at + headerBytes, from, from + dataBytes);
     const length = headerBytes + dataBytes;
     const l4 = at + this.l4Bytes;
-    if (bytes[at] >>> 4 === IPV4) {
-      writeUint16(bytes, at + IPV4_TOTAL_LENGTH, length);
+    if (bytes[at] >>> 4 === IPV4)
       writeUint16(bytes, at + IPV4_IDENTIFICATION, this.identification + ((made / this.gsoSize) | 0));
-      fillIpv4Checksum(bytes, at);
-    } else {
-      writeUint16(bytes, at + IPV6_PAYLOAD_LENGTH, length - IPV6_HEADER_BYTES);
-    }
+    writeIpLength(bytes, at, length);
     this.made = made + dataBytes;
     if (this.protocol === PROTOCOL_TCP) {
       let flags = this.flags;

@@ -11,12 +11,10 @@
  */
 import type { Counters } from '../../flow/counters.ts';
 import { DROP } from '../../plugin/drop-reasons.ts';
-import { writeUint16 } from '../../wire/byte-order.ts';
 import { decode } from '../../wire/decode.ts';
 import { FRAME_PREFIX_BYTES, VIRTIO_NET_HEADER_BYTES } from '../../wire/frame.ts';
-import { fillIpv4Checksum, IPV4_TOTAL_LENGTH } from '../../wire/ipv4.ts';
-import { IPV6_HEADER_BYTES, IPV6_PAYLOAD_LENGTH } from '../../wire/ipv6.ts';
-import { IPV4, type PacketView, TCP_ACK, TCP_FIN, TCP_RST } from '../../wire/packet.ts';
+import { writeIpLength } from '../../wire/ip-length.ts';
+import { type PacketView, TCP_ACK, TCP_FIN, TCP_RST } from '../../wire/packet.ts';
 import type { Departure } from '../departure.ts';
 import type { Scratch } from '../link/scratch.ts';
 import { cutTail, resum, setFlags, setSequence } from './segment-surgery.ts';
@@ -97,10 +95,7 @@ export class HeldDeparture {
     const length = headerBytes + dataBytes;
     bytes.copyWithin(offset, held.headerOffset(one), held.headerOffset(one) + headerBytes);
     if (dataBytes > 0) table.pages.read(at, start, dataBytes, offset + headerBytes);
-    if (bytes[offset] >>> 4 === IPV4) {
-      writeUint16(bytes, offset + IPV4_TOTAL_LENGTH, length);
-      fillIpv4Checksum(bytes, offset);
-    } else writeUint16(bytes, offset + IPV6_PAYLOAD_LENGTH, length - IPV6_HEADER_BYTES);
+    writeIpLength(bytes, offset, length);
     const code = decode(view, offset, length);
     if (code !== 0) return code;
     setSequence(view, start);
