@@ -1,6 +1,6 @@
 /** The xfrm driver and a daemon of its own: peers are held off until it knows their tunnels, and nothing stays. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it } from 'node:test';
@@ -13,10 +13,19 @@ import type { RunTool } from './host-tools.ts';
 import { KernelDriver } from './kernel.ts';
 import { HOLD_TABLE } from './peer-hold.ts';
 
+/** The processes that this one has started. */
+function daemons(): number[] {
+  const tasks = `/proc/${process.pid}/task`;
+  return readdirSync(tasks)
+    .flatMap((task) => readFileSync(`${tasks}/${task}/children`, 'latin1').split(' '))
+    .filter((pid) => /^charon/.test(pid && readFileSync(`/proc/${pid}/comm`, 'latin1')))
+    .map(Number);
+}
+
 const skip = charonObstacle();
 if (skip !== undefined) it('has a daemon', { skip }, () => {});
 else if (inOwnNamespace(import.meta.url)) {
-  it('holds peers off until the daemon knows their tunnels, and leaves nothing', async (t) => {
+  it('holds peers off until the daemon knows their tunnels, also another one, and leaves nothing', async (t) => {
     const directory = mkdtempSync(join(tmpdir(), 'homeward-kernel-'));
     t.after(() => rmSync(directory, { recursive: true, force: true }));
     const tools: string[] = [];
@@ -53,6 +62,21 @@ else if (inOwnNamespace(import.meta.url)) {
     );
     await eventually('peers are released', () => tools.at(-1) === 'released');
     assert.deepEqual(tools, ['held', 'released']);
+
+    const [hung] = daemons();
+    process.kill(hung!, 'SIGSTOP');
+    // Two questions of ten seconds, and some more until it is killed.
+    await eventually(
+      'one that hangs is started anew',
+      () => ![hung, undefined].includes(daemons()[0]),
+      60_000,
+    );
+    await eventually('the next one knows the tunnel', () =>
+      driver.status(tunnel.name)?.reason?.startsWith('waits for'),
+    );
+    await eventually('peers are released again', () => tools.length >= 4 && tools.at(-1) === 'released');
+    assert.deepEqual(tools, ['held', 'released', 'held', 'released']);
+
     await driver.stop();
     assert.doesNotMatch(await runCommand('nft', ['list', 'tables']), new RegExp(HOLD_TABLE));
   });

@@ -172,6 +172,7 @@ export class KernelDriver implements IpsecDriver {
       log,
       attemptsAtATime: OWN_ATTEMPTS,
       onState,
+      onSilent: () => charon.restart('the IKE daemon did not answer any more'),
       onReconciled: () => releasePeers(this.#options.run),
     });
     charon.start();

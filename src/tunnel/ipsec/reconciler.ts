@@ -154,7 +154,7 @@ export class Reconciler {
 
   /** What became of the daemon or the way to it, for all of its tunnels. */
   down(reason: string): void {
-    for (const { state } of this.#tunnels.values()) state.down(reason);
+    for (const tracked of this.#tunnels.values()) tracked.daemonFailed(reason);
   }
 
   status(tunnel: string): IpsecTunnelStatus | undefined {
@@ -324,7 +324,7 @@ export class Reconciler {
     }
     if (state.status.state === 'up') state.down(tracked.whyDown);
     if (tracked.sas.some(isBeingMade)) state.connecting();
-    else if (tracked.isPeersTurn) state.waits();
+    else if (tracked.isPeersTurn) tracked.waits();
     else tracked.retryLater(() => void this.#attempt(tracked));
   }
 

@@ -49,6 +49,8 @@ export class TrackedTunnel {
   /** The SA that the peer's certificate is known of, by its unique id. */
   certified: string | undefined;
   #wanted: WantedTunnel;
+  /** The last reason that was no matter of the tunnel. */
+  #daemonFailure: string | undefined;
   #sas: readonly IkeSa[] = [];
   /** When the log last changed what is told of it, `performance.now()`. */
   #toldAtMs = Number.NEGATIVE_INFINITY;
@@ -123,7 +125,19 @@ export class TrackedTunnel {
     this.copy.forget();
     this.#sas = [];
     this.#clearRetry();
-    if (this.state.status.state === 'up') this.state.down('the IKE daemon is gone');
+    if (this.state.status.state === 'up') this.daemonFailed('the IKE daemon is gone');
+  }
+
+  /** What became of the daemon or the way to it. */
+  daemonFailed(reason: string): void {
+    this.#daemonFailure = reason;
+    this.state.down(reason);
+  }
+
+  /** It is the peer's to begin. That there was no daemon keeps nothing down when there is one again. */
+  waits(): void {
+    if (this.state.status.reason === this.#daemonFailure) this.state.waitsAgain();
+    else this.state.waits();
   }
 
   /** Another daemon, which has nothing of it. */
