@@ -8,6 +8,7 @@ function tableOf(
   down: number[] = [],
 ): PortTable {
   const plan = {
+    spaces: [],
     ports: ports.map((port) => ({
       enabled: true,
       name: `t${port.index}`,

@@ -46,7 +46,7 @@ export const METRICS = {
 
   portInfo: gauge(
     'port_info',
-    'Always 1; what a tunnel or an egress is made of.',
+    'Always 1; what a tunnel, an egress or a diversion is made of.',
     ...PORT,
     'role',
     'type',

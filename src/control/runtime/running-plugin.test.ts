@@ -36,7 +36,7 @@ function plan(does: string): Plan {
 if (inOwnNamespace(import.meta.url)) {
   for (const [does, expected] of [
     ['sleeps', 'the data plane was silent for 1000 ms, in plugin stuck (flowSetup)'],
-    ['exits', 'the data plane ended with status 3, in plugin stuck (flowSetup)'],
+    ['crashes', 'the data plane ended with SIGSEGV, in plugin stuck (flowSetup)'],
   ] as const) {
     test(`a plugin that ${does} is named`, async (t) => {
       const directory = mkdtempSync('/dev/shm/homeward-test-');
