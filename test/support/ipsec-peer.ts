@@ -11,7 +11,8 @@ const CHARON = '/usr/sbin/charon-systemd';
 const PLUGINS =
   'random nonce aesni aes sha1 sha2 hmac gcm kdf openssl pem pkcs1 pkcs8 x509 pubkey constraints revocation';
 
-const USER_SPACE = `    kernel-libipsec {
+/** Of a daemon that does ESP itself: its settings of plugins. */
+export const USER_SPACE = `    kernel-libipsec {
       allow_peer_ts = yes
     }
     # Its own packets must not take the route to 0.0.0.0/0 by the TUN device.
