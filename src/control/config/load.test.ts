@@ -214,6 +214,33 @@ test('an alias bomb is refused', () => {
   assert.equal(parseOrRefuse(text), undefined);
 });
 
+test('lists and maps that stand in each other too deep are refused, with their place', () => {
+  const inEachOther = (depth: number): string =>
+    `version: 1\nsites: ${'['.repeat(depth)}${']'.repeat(depth)}\n`;
+  const texts = [
+    inEachOther(64),
+    inEachOther(1900),
+    inEachOther(100_000),
+    `version: 1\nsites:\n${'- '.repeat(5000)}x\n`,
+    `version: 1\nsites: ${'{a: '.repeat(100_000)}`,
+  ];
+  for (const text of texts) {
+    assert.throws(
+      () => parseConfig(text, 'deep.yaml'),
+      /^ConfigError: deep\.yaml:[23]:\d+: lists and maps stand in each other more than 64 deep here; look for/,
+      text.slice(0, 40),
+    );
+  }
+  // No syntax that is at fault: what is said is about sites.
+  assert.throws(() => parseConfig(inEachOther(63), 'deep.yaml'), /deep\.yaml:2:\d+: sites/);
+  const levels = Array.from({ length: 900 }, (_, at) => {
+    const within = at === 0 ? 'x' : `*l${at - 1}`;
+    return `- &l${at} ${'['.repeat(60)}${within}${']'.repeat(60)}`;
+  });
+  const byAliases = `version: 1\nplugins:\n- name: firewall\n  options:\n    rules:\n${levels.map((level) => `    ${level}\n`).join('')}`;
+  assert.throws(() => parseConfig(byAliases, 'deep.yaml'), { code: 'config_invalid' });
+});
+
 test('random text is refused in order, never by another error', () => {
   const pieces = fc.constantFrom(
     'version: 1',

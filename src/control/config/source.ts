@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import {
   type Document,
   isAlias,
+  isCollection,
   isMap,
   isScalar,
   isSeq,
@@ -21,10 +22,14 @@ import { ConfigError, type Problem } from './errors.ts';
 const MAX_FILE_BYTES = 4 * 1024 * 1024;
 /** How often aliases may repeat a part of the file: enough for templates, too little for a bomb. */
 const MAX_ALIASES = 1000;
+/** How deep lists and maps may stand in each other: far more than anybody can read, and far less than a stack holds. */
+const MAX_DEPTH = 64;
+const TOO_DEEP = `lists and maps stand in each other more than ${MAX_DEPTH} deep here; look for brackets or dashes that are too many`;
 
 /** What the parser does not say in words of a configuration file. */
 const SYNTAX_TEXTS: Readonly<Record<string, string>> = {
   DUPLICATE_KEY: 'this key stands here twice; write each key once',
+  RESOURCE_EXHAUSTION: TOO_DEEP,
   MULTIPLE_DOCS: 'a second YAML document begins here; write one document',
   TAB_AS_INDENT: 'a tab is no indentation; write spaces',
   TAG_RESOLVE_FAILED: 'tags such as !this have no meaning here; leave them out',
@@ -64,6 +69,9 @@ export class YamlSource implements ConfigSource {
     const fault = this.#document.errors[0] ?? this.#document.warnings[0];
     if (fault) this.#refuse(fault.pos[0], syntaxText(fault));
     visit(this.#document, {
+      Collection: (_, node, path) => {
+        if (path.filter(isCollection).length >= MAX_DEPTH) this.#refuse(node.range?.[0] ?? 0, TOO_DEEP);
+      },
       Alias: (_, alias) => {
         if (alias.resolve(this.#document)) return;
         const { source } = alias;
