@@ -1,6 +1,6 @@
 /** Starts that fail, a second instance, and what is left when both processes are gone. */
 import assert from 'node:assert/strict';
-import { existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { CONFIG, DaemonHost, isRunning } from '../../test/support/daemon-host.ts';
@@ -59,6 +59,26 @@ test('a control process that is killed leaves no subscription behind', async (t)
   await host.end(daemon, 'SIGKILL');
   await eventually('they are gone', () => watching().length === 0);
   assert.ok(isRunning(dataPlane.pid!));
+});
+
+test('an end that fails midway is answered with what failed, and the process ends all the same', async (t) => {
+  const host = new DaemonHost(t);
+  const tools = join(host.directory, 'tools');
+  const broken = join(host.directory, 'broken');
+  mkdirSync(tools);
+  writeFileSync(
+    join(tools, 'nft'),
+    `#!/bin/sh\nPATH=\${PATH#*:}\n[ -e ${broken} ] && { echo out of order >&2; exit 1; }\nexec nft "$@"\n`,
+  );
+  chmodSync(join(tools, 'nft'), 0o755);
+  Object.assign(host.environment, { PATH: `${tools}:${process.env.PATH}` });
+  const daemon = host.start();
+  await host.forwarding();
+  const ended = new Promise<number | null>((resolve) => daemon.once('close', resolve));
+  writeFileSync(broken, '');
+  await assert.rejects(host.api.down(), /out of order/);
+  assert.equal(await ended, 1);
+  assert.deepEqual(await host.run('take-down'), { found: true });
 });
 
 const FAILURES: readonly [what: string, code: string, prepare: (host: DaemonHost) => void][] = [

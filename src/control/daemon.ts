@@ -28,6 +28,7 @@ import { leaveInstance, removeInstance } from './instance-end.ts';
 import { readDaemonSocket } from './ipsec/daemon-socket.ts';
 import { Overview } from './overview.ts';
 import type { PluginService } from './plugins/plugin-service.ts';
+import { RequestError } from './request-error.ts';
 import type { RouteService } from './routes/route-service.ts';
 import { findDataPlane, killProcess } from './runtime/data-plane-process.ts';
 import { acquireInstance } from './runtime/instance.ts';
@@ -84,6 +85,9 @@ export interface ApiServerOptions {
 
 export type ServeApi = (control: GatewayControl, options: ApiServerOptions) => Promise<ApiHandle>;
 
+const STOPPED_INSTEAD =
+  'the gateway was being stopped already, which leaves guard, devices and flows for the next start; "homeward down" takes them down when it has ended';
+
 export interface DaemonOptions {
   readonly configPath: string;
   readonly logger: Logger;
@@ -126,6 +130,8 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     });
     readAnew.push(() => gateway.telemetry.reopenFiles());
     const isDown = Promise.withResolvers<void>();
+    // Mostly nobody has asked by the API.
+    isDown.promise.catch(() => {});
     const api = await serveOrUndo(options, gateway, runtime, {
       captures: gateway.captures,
       events: gateway.events,
@@ -150,17 +156,20 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     const ending = what === 'down' ? 'taking everything down' : 'stopping: guard, devices and flows stay';
     service.stopping(ending);
     logger.info(ending);
-    await configuration.close();
-    if (what === 'suspend') {
-      await gateway.suspend();
+    try {
+      await configuration.close();
+      await (what === 'suspend' ? gateway.suspend() : gateway.down());
+      if (what === 'down') isDown.resolve();
+      else isDown.reject(new RequestError('unavailable', 'ending', STOPPED_INSTEAD));
+    } catch (error) {
+      isDown.reject(error);
+      throw error;
+    } finally {
+      // Who has asked for the end is told what has come of it.
       await api.close();
-      lock.release();
-    } else {
-      await gateway.down();
-      isDown.resolve();
-      await api.close();
-      removeInstance(runtime, lock);
     }
+    if (what === 'suspend') lock.release();
+    else removeInstance(runtime, lock);
     logger.info('homeward has ended');
   } catch (error) {
     leaveInstance(runtime, lock);
