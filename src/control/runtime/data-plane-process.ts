@@ -34,7 +34,8 @@ export function dataPlaneMain(): string {
  * @throws Error if it cannot be started at all.
  */
 export function spawnDataPlane(runtime: RuntimeDirectory, main: string): ChildProcess {
-  const log = openSync(runtime.dataPlaneLogPath, 'w', 0o600);
+  rmSync(runtime.dataPlaneLogPath, { force: true });
+  const log = openSync(runtime.dataPlaneLogPath, 'a', 0o600);
   try {
     const child = spawn(
       process.execPath,

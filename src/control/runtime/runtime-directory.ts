@@ -6,7 +6,7 @@
  *    lock               held by the control process (`lock.ts`)
  *    dataplane.sock     the data plane listens here (`dataplane/messages.ts`)
  *    dataplane.json     pid of the data plane, and when it began (`data-plane-process.ts`)
- *    dataplane.log      what the data plane wrote to its standard output and error
+ *    dataplane.log      what the data plane wrote to its standard output and error, the last MiB of it at most
  *    identities.json    name -> space id, port index and generation
  *    host-state.json    what `down` restores (`control/host/links.ts`), and whose state this is
  *    ipsec/             configuration and sockets of IKE daemons (`tunnel/ipsec/charon.ts`)
@@ -24,6 +24,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, lstatSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { flowEventsPath } from '../../dataplane/flow-events-file.ts';
+import { PRINTED_OUTPUT } from '../../dataplane/printed-output.ts';
 import { makeDirectories } from '../make-directories.ts';
 
 /** Paths of one instance. */
@@ -70,7 +71,7 @@ export function openRuntimeDirectory(environment: NodeJS.ProcessEnv = process.en
     lockPath: join(directory, 'lock'),
     dataPlaneSocketPath: join(directory, 'dataplane.sock'),
     dataPlaneProcessPath: join(directory, 'dataplane.json'),
-    dataPlaneLogPath: join(directory, 'dataplane.log'),
+    dataPlaneLogPath: join(directory, PRINTED_OUTPUT),
     identitiesPath: join(directory, 'identities.json'),
     hostStatePath: join(directory, 'host-state.json'),
     defaultApiSocketPath: join(directory, 'api.sock'),
