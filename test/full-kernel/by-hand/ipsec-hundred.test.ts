@@ -4,11 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { ipsecObstacle } from '../support/ipsec-peer.ts';
-import { HundredTunnels, TUNNELS } from '../support/lab/hundred-tunnels.ts';
-import { labOptions } from '../support/lab/lab-test.ts';
-import { Lab } from '../support/lab.ts';
-import { eventually } from '../support/patience.ts';
+import { ipsecObstacle } from '../../support/ipsec-peer.ts';
+import { HundredTunnels, TUNNELS } from '../../support/lab/hundred-tunnels.ts';
+import { labOptions } from '../../support/lab/lab-test.ts';
+import { Lab } from '../../support/lab.ts';
+import { eventually } from '../../support/patience.ts';
 
 const skip = ipsecObstacle();
 describe('a hundred IPsec tunnels', skip === undefined ? labOptions() : { skip }, () => {
