@@ -61,8 +61,13 @@ export class Diversions {
    */
   isForgedSource(view: PacketView, port: number): boolean {
     const { family, src0, src1, src2, src3 } = view;
-    const isSource = spaceOfSource(family, src0, src1, src2, src3) !== 0;
-    return this.ports.isDiversion[port] !== 0 ? !isSource : this.any && isSource;
+    if (this.ports.isDiversion[port] === 0) return this.isSource(family, src0, src1, src2, src3);
+    return spaceOfSource(family, src0, src1, src2, src3) === 0;
+  }
+
+  /** Whether an address (wire-order words; IPv4 in `word3`) stands for a site, while there are diversions. */
+  isSource(family: number, word0: number, word1: number, word2: number, word3: number): boolean {
+    return this.any && spaceOfSource(family, word0, word1, word2, word3) !== 0;
   }
 
   /** Whether a packet is for an address that only diversions have: no route leads there, and none past it. */

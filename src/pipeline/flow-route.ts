@@ -55,7 +55,8 @@ export class FlowRouter {
     const { draft } = proposal;
     const { ingressPort } = draft;
     const isChild = ports.isDiversion[ingressPort] !== 0;
-    if (diversions.isForgedSource(view, ingressPort))
+    // No space: out of a diversion, for a site that is not there.
+    if (draft.originatorSpace === 0 || diversions.isForgedSource(view, ingressPort))
       return isChild ? DROP.diversion_source : DROP.bad_source;
     if (!this.mayStart(view)) return DROP.no_flow;
     if (this.isForged(view, ingressPort)) return DROP.bad_source;
@@ -164,10 +165,18 @@ export class FlowRouter {
       view.destinationPort,
     );
     if (slot < 0 || translation.siteSpace(slot) !== space) return DROP.gateway_destination;
+    if (this.isOfChild(slot, view.family)) return DROP.gateway_destination;
     const wire = swap16(translation.internalPort(slot));
     writeResponder(proposal.reply, translation.words, translation.internalAddressAt(slot), wire);
     proposal.lead(space);
     return 0;
+  }
+
+  /** Whether the external port is a proxy's: the address that it stands for is in no site. */
+  private isOfChild(slot: number, family: number): boolean {
+    const { words } = this.state.translation;
+    const at = this.state.translation.internalAddressAt(slot);
+    return this.policy.diversions.isSource(family, words[at], words[at + 1], words[at + 2], words[at + 3]);
   }
 
   /** From an egress: only to what a port forward names. */

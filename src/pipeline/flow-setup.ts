@@ -126,7 +126,8 @@ export class FlowSetupStage {
     this.begin(view, held.port, nowMs);
     const { chain } = this.policy;
     const { draft } = this.proposal;
-    let refused = this.route(view, nowMs);
+    // Of a site that a proxy has sent on for there may be nothing left, or another one of its name.
+    let refused = draft.originatorSpace === held.space ? this.route(view, nowMs) : DROP.held;
     if (refused === 0 && !leadsWhere(held.judged, draft)) refused = DROP.held;
     if (refused === 0) refused = this.admit(view, nowMs, true);
     if (refused !== 0) return this.refuse(refused);

@@ -1,0 +1,115 @@
+/**
+ * Child flows while the gateway changes under them - sites that are taken out, diversions that go - and what one site's may cost
+ * another's: they all come by one port.
+ */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { Plan } from '../../src/pipeline/plan.ts';
+import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
+import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
+import { type FlowSetup, VERDICT_CONTINUE, VERDICT_HOLD } from '../../src/plugin/contract.ts';
+import { siteSource } from '../../src/plugin/diversion-addresses.ts';
+import type { PacketSpec } from '../../src/wire/build.ts';
+import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';
+import { text, udp } from '../support/packets.ts';
+
+const WEB = 'web/0';
+const [PARIS, LYON] = [1, 2];
+const SERVER = '203.0.113.9 99';
+
+const web: LoadedPlugin = {
+  name: 'web',
+  phase: 'policy',
+  standing: new PluginStanding(),
+  half: { flowSetup: () => VERDICT_CONTINUE },
+};
+
+function given(options: Partial<MemoryGatewayOptions> = {}): MemoryGatewayOptions {
+  return {
+    sites: [
+      { name: 'paris', prefixes: ['10.0.1.0/24'] },
+      { name: 'lyon', prefixes: ['10.0.1.0/24'] },
+    ],
+    egress: [{ name: 'internet', pools: [{ address: '192.0.2.1' }] }],
+    diversions: [{ plugin: 'web', tcp: 8080, udp: 5353 }],
+    policyPlugins: [web],
+    ...options,
+  };
+}
+
+/** Takes names out, and leaves everything else its numbers. */
+function without(...names: string[]): (plan: Plan) => Plan {
+  return (plan) => ({
+    ...plan,
+    spaces: plan.spaces.filter(({ name }) => !names.includes(name)),
+    ports: plan.ports.filter(({ name }) => !names.includes(name)),
+  });
+}
+
+function child(space: number, sourcePort = 50_000, body = ''): PacketSpec {
+  return udp(`${siteSource(space, 'ipv4')} ${sourcePort}`, SERVER, body);
+}
+
+describe('a child flow', () => {
+  it('that a plugin holds does not begin for a site that is gone by then', () => {
+    const tokens: number[] = [];
+    const holder: LoadedPlugin = {
+      name: 'holder',
+      phase: 'policy',
+      standing: new PluginStanding(),
+      half: {
+        flowSetup: (_packet: unknown, flow: FlowSetup) => {
+          tokens.push(flow.holdToken);
+          return VERDICT_HOLD;
+        },
+      },
+    };
+    const hw = new MemoryGateway(given());
+    const plugins = [web, holder, { ...returnRouting(), standing: new PluginStanding() }];
+    hw.assembly.apply(hw.plan, plugins, hw.nowMs);
+    for (const space of [PARIS, LYON]) assert.deepEqual(hw.send(WEB, child(space)), []);
+    const { held } = hw.assembly.pipeline;
+    assert.equal(held.count, 2);
+    hw.assembly.apply(without('paris')({ ...hw.plan, generation: 2 }), plugins, hw.nowMs);
+    hw.assembly.beginBurst();
+    for (const token of tokens) held.decide(1, token, VERDICT_CONTINUE, hw.assembly.ports, hw.nowMs);
+    assert.equal(hw.run().length, 1);
+    assert.equal(hw.flows, 1);
+    assert.deepEqual(hw.drops(WEB), { held: 1 });
+  });
+
+  it('of a site that is gone is not said to begin', () => {
+    const options = given();
+    const hw = new MemoryGateway(options);
+    hw.reconfigure(options, without('paris'));
+    const port = hw.plan.ports.find(({ name }) => name === WEB)!.index;
+    const asked = (space: number) =>
+      hw.assembly.explain(
+        {
+          kind: 'packet',
+          port,
+          source: siteSource(space, 'ipv4'),
+          destination: '203.0.113.9',
+          protocol: 17,
+          sourcePort: 50_000,
+          destinationPort: 99,
+        },
+        hw.nowMs,
+      );
+    assert.equal(asked(PARIS)?.reason, 'diversion_source');
+    assert.equal(asked(LYON)?.reason, null);
+  });
+});
+
+describe('the external port of a child flow', () => {
+  it('is no way for its site to the address that stands for it', () => {
+    const hw = new MemoryGateway(given());
+    const [out] = hw.send(WEB, child(PARIS, 50_000, 'out'));
+    const knock = udp('10.0.1.10 40000', `192.0.2.1 ${out!.sourcePort}`, 'knock');
+    assert.deepEqual(
+      hw.send('paris', knock).map(({ port, payload }) => [port, text(payload)]),
+      [],
+    );
+    assert.deepEqual(hw.drops('paris'), { gateway_destination: 1 });
+  });
+});
