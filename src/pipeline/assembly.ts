@@ -2,8 +2,8 @@
  * Assembly: makes a pipeline out of its parts over a flow memory and an I/O's frame lists, and gives it new plans.
  *
  * A plan is swapped whole between two bursts. What it takes away ends: flows whose tunnel got another generation
- * (another site or other endpoints now stand behind that slot), flows of spaces that are gone, flows whose
- * external address is gone, flows from an egress whose port forward is gone. Everything else goes on undisturbed.
+ * (another site or other endpoints now stand behind that slot), flows of spaces that are gone, what came out of a
+ * diversion that is gone, flows whose external address is gone, flows from an egress whose port forward is gone. Everything else goes on undisturbed.
  */
 import { Budgets } from '../flow/budgets.ts';
 import { COUNTER, Counters } from '../flow/counters.ts';
@@ -396,7 +396,7 @@ export class Assembly {
   /** Asks every flow, not what has just changed: whatever interrupts this, the next plan ends the others. */
   private endOrphans(nowMs: number): void {
     const { table, translation } = this.state;
-    const { ports } = this.policy;
+    const { diversions, ports } = this.policy;
     const words = table.words;
     const spaces = new Set(ports.all().map((port) => port.space));
     const egresses = new Set(ports.all().flatMap(({ role, space }) => (role === 'egress' ? [space] : [])));
@@ -406,6 +406,7 @@ export class Assembly {
       const orphaned =
         (slot >= 0 && !translation.isUsable(slot)) ||
         isReplaced(ports, words[base + SHARED_INGRESS]) ||
+        diversions.isOrphan(words, record) ||
         isReplaced(ports, words[base + DIRECTION_EGRESS]) ||
         isReplaced(ports, words[base + REPLY * DIRECTION_WORDS + DIRECTION_EGRESS]) ||
         !spaces.has(words[base + KEY_META] >>> 16) ||

@@ -15,7 +15,17 @@
  * Neighbours: `plugin/diversion-addresses.ts` (which address is what), `port-table.ts` (whose a packet is),
  * `plugin-chain.ts` (who diverts), `flow-setup.ts` (asks {@link Diverter}), `pipeline.ts` (asks {@link Diversions}).
  */
-import { type FlowKey, keyMeta, RECORD_WORDS, SHARED_INGRESS } from '../flow/layout.ts';
+import {
+  type FlowKey,
+  KEY_META,
+  KEY_SRC0,
+  KEY_SRC1,
+  KEY_SRC2,
+  KEY_SRC3,
+  keyMeta,
+  RECORD_WORDS,
+  SHARED_INGRESS,
+} from '../flow/layout.ts';
 import {
   isInDiversion,
   nextSource,
@@ -80,6 +90,25 @@ export class Diversions {
     const { isDiversion } = this.ports;
     const former = portIndex(words[record * RECORD_WORDS + SHARED_INGRESS]);
     return former === port || (isDiversion[former] | isDiversion[port]) === 0;
+  }
+
+  /**
+   * Whether a flow has a source that it may not have by now: it came out of a diversion that is gone, while its site goes
+   * on; or by a tunnel, before there was a diversion.
+   */
+  isOrphan(words: Int32Array, record: number): boolean {
+    const base = record * RECORD_WORDS;
+    const ingress = this.ports.get(portIndex(words[base + SHARED_INGRESS]));
+    if (ingress?.role === 'diversion') return false;
+    const meta = words[base + KEY_META];
+    const source = spaceOfSource(
+      meta & 0xff,
+      words[base + KEY_SRC0],
+      words[base + KEY_SRC1],
+      words[base + KEY_SRC2],
+      words[base + KEY_SRC3],
+    );
+    return source !== 0 && (this.any || (ingress === undefined && source === meta >>> 16));
   }
 
   /** Where the proxy behind a port listens for a protocol, as in the low half of a ports word; -1: nowhere. */

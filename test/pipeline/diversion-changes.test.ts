@@ -99,6 +99,21 @@ describe('a child flow', () => {
     assert.equal(asked(PARIS)?.reason, 'diversion_source');
     assert.equal(asked(LYON)?.reason, null);
   });
+
+  it('ends with its diversion', () => {
+    const options = given();
+    const hw = new MemoryGateway(options);
+    for (const space of [PARIS, LYON]) hw.send(WEB, child(space));
+    hw.send('paris', udp('10.0.1.10 40000', SERVER));
+    assert.equal(hw.flows, 3);
+    hw.reconfigure(options, without(WEB));
+    assert.equal(hw.flows, 1);
+    // Without diversions its address is one like any other, until there is one again.
+    assert.equal(hw.send('paris', child(PARIS)).length, 1);
+    hw.reconfigure(options);
+    assert.equal(hw.flows, 1);
+    assert.equal(hw.send(WEB, child(PARIS)).length, 1);
+  });
 });
 
 describe('the external port of a child flow', () => {
