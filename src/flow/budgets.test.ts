@@ -23,6 +23,7 @@ const NO_LIMITS: BudgetLimits = {
   ratePerSource: 0,
   flows: 1_000_000,
   sites: [1, 2],
+  sharedPorts: [],
 };
 
 function make(limits: Partial<BudgetLimits>): Budgets {
@@ -53,6 +54,22 @@ function allowed(budgets: Budgets, port: number, view: PacketView, nowMs: number
   }
   return count;
 }
+
+test('at a port that all sites share each has the rate of a port, whatever its source, and no more', () => {
+  const budgets = make({ flowsPerPort: 5, ratePerPort: 10, ratePerSource: 1, sharedPorts: [7] });
+  for (let flow = 0; flow < 20; flow++) budgets.flowCreated(7, 1);
+  const count = (space: number, nowMs: number): number => {
+    let answers = 0;
+    for (let flow = 0; flow < 50; flow++)
+      if (create(budgets, 7, space, from(1), nowMs) === BUDGET_OK) answers++;
+    return answers;
+  };
+  assert.deepEqual([count(1, 0), count(2, 0), count(1, 500), count(2, 1000)], [10, 10, 5, 10]);
+  assert.equal(create(budgets, 7, 1, from(2), 500), BUDGET_PORT_RATE);
+  // The port itself has spent nothing.
+  budgets.configure({ ...NO_LIMITS, ratePerPort: 10 });
+  assert.equal(allowed(budgets, 7, from(3), 1000, 50), 10);
+});
 
 test('without limits everything is allowed', () => {
   assert.equal(allowed(make({}), 1, from(1), 0, 10_000), 10_000);

@@ -16,6 +16,9 @@
  * hash is seeded, so nobody chooses whom to collide with. A sender that changes its address is bounded by its
  * port's rate and share.
  *
+ * Behind a diversion's port there are all sites at once, each by one source address that stands for all its hosts. There a
+ * rate is each site's: that of a port, in a bucket of its own; and what one may have is divided among the sites only.
+ *
  * Buckets live in the heap and begin full after a restart; the counts of live flows are the gauge
  * `PORT_FLOWS_LIVE` of `flow/counters.ts`, counted anew from the table ({@link Budgets.rebuild}). A flow counts
  * at the port by which its originator comes in now (`SHARED_INGRESS`), and for the site that it comes from.
@@ -25,7 +28,7 @@ import { IPV4, type PacketView } from '../wire/packet.ts';
 import { COUNTED_PORTS, type Counters, PORT_FLOWS_CREATED, PORT_FLOWS_LIVE } from './counters.ts';
 import { hash4, hash10 } from './hash.ts';
 import { KEY_META, RECORD_WORDS, SHARED_INGRESS } from './layout.ts';
-import { SiteShares } from './site-shares.ts';
+import { SiteShares, SPACES } from './site-shares.ts';
 import type { FlowTable } from './table.ts';
 
 /** The flow may be made. */
@@ -63,6 +66,8 @@ export interface BudgetLimits {
   readonly flows: number;
   /** Spaces of the sites. */
   readonly sites: readonly number[];
+  /** Ports behind which there are all sites: diversions. */
+  readonly sharedPorts: readonly number[];
 }
 
 export class Budgets {
@@ -71,6 +76,9 @@ export class Budgets {
   private readonly multiplier: number;
   private readonly portBuckets = new Int32Array(COUNTED_PORTS * 2);
   private readonly sourceBuckets = new Int32Array(SOURCE_BUCKETS * 2);
+  /** By space: what sites have spent at shared ports. */
+  private readonly siteBuckets = new Int32Array(SPACES * 2);
+  private readonly isShared = new Uint8Array(COUNTED_PORTS);
   private readonly shares = new SiteShares();
   private flowsPerPort = 0;
   private ratePerPort = 0;
@@ -90,6 +98,8 @@ export class Budgets {
       if (!Number.isFinite(value) || value < 0) throw new RangeError(`${name} cannot be ${value}`);
     }
     this.shares.configure(flows, limits.sites);
+    this.isShared.fill(0);
+    for (const port of limits.sharedPorts) this.isShared[slotOf(port)] = 1;
     this.flowsPerPort = limits.flowsPerPort;
     this.ratePerPort = Math.min(Math.ceil(limits.ratePerPort), MAX_RATE_PER_SECOND);
     this.ratePerSource = Math.min(Math.ceil(limits.ratePerSource), MAX_RATE_PER_SECOND);
@@ -102,6 +112,10 @@ export class Budgets {
   mayCreate(port: number, space: number, view: PacketView, nowMs: number): number {
     const room = this.mayHave(port, space);
     if (room !== BUDGET_OK) return room;
+    if (this.isShared[slotOf(port)] !== 0) {
+      const may = canSpend(this.siteBuckets, space * 2, this.ratePerPort, nowMs);
+      return may ? BUDGET_OK : BUDGET_PORT_RATE;
+    }
     const sourceAt = this.sourceBucket(space, view) * 2;
     if (!canSpend(this.sourceBuckets, sourceAt, this.ratePerSource, nowMs)) return BUDGET_SOURCE_RATE;
     if (!canSpend(this.portBuckets, slotOf(port) * 2, this.ratePerPort, nowMs)) return BUDGET_PORT_RATE;
@@ -110,12 +124,17 @@ export class Budgets {
 
   /** Whether a flow for which {@link charge} was called some time ago may still be made. */
   mayHave(port: number, space: number): number {
-    if (this.flowsPerPort !== 0 && this.liveFlows(port) >= this.flowsPerPort) return BUDGET_SHARE;
+    const isBounded = this.flowsPerPort !== 0 && this.isShared[slotOf(port)] === 0;
+    if (isBounded && this.liveFlows(port) >= this.flowsPerPort) return BUDGET_SHARE;
     return this.shares.mayTake(space) ? BUDGET_OK : BUDGET_SITE_SHARE;
   }
 
   /** Charges the rates of port and source for a flow that {@link mayCreate} has just allowed. */
   charge(port: number, space: number, view: PacketView): void {
+    if (this.isShared[slotOf(port)] !== 0) {
+      this.siteBuckets[space * 2 + SPENT]! += FLOW_COST;
+      return;
+    }
     this.sourceBuckets[this.sourceBucket(space, view) * 2 + SPENT]! += FLOW_COST;
     this.portBuckets[slotOf(port) * 2 + SPENT]! += FLOW_COST;
   }

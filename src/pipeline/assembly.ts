@@ -259,6 +259,7 @@ export class Assembly {
       ratePerSource: plan.flowTable.createRatePerSource,
       flows: this.state.table.capacity,
       sites: siteSpaces(plan),
+      sharedPorts: plan.ports.flatMap(({ role, index }) => (role === 'diversion' ? [index] : [])),
     });
     this.state.held.configure(siteSpaces(plan));
     this.unplacedPorts = change.unplacedPorts;

@@ -114,6 +114,25 @@ describe('a child flow', () => {
     assert.equal(hw.flows, 1);
     assert.equal(hw.send(WEB, child(PARIS)).length, 1);
   });
+
+  it('takes nothing of what other sites may have', () => {
+    const flowTable = { perTunnel: 16, createRatePerTunnel: 20, createRatePerSource: 0 };
+    const hw = new MemoryGateway(given({ flowTable }));
+    for (let port = 1; port <= 100; port++) hw.send(WEB, child(PARIS, port));
+    const portsOf = (packet: PacketSpec) => hw.send(WEB, packet).map(({ port }) => port);
+    assert.deepEqual(portsOf(child(LYON)), ['internet']);
+    hw.pass(1000);
+    for (let port = 101; port <= 200; port++) hw.send(WEB, child(PARIS, port));
+    assert.deepEqual(portsOf(child(LYON, 50_001)), ['internet']);
+  });
+
+  it('may be made as often as flows by a tunnel: its source stands for many', () => {
+    const hw = new MemoryGateway(given({ flowTable: { createRatePerTunnel: 20, createRatePerSource: 10 } }));
+    let sent = 0;
+    for (let port = 1; port <= 100; port++) sent += hw.send(WEB, child(PARIS, port)).length;
+    assert.equal(sent, 20);
+    assert.deepEqual(hw.drops(WEB), { tunnel_rate: 80 });
+  });
 });
 
 describe('the external port of a child flow', () => {
