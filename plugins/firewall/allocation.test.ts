@@ -4,6 +4,7 @@ import { it } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { tcp } from '../../test/support/packets.ts';
+import { NO_HOST } from '../../test/support/plugins.ts';
 import { FLOWS, TOPOLOGY, viewOf } from './firewall.fixture.ts';
 import { Firewall, FLOW_STATE_BYTES } from './firewall.ts';
 
@@ -14,17 +15,10 @@ const MOST_BYTES_EACH = 4;
 it('judging allocates nothing', () => {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
-  const firewall = new Firewall(
-    {
-      name: 'firewall',
-      log: () => {},
-      counter: () => () => {},
-      reason: () => {},
-      nowMs: () => 0,
-      send: () => true,
-    },
-    { wallClockMs: Date.now, random: (words) => new Int32Array(words).fill(7) },
-  );
+  const firewall = new Firewall(NO_HOST, {
+    wallClockMs: Date.now,
+    random: (words) => new Int32Array(words).fill(7),
+  });
   const rules = Array.from({ length: 500 }, (_, at) => ({
     match: `ip.src == 10.0.${at & 255}.0/24 and tcp.dstport in {${at}..${at + 5000}} and time in {00:00..23:59}`,
     action: at % 7 === 0 ? 'count' : 'accept',

@@ -13,6 +13,7 @@ import { prepareOptions } from '../../plugins/firewall/prepare.ts';
 import { raiseInliningBudgets } from '../../src/dataplane/inlining.ts';
 import { topologyOf } from '../../src/dataplane/plugin-topology.ts';
 import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
+import { NO_HOST } from '../support/plugins.ts';
 import { benchRules, RULE_COUNTS, RULE_KINDS, type RuleKind } from './firewall-rules.ts';
 import type { PipelineFigure } from './pipeline-measures.ts';
 import { BURST_FRAMES, PipelineRig, rigPlan } from './pipeline-rig.ts';
@@ -36,17 +37,10 @@ class Variant {
       this.rig = new PipelineRig(flows, 'tcp', { isSpread });
       return;
     }
-    const firewall = new Firewall(
-      {
-        name: 'firewall',
-        log: () => {},
-        counter: () => () => {},
-        reason: () => {},
-        nowMs: () => 0,
-        send: () => true,
-      },
-      { wallClockMs: Date.now, random: (words) => new Int32Array(words).fill(1) },
-    );
+    const firewall = new Firewall(NO_HOST, {
+      wallClockMs: Date.now,
+      random: (words) => new Int32Array(words).fill(1),
+    });
     const rules = benchRules(kind, count).map(({ match }) => ({ match, action: 'accept' }));
     const topology = topologyOf(rigPlan(flows, 1));
     let prepared = new Uint8Array(0);

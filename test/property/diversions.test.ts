@@ -11,6 +11,7 @@ import { DIVERSION_PROXY, siteSource } from '../../src/plugin/diversion-addresse
 import { type PacketView, TCP_SYN } from '../../src/wire/packet.ts';
 import { type Delivered, MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
 import { icmpError, tcp, text, udp } from '../support/packets.ts';
+import { Random } from '../support/random.ts';
 
 const SEED = 0x5eed_d1e7;
 const STEPS = 3000;
@@ -21,26 +22,6 @@ const WEB = 'web/0';
 const FAMILIES = ['ipv4', 'ipv6'] as const;
 const HOSTS = { ipv4: ['10.0.1.10', '10.0.1.11'], ipv6: ['fd00:1::10'] };
 const SERVERS = { ipv4: ['203.0.113.10', '10.50.0.10'], ipv6: ['2001:db8:113::10', 'fd00:50::10'] };
-
-/** xorshift32: the same sequence on every machine. */
-class Random {
-  private state: number;
-
-  constructor(seed: number) {
-    this.state = seed | 1;
-  }
-
-  next(below: number): number {
-    this.state ^= this.state << 13;
-    this.state ^= this.state >>> 17;
-    this.state ^= this.state << 5;
-    return (this.state >>> 0) % below;
-  }
-
-  pick<T>(list: readonly T[]): T {
-    return list[this.next(list.length)]!;
-  }
-}
 
 const diverter: LoadedPlugin = {
   name: 'web',

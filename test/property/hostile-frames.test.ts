@@ -14,9 +14,10 @@ import {
 } from '../../src/wire/frame.ts';
 import { TCP_ACK, TCP_SYN } from '../../src/wire/packet.ts';
 import { corpusAttack, GRE_REMOTES, siteAttack, UPLINK, uplinkAttack } from '../support/attacks.ts';
-import { damage, Random, type Wire } from '../support/hostile-frames.ts';
+import { damage, type Wire } from '../support/hostile-frames.ts';
 import { MemoryGateway, type MemoryGatewayOptions } from '../support/memory-gateway.ts';
 import { tcp, text, utf8 } from '../support/packets.ts';
+import { Random } from '../support/random.ts';
 
 const SEED = 0x5eed_0003;
 const DAMAGED_FRAMES = 300_000;

@@ -15,32 +15,13 @@ import {
 import { TCP_ACK, TCP_SYN } from '../../src/wire/packet.ts';
 import { MemoryGateway } from '../support/memory-gateway.ts';
 import { echo, icmpError, tcp, text, udp } from '../support/packets.ts';
+import { Random } from '../support/random.ts';
 
 const SEED = 0x5eed_2026;
 const ROUNDS = 1200;
 const PACKETS_A_ROUND = 200;
 const SITES = ['paris', 'lyon', 'nice'];
 const EXTERNAL = ['198.51.100.1', '2001:db8:100::1'];
-
-/** xorshift32: the same sequence on every machine. */
-class Random {
-  private state: number;
-
-  constructor(seed: number) {
-    this.state = seed | 1;
-  }
-
-  next(below: number): number {
-    this.state ^= this.state << 13;
-    this.state ^= this.state >>> 17;
-    this.state ^= this.state << 5;
-    return (this.state >>> 0) % below;
-  }
-
-  pick<T>(list: readonly T[]): T {
-    return list[this.next(list.length)];
-  }
-}
 
 const HOSTS = ['10.0.1.10', '10.0.1.11', 'fd00:1::10'];
 const SERVERS: Record<string, readonly string[]> = {

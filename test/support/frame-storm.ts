@@ -11,7 +11,8 @@ import { readFileSync } from 'node:fs';
 import { readCapture } from '../../src/device/capture-file.ts';
 import { NativeIo } from '../../src/device/native-io.ts';
 import { LINK_HEADER_BYTES, VIRTIO_NET_HEADER_BYTES } from '../../src/wire/frame.ts';
-import { damage, Random } from './hostile-frames.ts';
+import { damage } from './hostile-frames.ts';
+import { Random } from './random.ts';
 
 const SLOT_BYTES = 2048;
 const LONGEST_FRAME = 1514;

@@ -19,6 +19,7 @@ import {
 } from '../../src/wire/packet.ts';
 import { echo, icmpError, tcp, udp } from './packets.ts';
 import { plainChecksum } from './plain-packets.ts';
+import type { Random } from './random.ts';
 import { address, ethernet } from './raw-frames.ts';
 
 const ETHERNET_BYTES = 14;
@@ -28,25 +29,6 @@ const ARP = 0x0806;
 /** Behind these bytes there is only payload. */
 const HEADERS_BYTES = 120;
 const SPREAD = 24;
-
-/** xorshift32: the same sequence on every machine. */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed | 1;
-  }
-
-  /** 0 to `below` - 1. */
-  next(below: number): number {
-    let state = this.#state;
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    this.#state = state;
-    return (state >>> 0) % below;
-  }
-}
 
 export interface Wire {
   /** MAC of who sends. */

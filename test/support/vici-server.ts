@@ -8,6 +8,16 @@ export const RESPONSE = 1;
 export const CONFIRM = 5;
 const EVENT = 7;
 
+const names = (...list: readonly string[]): ViciInput => Object.fromEntries(list.map((name) => [name, '']));
+/** What a daemon may say of itself when it is asked for its algorithms. */
+export const ALGORITHMS: ViciInput = {
+  encryption: names('AES_CBC'),
+  aead: names('AES_GCM_16'),
+  integrity: names('HMAC_SHA2_256_128'),
+  prf: names('PRF_HMAC_SHA2_384', 'PRF_HMAC_SHA2_256'),
+  ke: names('ECP_384', 'ECP_256', 'MODP_2048'),
+};
+
 /** A packet with its length in front. */
 export function packet(type: number, rest: Uint8Array = Buffer.of()): Buffer {
   const header = Buffer.alloc(5);

@@ -8,9 +8,8 @@ import { EXAMPLE_IPSEC_TUNNEL } from '../../../test/fixtures/example-ipsec-tunne
 import { Charon, charonObstacle } from '../../../test/support/charon.ts';
 import { NetworkNamespace } from '../../../test/support/network-namespace.ts';
 import { eventually } from '../../../test/support/patience.ts';
-import { CONFIRM, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
+import { ALGORITHMS, CONFIRM, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
 import { ViciClient } from '../../vici/client.ts';
-import type { ViciInput } from '../../vici/message.ts';
 import type { DrivenTunnel } from './driver.ts';
 import type { RunTool } from './host-tools.ts';
 import { KernelDriver, removeKernelLeftovers } from './kernel.ts';
@@ -158,12 +157,3 @@ it('takes a tunnel with other ids in the kernel for another tunnel', async () =>
     rmSync(directory, { recursive: true, force: true });
   }
 });
-
-const names = (...list: readonly string[]): ViciInput => Object.fromEntries(list.map((name) => [name, '']));
-const ALGORITHMS: ViciInput = {
-  encryption: names('AES_CBC'),
-  aead: names('AES_GCM_16'),
-  integrity: names('HMAC_SHA2_256_128'),
-  prf: names('PRF_HMAC_SHA2_384', 'PRF_HMAC_SHA2_256'),
-  ke: names('ECP_384', 'ECP_256', 'MODP_2048'),
-};

@@ -7,7 +7,14 @@ import { join } from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
 import { EXAMPLE_IPSEC_TUNNEL } from '../../../test/fixtures/example-ipsec-tunnel.ts';
 import { eventually } from '../../../test/support/patience.ts';
-import { CONFIRM, event, packet, response, ViciServer } from '../../../test/support/vici-server.ts';
+import {
+  ALGORITHMS,
+  CONFIRM,
+  event,
+  packet,
+  response,
+  ViciServer,
+} from '../../../test/support/vici-server.ts';
 import * as field from '../../vici/fields.ts';
 import { decodeMessage, type ViciInput, type ViciSection } from '../../vici/message.ts';
 import { Reconciler } from './reconciler.ts';
@@ -17,14 +24,6 @@ const directory = mkdtempSync(join(tmpdir(), 'homeward-reconciler-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 
 const TUNNEL = EXAMPLE_IPSEC_TUNNEL;
-const names = (...list: readonly string[]): ViciInput => Object.fromEntries(list.map((name) => [name, '']));
-const ALGORITHMS: ViciInput = {
-  encryption: names('AES_CBC'),
-  aead: names('AES_GCM_16'),
-  integrity: names('HMAC_SHA2_256_128'),
-  prf: names('PRF_HMAC_SHA2_384', 'PRF_HMAC_SHA2_256'),
-  ke: names('ECP_384', 'ECP_256', 'MODP_2048'),
-};
 
 describe('the reconciler', () => {
   const commands: string[] = [];
