@@ -235,7 +235,8 @@ export class FlowSetupStage {
     }
     const words = table.words;
     const base = record * RECORD_WORDS;
-    const routed = draft.returnRouting === RETURN_ROUTED;
+    // Into a diversion there is one way only, and no other answers its proxy.
+    const routed = draft.returnRouting === RETURN_ROUTED && ports.isDiversion[draft.ingressPort] === 0;
     // The sender's site has a usable port: the packet came by it.
     const back = routed ? ports.select(draft.originatorSpace, tupleHash(view)) : draft.ingressPort;
     words[base + ORIGINATOR * DIRECTION_WORDS + DIRECTION_EGRESS] = ports.wordOf[draft.egressPort];

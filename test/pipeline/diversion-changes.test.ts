@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 import type { Plan } from '../../src/pipeline/plan.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
-import { type FlowSetup, VERDICT_CONTINUE, VERDICT_HOLD } from '../../src/plugin/contract.ts';
+import { type FlowSetup, RETURN_ROUTED, VERDICT_CONTINUE, VERDICT_HOLD } from '../../src/plugin/contract.ts';
 import { siteSource } from '../../src/plugin/diversion-addresses.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';
@@ -98,6 +98,27 @@ describe('a child flow', () => {
       );
     assert.equal(asked(PARIS)?.reason, 'diversion_source');
     assert.equal(asked(LYON)?.reason, null);
+  });
+
+  it('has its answers go to the diversion, whatever a plugin says of routing them', () => {
+    const hw = new MemoryGateway(given());
+    const router: LoadedPlugin = {
+      name: 'router',
+      phase: 'routing',
+      half: {
+        flowSetup: (_packet: unknown, flow: FlowSetup) => {
+          flow.returnRouting = RETURN_ROUTED;
+          return VERDICT_CONTINUE;
+        },
+      },
+    };
+    hw.assembly.apply(hw.plan, [web, router], hw.nowMs);
+    const [out] = hw.send(WEB, child(PARIS));
+    const answer = udp(SERVER, `192.0.2.1 ${out!.sourcePort}`, 'answer');
+    assert.deepEqual(
+      hw.send('internet', answer).map(({ port }) => port),
+      [WEB],
+    );
   });
 
   it('ends with its diversion', () => {
