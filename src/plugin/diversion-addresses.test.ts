@@ -63,11 +63,14 @@ describe('addresses inside a diversion', () => {
       fc.property(fc.integer(), (from) => {
         for (const [index, [, family]] of families.entries()) {
           const seen = new Set<string>();
+          const addresses = new Set<string>();
           for (let number = from, count = 0; count < 5; count++) {
             number = nextSource(number);
             writeSource(number, family, source);
             const { word0, word1, word2, word3 } = source;
-            seen.add(`${formatAddressWords(family, word0, word1, word2, word3)} ${swap16(source.portWire)}`);
+            const address = formatAddressWords(family, word0, word1, word2, word3);
+            addresses.add(address);
+            seen.add(`${address} ${swap16(source.portWire)}`);
             assert.notEqual(source.portWire, 0);
             assert.equal(isProxy(family, word0, word1, word2, word3), false);
             assert.equal(spaceOfSource(family, word0, word1, word2, word3), 0);
@@ -75,6 +78,7 @@ describe('addresses inside a diversion', () => {
             number = (number + 1) | 0;
           }
           assert.equal(seen.size, 5);
+          assert.equal(addresses.size, 5, 'flows that begin one after the other have nothing in common');
         }
       }),
       { seed },

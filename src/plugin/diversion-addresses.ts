@@ -45,8 +45,10 @@ const IPV6_SITES = 0x02007765;
 /** 0.1 and ::1, 0.2 and ::2 in the upper half of the last word. */
 const PROXY = 0x0200;
 
-/** Sources of flows are numbered from here: the upper 16 bits of the number lie above those of router and proxy. */
-const FIRST_SOURCE = 0x01000000;
+/** Sources of flows have addresses from here: above those of router and proxy. The lower 16 bits of their numbers. */
+const FIRST_ADDRESS = 0x0100;
+/** Numbers of the sources with the next port. */
+const NEXT_PORT = 0x10000;
 
 /** Whether an address (wire-order words; IPv4 in `word3`) is the proxy's. */
 export function isProxy(family: number, word0: number, word1: number, word2: number, word3: number): boolean {
@@ -86,18 +88,20 @@ export interface SyntheticSource {
   portWire: number;
 }
 
-/** Numbers of sources that stand for an address and a port: the next one that does, from `number` on. */
+/**
+ * Numbers of sources that stand for an address and a port: the next one that does, from `number` on. Addresses come first:
+ * the proxy's kernel remembers by address what path to it is like (MTU, round trips), which must not be another site's.
+ */
 export function nextSource(number: number): number {
   let next = number | 0;
-  // Unsigned: below the first one, and behind the last one, it begins anew.
-  if (next >>> 0 < FIRST_SOURCE) next = FIRST_SOURCE;
-  return (next & 0xffff) === 0 ? next + 1 : next;
+  if ((next & 0xffff) < FIRST_ADDRESS) next = (next & ~0xffff) | FIRST_ADDRESS;
+  return next >>> 16 === 0 ? next + NEXT_PORT : next;
 }
 
 /** Writes the source of this number (one of {@link nextSource}). */
 export function writeSource(number: number, family: number, to: SyntheticSource): void {
-  const high = swap16(number >>> 16) << 16;
-  to.portWire = swap16(number & 0xffff);
+  const high = swap16(number & 0xffff) << 16;
+  to.portWire = swap16(number >>> 16);
   if (family === IPV4) {
     to.word0 = 0;
     to.word1 = 0;

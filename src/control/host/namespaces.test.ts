@@ -50,6 +50,8 @@ if (inOwnNamespace(import.meta.url)) {
     assert.match(inside, /198\.18\.0\.2\/32/);
     assert.match(ip('-n', namespace, 'route'), /default via 198\.18\.0\.1 dev out/);
     assert.match(ip('link', 'show', 'hwd-test'), new RegExp(ours));
+    const cat = ['cat', '/proc/sys/net/ipv4/tcp_no_metrics_save', '/proc/sys/net/ipv4/ip_forward'];
+    assert.equal(ip('netns', 'exec', namespace, ...cat), '1\n0\n');
     // What is whole is left alone, but for being set up.
     await links.take(setup());
     await links.take(setup());

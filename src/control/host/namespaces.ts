@@ -166,8 +166,12 @@ export class Namespaces {
   }
 }
 
-/** Nothing is forwarded; a proxy may bind to every site's address, of IPv6 too, where a route alone does not let it. */
+/**
+ * Nothing is forwarded; a proxy may bind to every site's address, of IPv6 too, where a route alone does not let it; what was
+ * learnt of the path to one client's source says nothing of the next one's, which may be another site's.
+ */
 const SETTINGS = [
+  ['net/ipv4/tcp_no_metrics_save', 1],
   ['net/ipv4/ip_forward', 0],
   ['net/ipv6/conf/all/forwarding', 0],
   ['net/ipv6/ip_nonlocal_bind', 1],
