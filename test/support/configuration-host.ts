@@ -8,6 +8,7 @@ import type { TestContext } from 'node:test';
 import type { Config } from '../../src/control/config/config.ts';
 import { ControlEvents } from '../../src/control/events.ts';
 import type { PlanEffect, Reevaluation } from '../../src/control/live-change.ts';
+import type { KeptPlugins } from '../../src/control/plugins/kept-plugins.ts';
 import { createLogger } from '../../src/control/runtime/logger.ts';
 import type { Applied } from '../../src/control/store/change.ts';
 import { Configuration, type RunningGateway } from '../../src/control/store/configuration.ts';
@@ -24,17 +25,24 @@ class StandIn implements RunningGateway {
   readonly events = new ControlEvents();
   readonly ran: string[] = [];
   failure: Error | undefined;
+  readonly #plugins: KeptPlugins | undefined;
+
+  constructor(plugins?: KeptPlugins) {
+    this.#plugins = plugins;
+  }
+
   /** What happens meanwhile. */
   meanwhile: (name: string) => void = () => {};
 
   /** Plugins that were read anew, and `all flows` where flows were judged anew. */
   readonly anew: string[] = [];
 
-  async apply({ gateway }: Config, readAnew: readonly string[] = []): Promise<PlanEffect> {
+  async apply(config: Config, readAnew: readonly string[] = []): Promise<PlanEffect> {
     if (this.failure !== undefined) throw this.failure;
     this.anew.push(...readAnew);
-    this.meanwhile(gateway.name);
-    this.ran.push(gateway.name);
+    this.meanwhile(config.gateway.name);
+    this.ran.push(config.gateway.name);
+    this.#plugins?.applied(config);
     return NO_EFFECT;
   }
 
@@ -78,9 +86,10 @@ export class ConfigurationHost {
     await this.stop();
     const stream = { write: (line: string) => this.log.push(line) } as unknown as NodeJS.WritableStream;
     const logger = createLogger({ stream });
-    this.gateway = new StandIn();
     const environment = { HOMEWARD_STATE_DIR: this.state };
     const starting = chooseConfig(this.path, logger, { environment, ...options });
+    this.gateway = new StandIn(starting.kept);
+    starting.kept.applied(starting.loaded.config);
     this.#configuration = new Configuration(this.path, starting, this.gateway, logger);
     return starting.loaded.config.gateway.name;
   }

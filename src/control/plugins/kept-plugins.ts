@@ -5,15 +5,18 @@
  *   a start                 the copy that was applied last; nobody has applied anything since. Without one: the folder
  *   config apply, others    the same, unless the manifest in the folder has another version
  *   plugins reload          the folder
+ *   not confirmed           the copy that ran before the change
  * ```
  *
  * What is taken from a folder is copied first, and everything - manifest, options' schema, all modules in both processes - is
- * read from the copy. `applied.json` says which copy is whose; it is written when the gateway runs with it.
+ * read from the copy. `applied.json` says which copy is whose; it is written when the gateway runs with it. While a change waits
+ * for its confirmation, `before.json` says the same of what ran before it. Copies that neither names are removed when no change
+ * is under way, which may have to be undone.
  *
  * Neighbours: `plugin/kept-plugin.ts` (a copy), `../config/checks/plugins.ts` (asks), `../store/starting-config.ts` (opens
  * it), `../gateway.ts` (says what runs).
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import {
   keepPlugin,
@@ -29,11 +32,12 @@ import { writeFileAtomic } from '../store/state-directory.ts';
 import type { Located } from './installed.ts';
 
 const APPLIED = 'applied.json';
+const BEFORE = 'before.json';
 const MANIFEST = 'manifest.json';
 
 /** Why a configuration is read. */
 export type Reading =
-  | { readonly why: 'start' | 'change' }
+  | { readonly why: 'start' | 'change' | 'undo' }
   | { readonly why: 'reload'; readonly plugin: string };
 
 /** Copies of plugins, for whoever reads a configuration. */
@@ -56,11 +60,15 @@ export class KeptPlugins {
   readonly #directory: string;
   /** Digests by name of the plugin. */
   #applied: Readonly<Record<string, string>>;
+  /** Likewise, what to go back to; undefined: nothing waits. */
+  #before: Readonly<Record<string, string>> | undefined;
+  #isChanging = false;
 
   /** @param directory of this object's alone; made when it is needed */
   constructor(directory: string) {
     this.#directory = directory;
-    this.#applied = readApplied(join(directory, APPLIED));
+    this.#applied = readDigests(join(directory, APPLIED)) ?? {};
+    this.#before = readDigests(join(directory, BEFORE));
   }
 
   /**
@@ -70,7 +78,8 @@ export class KeptPlugins {
    * @returns or what is wrong, as with {@link Located}
    */
   choose(name: string, located: Located, reading: Reading): Chosen | { readonly problem: string } {
-    const digest = Object.hasOwn(this.#applied, name) ? this.#applied[name]! : undefined;
+    const known = { ...this.#applied, ...(reading.why === 'undo' ? this.#before : undefined) };
+    const digest = Object.hasOwn(known, name) ? known[name]! : undefined;
     const isAsked = reading.why === 'reload' && reading.plugin === name;
     if (digest === undefined || isAsked) return fromFolder(located);
     const folder = keptFolder(this.#directory, digest);
@@ -87,7 +96,7 @@ export class KeptPlugins {
     }
     const kept = { manifest: join(folder, MANIFEST), isNew: false };
     if (now.digest === digest) return { ...kept, notice: '' };
-    if (reading.why !== 'start') {
+    if (reading.why === 'change' || reading.why === 'reload') {
       if ('problem' in located) return located;
       if (now.version !== undefined && now.version !== versionIn(folder)) return fromFolder(located);
     }
@@ -111,7 +120,36 @@ export class KeptPlugins {
   }
 
   /**
-   * The gateway runs this configuration: what it has of copies is what was applied, and no other copy is needed.
+   * The gateway is about to run something else: until {@link endChange} no copy is removed.
+   *
+   * @param waits whether it is to be confirmed; what ran before is remembered then
+   * @throws Error with the code of the failed system call; no change has begun then
+   */
+  beginChange(waits: boolean): void {
+    if (waits && this.#before === undefined && Object.keys(this.#applied).length > 0) {
+      this.#write(BEFORE, this.#applied);
+      this.#before = this.#applied;
+    }
+    this.#isChanging = true;
+  }
+
+  /**
+   * What runs has been settled, whatever came of the change.
+   *
+   * @param waits whether it is still to be confirmed
+   * @throws Error with the code of the failed system call
+   */
+  endChange(waits: boolean): void {
+    this.#isChanging = false;
+    if (!waits && this.#before !== undefined) {
+      rmSync(join(this.#directory, BEFORE), { force: true });
+      this.#before = undefined;
+    }
+    this.#removeOthers();
+  }
+
+  /**
+   * The gateway runs this configuration: what it has of copies is what was applied.
    *
    * @throws Error with the code of the failed system call
    */
@@ -124,10 +162,21 @@ export class KeptPlugins {
       }),
     );
     if (JSON.stringify(applied) === JSON.stringify(this.#applied)) return;
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    writeFileAtomic(join(this.#directory, APPLIED), `${JSON.stringify(applied, null, 2)}\n`, 0o600);
+    this.#write(APPLIED, applied);
     this.#applied = applied;
-    const needed = new Set([...Object.values(applied), APPLIED]);
+    if (!this.#isChanging) this.#removeOthers();
+  }
+
+  #write(name: string, digests: Readonly<Record<string, string>>): void {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    writeFileAtomic(join(this.#directory, name), `${JSON.stringify(digests, null, 2)}\n`, 0o600);
+  }
+
+  /** Copies that were looked at and not applied, that nobody goes back to, and halves of processes that were killed. */
+  #removeOthers(): void {
+    if (!existsSync(this.#directory)) return;
+    const digests = [...Object.values(this.#applied), ...Object.values(this.#before ?? {})];
+    const needed = new Set([...digests, APPLIED, BEFORE]);
     for (const name of readdirSync(this.#directory)) {
       if (!needed.has(name)) rmSync(join(this.#directory, name), { recursive: true, force: true });
     }
@@ -168,14 +217,14 @@ function versionIn(folder: string): string | undefined {
   }
 }
 
-/** Nothing, if nothing was written. */
-function readApplied(file: string): Readonly<Record<string, string>> {
+/** Undefined if nothing was written. */
+function readDigests(file: string): Readonly<Record<string, string>> | undefined {
   let text: string;
   try {
     text = readFileSync(file, 'utf8');
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return {};
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
     throw error;
   }
   let read: Record<string, unknown>;

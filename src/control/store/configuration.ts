@@ -76,6 +76,7 @@ export class Configuration {
     this.#running = starting.loaded;
     this.#startProblems = [...starting.problems, ...recordStart(path, starting, logger)];
     this.#wait = new ConfirmationWait(this.#history, () => void this.#revert());
+    this.#settlePlugins();
   }
 
   /** Where the history lies; null: there is none. */
@@ -194,6 +195,7 @@ export class Configuration {
         );
       }
       readAnew(dirname(manifestPath));
+      this.#plugins.beginChange(false);
       const next = this.#read(former.text, undefined, { why: 'reload', plugin: name });
       const { validateOnly = false } = request;
       const effect = await (validateOnly
@@ -219,7 +221,8 @@ export class Configuration {
   rollback(number: number, request: ChangeRequest): Promise<Applied> {
     return this.#inTurn(() => {
       const comment = request.comment === '' ? `back to revision ${number}` : request.comment;
-      return this.#apply(this.#load(number), { ...request, comment }, 'rolled_back');
+      const why = this.#history?.pending?.previous === number ? 'undo' : 'change';
+      return this.#apply(this.#load(number, why), { ...request, comment }, 'rolled_back');
     });
   }
 
@@ -261,6 +264,7 @@ export class Configuration {
       );
     }
     const former = this.#running;
+    this.#plugins.beginChange(request.confirmMs !== undefined && !request.validateOnly);
     if (request.validateOnly) {
       const effect = await this.#gateway.preview(next.config);
       return withoutRevision(difference(former, next, effect), {
@@ -382,7 +386,7 @@ export class Configuration {
           'the configuration was not confirmed in time: going back',
         );
         const comment = `revision ${pending.revision} was not confirmed`;
-        await this.#apply(this.#load(pending.previous), { by: '', comment }, 'reverted');
+        await this.#apply(this.#load(pending.previous, 'undo'), { by: '', comment }, 'reverted');
       });
     } catch (error) {
       if (this.#closed) return;
@@ -392,9 +396,18 @@ export class Configuration {
     }
   }
 
-  #load(number: number): LoadedConfig {
+  #load(number: number, why: 'change' | 'undo' = 'change'): LoadedConfig {
     this.#revision(number);
-    return this.#read(this.#requiredHistory().text(number));
+    return this.#read(this.#requiredHistory().text(number), undefined, { why });
+  }
+
+  /** Copies of plugins that nobody goes back to any more are removed. */
+  #settlePlugins(): void {
+    try {
+      this.#plugins.endChange((this.#history?.pending ?? null) !== null);
+    } catch (error) {
+      this.#logger.error(`copies of plugins cannot be removed: ${(error as Error).message}`);
+    }
   }
 
   #revision(number: number): Revision {
@@ -410,9 +423,13 @@ export class Configuration {
 
   /** Runs a change behind those that are under way. */
   #inTurn<T>(change: () => Promise<T>): Promise<T> {
-    const done = this.#work.then(() => {
+    const done = this.#work.then(async () => {
       if (this.#closed) throw new RequestError('unavailable', 'ending', 'the gateway is being stopped');
-      return change();
+      try {
+        return await change();
+      } finally {
+        this.#settlePlugins();
+      }
     });
     this.#work = done.catch(() => {});
     return done;

@@ -70,7 +70,13 @@ export function chooseConfig(path: string, logger: Logger, given: StartOptions =
   }
   const { history, problems } = openHistory(directory, logger);
   try {
-    const expired = history === undefined ? undefined : settlePending(history, text, path, logger, options);
+    const expired =
+      history === undefined
+        ? undefined
+        : settlePending(history, text, path, logger, {
+            ...options,
+            kept: { plugins: kept, reading: { why: 'undo' } },
+          });
     if (expired !== undefined) return { loaded: expired, from: 'expired', history, problems, kept };
     if (loaded !== undefined) return { loaded, from: 'file', history, problems, kept };
     const good = options.strict || history === undefined ? undefined : lastGood(history, options);
@@ -95,7 +101,7 @@ export function previousOf(starting: StartingConfig): StartingConfig | undefined
   const { history, loaded } = starting;
   if (starting.from !== 'file' || history === undefined || history.pending === null) return undefined;
   const text = history.text(history.pending.previous);
-  const kept = { plugins: starting.kept, reading: { why: 'start' as const } };
+  const kept = { plugins: starting.kept, reading: { why: 'undo' as const } };
   return { ...starting, loaded: readConfig(text, loaded.config.source.file, { kept }), from: 'expired' };
 }
 
