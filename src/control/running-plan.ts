@@ -126,6 +126,7 @@ export class RunningPlan {
   /** Follows nothing any more; resolves when the change under way is done. */
   async end(): Promise<void> {
     this.#ended = true;
+    this.#preparations.end();
     await this.#watch.stop();
     await this.#work;
     clearTimeout(this.#retry);
@@ -238,6 +239,8 @@ export class RunningPlan {
       } catch (error) {
         const mayHaveMoved = error instanceof CommandError && error.code === 'command_failed';
         if (!mayHaveMoved || attempt === MAX_ATTEMPTS) throw error;
+      } finally {
+        this.#preparations.keepOnly(this.#plan, this.#options.supervisor.plan);
       }
     }
   }
@@ -264,7 +267,6 @@ export class RunningPlan {
       await supervisor.apply(plan);
       this.#plan = plan;
       this.#delivered = true;
-      this.#preparations.keepOnly(plan);
       logger.info(
         { generation: plan.generation, ports: plan.ports.length, devices: plan.devices.length },
         'plan applied',

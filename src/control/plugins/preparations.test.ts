@@ -1,8 +1,17 @@
 /** Options prepared in a thread: what comes out, when it is made anew, and what is refused. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { EXAMPLE_FILE } from '../../../test/fixtures/example-gateway.ts';
 import { pluginFolder } from '../../../test/support/plugin-folder.ts';
@@ -20,6 +29,7 @@ export function prepareOptions({ options, topology }) {
   if (options.rate === 2) for (;;);
   if (options.rate === 3) process.exit(1);
   if (options.rate === 4) return 'a text';
+  if (options.rate === 5) return new Uint8Array(129 * 1024 * 1024);
   const text = options.file === undefined ? '' : readFileSync(options.file, 'utf8');
   return Buffer.from(JSON.stringify([options.rate, topology.maxFlows, text]));
 }
@@ -31,7 +41,7 @@ class Rig {
   readonly preparations: Preparations;
   private readonly folder: string;
 
-  constructor(t: TestContext, module = PREPARE) {
+  constructor(t: TestContext, module = PREPARE, limitMs = 2000) {
     const properties = { rate: { type: 'integer' }, file: { type: 'string' } };
     this.folder = pluginFolder(t, {
       manifest: { prepare: './prepare.ts', options: { type: 'object', properties } },
@@ -40,7 +50,7 @@ class Rig {
     const parent = mkdtempSync(join(tmpdir(), 'hw-prepared-'));
     t.after(() => rmSync(parent, { recursive: true }));
     this.directory = join(parent, 'prepared');
-    this.preparations = new Preparations(this.directory, 2000);
+    this.preparations = new Preparations(this.directory, limitMs);
   }
 
   planOf(options: object, maxFlows = 1024): { plan: Plan; config: Config } {
@@ -53,10 +63,14 @@ class Rig {
     return { plan: { plugins: planPlugins(config.plugins), ...rest } as unknown as Plan, config };
   }
 
+  given(options: object, readings = 0, maxFlows = 1024): Parameters<Preparations['prepare']> {
+    const { plan, config } = this.planOf(options, maxFlows);
+    return [plan, config, new Map([['probe', readings]])];
+  }
+
   /** The plan that the data plane gets. */
   prepare(options: object, readings = 0, maxFlows = 1024): Promise<Plan> {
-    const { plan, config } = this.planOf(options, maxFlows);
-    return this.preparations.prepare(plan, config, new Map([['probe', readings]]));
+    return this.preparations.prepare(...this.given(options, readings, maxFlows));
   }
 }
 
@@ -108,6 +122,37 @@ test('a file that is gone is made again, and files that no plan names go', async
   assert.ok(existsSync(fileOf(await rig.prepare({ rate: 7 }))));
 });
 
+test('what was made for plans that were refused goes, but for the last of it', async (t) => {
+  const rig = new Rig(t);
+  const runs = await rig.prepare({ rate: 7 });
+  const refused = [await rig.prepare({ rate: 8 }), await rig.prepare({ rate: 9 })].map(fileOf);
+  rig.preparations.keepOnly(runs, undefined);
+  assert.deepEqual([fileOf(runs), ...refused].map(existsSync), [true, false, true]);
+  // A data plane that is being started anew gets another plan than the one that ran last.
+  const next = await rig.prepare({ rate: 10 });
+  await rig.prepare({ rate: 11 });
+  rig.preparations.keepOnly(runs, next);
+  assert.deepEqual([runs, next].map(fileOf).map(existsSync), [true, true]);
+});
+
+test('where there is no room, nothing half-written takes some', async (t) => {
+  const rig = new Rig(t);
+  const file = fileOf(await rig.prepare({ rate: 7 }));
+  rmSync(file);
+  mkdirSync(file);
+  writeFileSync(join(file, 'in the way'), '');
+  await assert.rejects(new Preparations(rig.directory).prepare(...rig.given({ rate: 7 })), /plugin probe: E/);
+  assert.deepEqual(readdirSync(rig.directory), [basename(file)]);
+});
+
+test('an end is not held up by what is being prepared, and begins no more of it', async (t) => {
+  const rig = new Rig(t, PREPARE, 600_000);
+  const refused = { message: 'plugin probe: the gateway is being stopped' };
+  const [first, second] = [rig.prepare({ rate: 2 }), rig.prepare({ rate: 2 })];
+  rig.preparations.end();
+  await Promise.all([first, second, rig.prepare({ rate: 7 })].map((plan) => assert.rejects(plan, refused)));
+});
+
 test('what cannot be prepared refuses the plan, and says why', async (t) => {
   const rig = new Rig(t);
   const cases: readonly [number, string][] = [
@@ -115,6 +160,7 @@ test('what cannot be prepared refuses the plan, and says why', async (t) => {
     [2, 'plugin probe: its prepare did not return within 2 s'],
     [3, 'plugin probe: its prepare has ended without an answer'],
     [4, 'plugin probe: its prepareOptions returns no Uint8Array'],
+    [5, 'plugin probe: its prepareOptions returns 135266304 bytes, and 134217728 are the most'],
   ];
   for (const [rate, message] of cases) {
     await assert.rejects(rig.prepare({ rate }), (error) => {

@@ -32,6 +32,8 @@ const LIMIT_MS = 60_000 * PATIENCE;
 /** What a thread may have as heap. */
 const HEAP_MIB = 1024;
 
+const STOPPED: PreparationAnswer = { message: 'the gateway is being stopped', path: '' };
+
 interface Made {
   /** Of what it was made of. */
   readonly key: string;
@@ -43,6 +45,9 @@ export class Preparations {
   readonly #limitMs: number;
   /** By name of the plugin. */
   readonly #made = new Map<string, Made>();
+  /** Ends a thread that runs. */
+  readonly #running = new Set<() => void>();
+  #ended = false;
 
   /** @param directory of this object's alone; made when it is needed */
   constructor(directory: string, limitMs = LIMIT_MS) {
@@ -66,14 +71,29 @@ export class Preparations {
     return { ...plan, plugins: await Promise.all(plugins) };
   }
 
-  /** Removes what no data plane will ask for any more: all but what this plan names. */
-  keepOnly({ plugins }: Plan): void {
-    const named = new Set(plugins.map(({ prepared }) => prepared));
+  /** Threads that run are ended, and their plans refused; likewise whatever needs a thread from now on. */
+  end(): void {
+    this.#ended = true;
+    for (const end of this.#running) end();
+  }
+
+  /**
+   * Removes what no data plane will ask for any more: all but what these plans name, and what was made last of their plugins,
+   * as a plan that was refused may be tried again. To be called while nothing is being prepared.
+   */
+  keepOnly(...plans: readonly (Plan | undefined)[]): void {
+    const prepared = plans.flatMap((plan) => plan?.plugins ?? []).filter((plugin) => plugin.prepared);
+    const names = new Set(prepared.map(({ name }) => name));
+    for (const name of this.#made.keys()) if (!names.has(name)) this.#made.delete(name);
+    const kept = new Set([...prepared.map((plugin) => plugin.prepared), ...this.#lastFiles()]);
     for (const name of this.#files()) {
       const file = join(this.#directory, name);
-      if (!named.has(file)) rmSync(file, { force: true });
+      if (!kept.has(file)) rmSync(file, { force: true });
     }
-    for (const [name, { file }] of this.#made) if (!named.has(file)) this.#made.delete(name);
+  }
+
+  #lastFiles(): string[] {
+    return [...this.#made.values()].map(({ file }) => file);
   }
 
   #files(): string[] {
@@ -98,16 +118,13 @@ export class Preparations {
     let made = this.#made.get(name);
     if (made?.key !== key || !existsSync(made.file)) {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      const answer = await run(
-        {
-          name,
-          folder: dirname(manifest),
-          file: moduleFile(manifest, module) ?? module,
-          configuration: { options, topology },
-          directory: this.#directory,
-        },
-        this.#limitMs,
-      );
+      const answer = await this.#run({
+        name,
+        folder: dirname(manifest),
+        file: moduleFile(manifest, module) ?? module,
+        configuration: { options, topology },
+        directory: this.#directory,
+      });
       if (!('file' in answer)) {
         const { path, message } = answer;
         throw new PlanRefusedError(`plugin ${name}: ${path === '' ? '' : `${path}: `}${message}`);
@@ -117,26 +134,30 @@ export class Preparations {
     }
     return { ...plugin, options: undefined, prepared: made.file };
   }
-}
 
-/** Has a thread do it, and ends it if it does not come to an end. Never rejects. */
-function run(work: PreparationWork, limitMs: number): Promise<PreparationAnswer> {
-  return new Promise((resolve) => {
-    const worker = new Worker(WORKER, {
-      workerData: work,
-      resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB },
+  /** Has a thread do it, and ends it if it does not come to an end. Never rejects. */
+  #run(work: PreparationWork): Promise<PreparationAnswer> {
+    if (this.#ended) return Promise.resolve(STOPPED);
+    return new Promise((resolve) => {
+      const worker = new Worker(WORKER, {
+        workerData: work,
+        resourceLimits: { maxOldGenerationSizeMb: HEAP_MIB },
+      });
+      const end = (answer: PreparationAnswer): void => {
+        clearTimeout(timer);
+        this.#running.delete(stop);
+        resolve(answer);
+        void worker.terminate();
+      };
+      const stop = (): void => end(STOPPED);
+      this.#running.add(stop);
+      const timer = setTimeout(
+        () => end({ message: `its prepare did not return within ${this.#limitMs / 1000} s`, path: '' }),
+        this.#limitMs,
+      );
+      worker.once('message', end);
+      worker.once('error', (error: Error) => end({ message: error.message, path: '' }));
+      worker.once('exit', () => end({ message: 'its prepare has ended without an answer', path: '' }));
     });
-    const end = (answer: PreparationAnswer): void => {
-      clearTimeout(timer);
-      resolve(answer);
-      void worker.terminate();
-    };
-    const timer = setTimeout(
-      () => end({ message: `its prepare did not return within ${limitMs / 1000} s`, path: '' }),
-      limitMs,
-    );
-    worker.once('message', end);
-    worker.once('error', (error: Error) => end({ message: error.message, path: '' }));
-    worker.once('exit', () => end({ message: 'its prepare has ended without an answer', path: '' }));
-  });
+  }
 }

@@ -6,11 +6,18 @@
  * Neighbours: `preparations.ts` (begins it, and ends it if it takes too long).
  */
 import { createHash } from 'node:crypto';
-import { renameSync, writeFileSync } from 'node:fs';
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parentPort, threadId, workerData } from 'node:worker_threads';
-import type { OptionsPreparation, PluginConfiguration } from '../../plugin/contract.ts';
+import {
+  type OptionsPreparation,
+  type PluginConfiguration,
+  PluginOptionsError,
+} from '../../plugin/contract.ts';
 import { PluginFiles } from '../../plugin/module-loader.ts';
+
+/** What a plugin may prepare: it stays in memory, and the data plane reads it at once. */
+const MAX_BYTES = 128 * 1024 * 1024;
 
 /** What the thread is given. */
 export interface PreparationWork {
@@ -40,15 +47,24 @@ function answer({ name, folder, file, configuration, directory }: PreparationWor
     if (typeof prepare !== 'function') throw new Error('its prepare module exports no prepareOptions');
     const bytes = (prepare as OptionsPreparation)(configuration);
     if (!(bytes instanceof Uint8Array)) throw new Error('its prepareOptions returns no Uint8Array');
+    if (bytes.length > MAX_BYTES)
+      throw new Error(`its prepareOptions returns ${bytes.length} bytes, and ${MAX_BYTES} are the most`);
     const digest = createHash('sha256').update(bytes).digest('hex');
     const path = join(directory, `${name}-${digest}`);
     const half = `${path}.${threadId}.tmp`;
-    writeFileSync(half, bytes, { mode: 0o600 });
-    renameSync(half, path);
+    try {
+      writeFileSync(half, bytes, { mode: 0o600 });
+      renameSync(half, path);
+    } catch (error) {
+      // No room: what there is of it takes some.
+      rmSync(half, { force: true });
+      throw error;
+    }
     return { file: path };
   } catch (error) {
-    const { message = String(error), path = '' } = (error ?? {}) as { message?: string; path?: unknown };
-    return { message, path: typeof path === 'string' ? path : '' };
+    const { message = String(error) } = (error ?? {}) as { message?: string };
+    // Errors of the system have a path, too: that of a file.
+    return { message, path: error instanceof PluginOptionsError ? error.path : '' };
   }
 }
 

@@ -92,6 +92,11 @@ export class Supervisor extends DataPlaneRequests {
     };
   }
 
+  /** What a restarted data plane gets. */
+  get plan(): Plan | undefined {
+    return this.#plan;
+  }
+
   /** Whether the data plane is one that an earlier control process started. */
   get adopted(): boolean {
     return this.#adopted;
