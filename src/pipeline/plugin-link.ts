@@ -97,6 +97,7 @@ export class FlowDraft implements FlowSetup {
       typeof this.streamOriginator === 'number' &&
       typeof this.streamReply === 'number' &&
       typeof this.returnRouting === 'number' &&
+      typeof this.diversion === 'number' &&
       typeof this.holdMs === 'number' &&
       typeof this.holdDefault === 'number'
     )
@@ -104,6 +105,7 @@ export class FlowDraft implements FlowSetup {
     this.streamOriginator = 0;
     this.streamReply = 0;
     this.returnRouting = RETURN_UNSET;
+    this.diversion = 0;
     this.holdMs = 0;
     this.holdDefault = VERDICT_DROP;
     return false;

@@ -181,6 +181,19 @@ describe('a diverted flow', () => {
     assert.equal(only(hw.send('paris', QUERY)).port, WEB);
   });
 
+  it('is none of a plugin that says where to in no number: what it says instead is not read', () => {
+    for (const which of [{ toString: () => assert.fail('read') }, 'length', Symbol('first')]) {
+      const plugin = diverter();
+      (plugin.half as { flowSetup: unknown }).flowSetup = (_packet: PacketView, flow: FlowSetup) => {
+        flow.diversion = which as unknown as number;
+        return VERDICT_DIVERT;
+      };
+      const hw = gateway({ policyPlugins: [plugin] });
+      assert.deepEqual(hw.send('paris', QUERY), []);
+      assert.deepEqual(hw.drops('paris'), { plugin_failed: 1 });
+    }
+  });
+
   it('ends with its diversion', () => {
     const hw = gateway();
     only(hw.send('paris', QUERY));
