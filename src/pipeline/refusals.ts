@@ -46,8 +46,9 @@ export class Refusals {
     nowMs: number,
   ): void {
     const decider = isPluginReason(reason) ? chain.decider : 0;
-    const { spaceOf, wordOf } = ports;
-    events.refused(this.view, spaceOf[port], wordOf[port], reason, decider, planGeneration, nowMs);
+    // Where nobody may send from, it is the port's own.
+    const space = ports.spaceOfArrived(port, this.view) || ports.spaceOf[port];
+    events.refused(this.view, space, ports.wordOf[port], reason, decider, planGeneration, nowMs);
   }
 }
 

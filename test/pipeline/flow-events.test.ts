@@ -22,7 +22,7 @@ import {
 } from '../../src/flow/flow-event-layout.ts';
 import { FlowEventRing, flowEventRingBytes } from '../../src/flow/flow-event-ring.ts';
 import { FlowEventWriter } from '../../src/flow/flow-event-writer.ts';
-import { KEY_DST0, KEY_PORTS, KEY_SRC0 } from '../../src/flow/layout.ts';
+import { KEY_DST0, KEY_META, KEY_PORTS, KEY_SRC0 } from '../../src/flow/layout.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import {
   PACKET_DROP_FLOW,
@@ -31,6 +31,7 @@ import {
   VERDICT_DROP,
   VERDICT_REJECT,
 } from '../../src/plugin/contract.ts';
+import { siteSource } from '../../src/plugin/diversion-addresses.ts';
 import { DROP, DROP_REASON_NAMES } from '../../src/plugin/drop-reasons.ts';
 import { swap16 } from '../../src/wire/byte-order.ts';
 import { TCP_ACK, TCP_RST, TCP_SYN } from '../../src/wire/packet.ts';
@@ -174,6 +175,16 @@ describe('events of flows', () => {
     for (const reason of [DROP.policy, DROP.policy_reject, DROP.private_destination]) {
       assert.equal(counters.creations(reason), 1, DROP_REASON_NAMES[reason]);
     }
+  });
+
+  it('tell refusals of what a proxy sends on as of its site', () => {
+    const reader = { ...judge, name: 'reader' };
+    const diversions = [{ plugin: 'reader', tcp: 8080 }];
+    const { gateway, ring, told } = listen({ ...lab, policyPlugins: [reader], diversions });
+    const LYON = 2;
+    gateway.send('reader/0', udp(`${siteSource(LYON, 'ipv4')} 5000`, '198.51.100.7 1'));
+    const spaces = told().map(({ at }) => ring.words[at + EVENT_ORIGINATOR_KEY + KEY_META]! >>> 16);
+    assert.deepEqual(spaces, [LYON]);
   });
 
   it('are not told while nobody listens', () => {
