@@ -16,6 +16,7 @@
  * `plugin-chain.ts` (who diverts), `flow-setup.ts` (asks {@link Diverter}), `pipeline.ts` (asks {@link Diversions}).
  */
 import {
+  DIRECTION_EGRESS,
   type FlowKey,
   KEY_META,
   KEY_SRC0,
@@ -23,6 +24,7 @@ import {
   KEY_SRC2,
   KEY_SRC3,
   keyMeta,
+  ORIGINATOR,
   RECORD_WORDS,
   SHARED_INGRESS,
 } from '../flow/layout.ts';
@@ -90,6 +92,16 @@ export class Diversions {
     const { isDiversion } = this.ports;
     const former = portIndex(words[record * RECORD_WORDS + SHARED_INGRESS]);
     return former === port || (isDiversion[former] | isDiversion[port]) === 0;
+  }
+
+  /**
+   * Whether an ICMP error that came by a port may travel in this direction of a flow: a proxy tells of its own flows, and
+   * nobody but the proxy of those that it has begun.
+   */
+  mayTell(words: Int32Array, record: number, direction: number, port: number): boolean {
+    if (direction === ORIGINATOR) return this.mayMove(words, record, port);
+    const egress = portIndex(words[record * RECORD_WORDS + DIRECTION_EGRESS]);
+    return this.ports.isDiversion[port] === 0 || egress === port;
   }
 
   /**

@@ -428,6 +428,7 @@ export class Pipeline {
     const state = words[record * RECORD_WORDS + SHARED_STATE];
     if (direction === REPLY && (state & FLOW_UNVOUCHED) !== 0) return DROP.unvouched;
     if (!isForQuotedSender(view, quote)) return DROP.icmp_quote;
+    if (!this.policy.diversions.mayTell(words, record, direction, port)) return DROP.icmp_quote;
     if (quote.protocol === PROTOCOL_TCP && !checkQuotedSequence(words, record, direction ^ 1, quote)) {
       return DROP.icmp_quote;
     }

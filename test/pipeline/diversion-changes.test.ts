@@ -11,7 +11,7 @@ import { type FlowSetup, RETURN_ROUTED, VERDICT_CONTINUE, VERDICT_HOLD } from '.
 import { siteSource } from '../../src/plugin/diversion-addresses.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
 import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';
-import { text, udp } from '../support/packets.ts';
+import { icmpError, text, udp } from '../support/packets.ts';
 
 const WEB = 'web/0';
 const [PARIS, LYON] = [1, 2];
@@ -119,6 +119,23 @@ describe('a child flow', () => {
       hw.send('internet', answer).map(({ port }) => port),
       [WEB],
     );
+  });
+
+  it('is told of errors by its proxy only, and tells nobody else of any', () => {
+    const hw = new MemoryGateway(given());
+    const [out] = hw.send(WEB, child(PARIS));
+    const [answer] = hw.send('internet', udp(SERVER, `192.0.2.1 ${out!.sourcePort}`, 'answer'));
+    const [own] = hw.send('paris', udp('10.0.1.10 40000', SERVER));
+    const [other] = hw.send('internet', udp(SERVER, `192.0.2.1 ${own!.sourcePort}`, 'answer'));
+    const proxy = siteSource(PARIS, 'ipv4');
+    const unreachable = (from: string, quoted: Uint8Array): PacketSpec =>
+      icmpError(from, '203.0.113.9', 3, 3, quoted);
+    // Whoever says so in the site, by the site's own tunnel; and the proxy of what is none of its.
+    assert.deepEqual(hw.send('paris', unreachable(proxy, answer!.packet)), []);
+    assert.deepEqual(hw.send(WEB, unreachable(proxy, other!.packet)), []);
+    assert.deepEqual([hw.drops('paris'), hw.drops(WEB)], [{ icmp_quote: 1 }, { icmp_quote: 1 }]);
+    assert.equal(hw.send(WEB, unreachable(proxy, answer!.packet))[0]?.port, 'internet');
+    assert.equal(hw.send('paris', unreachable('10.0.1.10', other!.packet))[0]?.port, 'internet');
   });
 
   it('ends with its diversion', () => {
