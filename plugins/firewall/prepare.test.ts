@@ -1,5 +1,6 @@
 /** Options prepared outside of the data plane: the same firewall comes of them, and taking them over costs little. Files of sets. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,9 +15,10 @@ import {
 import { benchRules } from '../../test/bench/firewall-rules.ts';
 import { echo, udp } from '../../test/support/packets.ts';
 import { eventually } from '../../test/support/patience.ts';
+import { compilePolicy } from './compile-policy.ts';
 import { createFileWatch } from './control.ts';
 import { FLOWS, TOPOLOGY } from './firewall.fixture.ts';
-import { prepareOptions } from './prepare.ts';
+import { FORMAT, prepareOptions } from './prepare.ts';
 import { dns, Tested, web } from './tested-firewall.fixture.ts';
 
 it('is configured with what was prepared elsewhere as with the options themselves', () => {
@@ -49,6 +51,51 @@ it('is configured with what was prepared elsewhere as with the options themselve
     { index: 2, name: null, action: 'reject', flows: 1 },
   ]);
 });
+
+it('refuses what another version has compiled, and says what to do', () => {
+  const tested = new Tested({ default: 'drop' });
+  const made = Buffer.from(prepareOptions({ options: { default: 'accept' }, topology: TOPOLOGY }));
+  const other = Buffer.from(made);
+  other.writeUInt32LE(FORMAT + 1, 4);
+  const cases: readonly [Uint8Array, string][] = [
+    [other, String(FORMAT + 1)],
+    [made.subarray(8), 'none'],
+    [made.subarray(0, 7), 'none'],
+    [new Uint8Array(0), 'none'],
+  ];
+  for (const [prepared, format] of cases) {
+    assert.throws(
+      () => tested.firewall.configure({ options: undefined, topology: TOPOLOGY, prepared }),
+      (error: Error) =>
+        error.message.includes(`(format ${format}, and this data plane reads ${FORMAT}); restart homeward`),
+    );
+  }
+  assert.equal(tested.judge(web()), VERDICT_DROP);
+  tested.firewall.configure({ options: undefined, topology: TOPOLOGY, prepared: made })();
+  assert.equal(tested.judge(web()), VERDICT_CONTINUE);
+});
+
+it('has another format for every shape of what is compiled', () => {
+  const rules = [
+    { match: 'tcp and weekday == sat', action: 'accept', log: true, limit: { concurrent: 1, per: 'source' } },
+    { name: 'listed', match: 'ipv6.dst in {2001:db8::1..2001:db8::9} and ip.ttl == 3', action: 'reject' },
+    { match: 'udp', action: 'accept', limit: { new_flows: '20/s', per: 'source' } },
+  ];
+  const compiled = compilePolicy({ options: { default: 'drop', rules }, topology: TOPOLOGY });
+  const digest = createHash('sha256').update(shapeOf(compiled)).digest('hex').slice(0, 16);
+  const message = `the shape is ${shapeOf(compiled)} now: raise FORMAT, and put the new line here`;
+  assert.deepEqual({ format: FORMAT, digest }, { format: 1, digest: '29fb85251b3a338a' }, message);
+});
+
+/** Names and types, without values. */
+function shapeOf(value: unknown): string {
+  if (value instanceof Map) return `Map<${[...new Set([...value.values()].map(shapeOf))].sort()}>`;
+  if (Array.isArray(value)) return `[${[...new Set(value.map(shapeOf))].sort()}]`;
+  if (value === null || typeof value !== 'object') return value === null ? 'null' : typeof value;
+  if (ArrayBuffer.isView(value)) return value.constructor.name;
+  const members = Object.entries(value).map(([key, member]) => `${key}:${shapeOf(member)}`);
+  return `{${members.sort()}}`;
+}
 
 it('takes over ten thousand rules in a small part of the time that compiling them takes', () => {
   const rules = benchRules('mix', 10_000).map(({ match }, at) => ({
