@@ -12,6 +12,7 @@
  *
  * Neighbours: `gateway.ts` (the owner), `compile/`, `host/host-side.ts`, `runtime/supervisor.ts`, `host-report.ts`.
  */
+import { RUNNING_VERSION } from '../dataplane/version.ts';
 import type { Plan } from '../pipeline/plan.ts';
 import {
   type Compilation,
@@ -37,7 +38,7 @@ import { collectIpsecFacts } from './ipsec/ipsec-facts.ts';
 import type { IpsecService } from './ipsec/ipsec-service.ts';
 import { checkLiveChange, type PlanEffect, planEffect } from './live-change.ts';
 import { Preparations } from './plugins/preparations.ts';
-import { DataPlaneGoneError } from './runtime/data-plane-session.ts';
+import { DataPlaneGoneError, PlanRefusedError } from './runtime/data-plane-session.ts';
 import type { Logger } from './runtime/logger.ts';
 import { forgetFlows, type RuntimeDirectory } from './runtime/runtime-directory.ts';
 import type { Supervisor } from './runtime/supervisor.ts';
@@ -264,7 +265,7 @@ export class RunningPlan {
     const plan = await preparing;
     if (!this.#delivered || JSON.stringify(plan) !== JSON.stringify(this.#plan)) {
       await this.#resizeFlowMemory(plan);
-      await supervisor.apply(plan);
+      await this.#give(plan);
       this.#plan = plan;
       this.#delivered = true;
       logger.info(
@@ -281,6 +282,26 @@ export class RunningPlan {
     // Behind the guard, which knows their devices now.
     await ipsec.apply(compilation.ipsec);
     await onApplied(this.#config, whole);
+  }
+
+  /** To a data plane that takes it: one of another version, from before an upgrade, may not know what is in it. */
+  async #give(plan: Plan): Promise<void> {
+    const { supervisor, logger } = this.#options;
+    try {
+      await supervisor.apply(plan);
+    } catch (error) {
+      if (!(error instanceof PlanRefusedError) || !supervisor.adopted) throw error;
+      const version = (await supervisor.status().catch(() => undefined))?.version ?? RUNNING_VERSION;
+      if (version === RUNNING_VERSION) throw error;
+      logger.warn(
+        { version, problem: error.message },
+        'the data plane is of another version and refuses the plan: starting another one, which takes the flows over',
+      );
+      this.#delivered = false;
+      await supervisor.stop();
+      await supervisor.start();
+      await supervisor.apply(plan);
+    }
   }
 
   async #look(config: Config): Promise<HostFacts> {
