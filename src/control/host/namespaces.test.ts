@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { inOwnNamespace } from '../../../test/support/own-namespace.ts';
+import { eventually, PATIENCE } from '../../../test/support/patience.ts';
 import type { ExclusiveDevice, HostSetup } from '../compile/host-setup.ts';
 import { diversionMacs, diversionNamespace } from '../diversion-names.ts';
 import { networkNamespaceInode } from '../runtime/runtime-directory.ts';
@@ -57,12 +58,20 @@ if (inOwnNamespace(import.meta.url)) {
     await links.take(setup());
     assert.equal(namespaces.generation('hwd-test'), 1);
 
-    const proxy = spawn('ip', ['netns', 'exec', namespace, 'sleep', '600'], { stdio: 'ignore' });
-    const ended = once(proxy, 'exit');
-    ip('link', 'del', 'hwd-test');
-    assert.equal(await links.take(setup()), true);
-    assert.equal(namespaces.generation('hwd-test'), 2);
-    assert.deepEqual(await ended, [null, 'SIGKILL']);
+    for (const [at, loss] of [
+      ['link', 'del', 'hwd-test'],
+      // Its name only: it is there for as long as somebody is inside.
+      ['netns', 'del', namespace],
+    ].entries()) {
+      const proxy = spawn('ip', ['netns', 'exec', namespace, 'sleep', '600'], { stdio: 'ignore' });
+      t.after(() => proxy.kill('SIGKILL'));
+      await eventually('the proxy is inside', () => ip('netns', 'pids', namespace).includes(`${proxy.pid}`));
+      const ended = once(proxy, 'exit', { signal: AbortSignal.timeout(10_000 * PATIENCE) });
+      ip(...loss);
+      assert.equal(await links.take(setup()), true);
+      assert.equal(namespaces.generation('hwd-test'), 2 + at);
+      assert.deepEqual(await ended, [null, 'SIGKILL']);
+    }
 
     await links.giveBackOthers({ devices: [] });
     assert.equal(listed(), false);
@@ -77,6 +86,6 @@ if (inOwnNamespace(import.meta.url)) {
     assert.equal(await links.take(setup(1)), false, 'nothing new');
     assert.equal(await links.take(setup()), true);
     assert.deepEqual([links.refused, links.retryInMs], [{}, undefined]);
-    assert.equal(namespaces.generation('hwd-test'), 3);
+    assert.equal(namespaces.generation('hwd-test'), 4);
   });
 }

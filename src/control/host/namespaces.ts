@@ -13,6 +13,7 @@
  *
  * Neighbours: `links.ts` (the owner), `../diversion-names.ts`, `plugin/diversion-addresses.ts`, `host-record.ts`.
  */
+import { closeSync, fstatSync, openSync, readdirSync, statSync } from 'node:fs';
 import { DIVERSION_PROXY, DIVERSION_ROUTER, DIVERSION_SITES } from '../../plugin/diversion-addresses.ts';
 import type { ExclusiveDevice, HostSetup } from '../compile/host-setup.ts';
 import { diversionNamespace } from '../diversion-names.ts';
@@ -35,6 +36,8 @@ export class Namespaces {
   readonly #refusals = new Map<string, string>();
   /** By device: the last generation. */
   readonly #made = new Map<string, number>();
+  /** By device: a descriptor of the namespace. Should its name be deleted, whoever is inside can be found all the same. */
+  readonly #held = new Map<string, number>();
 
   constructor(record: HostRecord, instance = networkNamespaceInode()) {
     this.#record = record;
@@ -81,6 +84,7 @@ export class Namespaces {
       const { name } = device;
       try {
         await this.#make(device);
+        this.#hold(name);
         this.#generations.set(name, (this.#made.get(name) ?? 0) + 1);
         this.#made.set(name, this.generation(name));
       } catch (error) {
@@ -106,8 +110,17 @@ export class Namespaces {
 
   #found(device: string): void {
     if (this.#generations.has(device)) return;
+    this.#hold(device);
     this.#generations.set(device, (this.#made.get(device) ?? 0) + 1);
     this.#made.set(device, this.generation(device));
+  }
+
+  #hold(device: string): void {
+    try {
+      this.#held.set(device, openSync(`/run/netns/${this.#namespace(device)}`, 'r'));
+    } catch {
+      // Deleted in this moment: it is not whole the next time.
+    }
   }
 
   async #isWhole(device: string): Promise<boolean> {
@@ -123,7 +136,14 @@ export class Namespaces {
   }
 
   async #remove(devices: readonly string[]): Promise<void> {
-    for (const device of devices) await endProcesses(this.#namespace(device));
+    for (const device of devices) {
+      await endProcesses(this.#namespace(device));
+      const held = this.#held.get(device);
+      if (held === undefined) continue;
+      endProcessesIn(held);
+      closeSync(held);
+      this.#held.delete(device);
+    }
     await ipBatch(
       devices.flatMap((device) => [`link del dev ${device}`, `netns del ${this.#namespace(device)}`]),
       { mayFail: true },
@@ -185,13 +205,28 @@ const SETTINGS = [
 /** Ends whoever runs in a namespace, if that is there. */
 export async function endProcesses(namespace: string): Promise<void> {
   const pids = await runCommand('ip', ['netns', 'pids', namespace], { mayFail: true });
-  for (const pid of pids.split('\n').map(Number)) {
-    if (!Number.isInteger(pid) || pid <= 1 || pid === process.pid) continue;
+  for (const pid of pids.split('\n').map(Number)) endProcess(pid);
+}
+
+/** The same for one that may have no name any more. While the descriptor is open, no other has its number. */
+function endProcessesIn(descriptor: number): void {
+  const { dev, ino } = fstatSync(descriptor);
+  for (const pid of readdirSync('/proc').map(Number)) {
     try {
-      process.kill(pid, 'SIGKILL');
+      const its = statSync(`/proc/${pid}/ns/net`);
+      if (its.dev === dev && its.ino === ino) endProcess(pid);
     } catch {
-      // It has just ended.
+      // No process, or one that has just ended.
     }
+  }
+}
+
+function endProcess(pid: number): void {
+  if (!Number.isInteger(pid) || pid <= 1 || pid === process.pid) return;
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
   }
 }
 
