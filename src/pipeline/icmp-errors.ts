@@ -17,6 +17,7 @@
  *
  * Neighbours: `rate-limit.ts`, `own-packet.ts`, `tcp-reset.ts` (the other way to refuse).
  */
+import { isProxy } from '../plugin/diversion-addresses.ts';
 import { writeHalf, writeUint16 } from '../wire/byte-order.ts';
 import {
   addSums,
@@ -224,6 +225,9 @@ export class IcmpErrors {
       hash.add(offending.src1);
       hash.add(offending.src2);
     }
+    // All sites' flows have the same proxy behind them: it is one receiver for each client's source.
+    if (isProxy(offending.family, offending.src0, offending.src1, offending.src2, offending.src3))
+      hash.add(offending.dst3);
     const receiver = hash.finish();
     const bucket = receiver & (RECEIVERS - 1);
     // Never shared: whoever finds another's bucket starts a full one, and the port's bucket bounds them all.

@@ -7,9 +7,16 @@ import { describe, it } from 'node:test';
 import type { Plan } from '../../src/pipeline/plan.ts';
 import type { LoadedPlugin } from '../../src/pipeline/plugin-link.ts';
 import { PluginStanding } from '../../src/pipeline/plugin-standing.ts';
-import { type FlowSetup, RETURN_ROUTED, VERDICT_CONTINUE, VERDICT_HOLD } from '../../src/plugin/contract.ts';
+import {
+  type FlowSetup,
+  RETURN_ROUTED,
+  VERDICT_CONTINUE,
+  VERDICT_DIVERT,
+  VERDICT_HOLD,
+} from '../../src/plugin/contract.ts';
 import { siteSource } from '../../src/plugin/diversion-addresses.ts';
 import type { PacketSpec } from '../../src/wire/build.ts';
+import { ICMP_ERROR } from '../../src/wire/packet.ts';
 import { MemoryGateway, type MemoryGatewayOptions, returnRouting } from '../support/memory-gateway.ts';
 import { icmpError, text, udp } from '../support/packets.ts';
 
@@ -170,6 +177,22 @@ describe('a child flow', () => {
     for (let port = 1; port <= 100; port++) sent += hw.send(WEB, child(PARIS, port)).length;
     assert.equal(sent, 20);
     assert.deepEqual(hw.drops(WEB), { tunnel_rate: 80 });
+  });
+});
+
+describe('a diverted flow', () => {
+  it('has its proxy told that its answer is too big, however many of another site had', () => {
+    const all: LoadedPlugin = { ...web, half: { flowSetup: () => VERDICT_DIVERT } };
+    const sites = ['paris', 'lyon'].map((name) => ({ name, prefixes: ['10.0.1.0/24'], mtu: 1300 }));
+    const hw = new MemoryGateway(given({ sites, policyPlugins: [all] }));
+    const isTold = (site: string, port: number): boolean => {
+      const [got] = hw.send(site, udp(`10.0.1.10 ${port}`, SERVER));
+      const to = `${got!.source} ${got!.sourcePort}`;
+      const answer = udp(`${got!.destination} ${got!.destinationPort}`, to, 'x'.repeat(1350));
+      return hw.send(WEB, { ...answer, dontFragment: true })[0]?.view.icmpKind === ICMP_ERROR;
+    };
+    for (let port = 1; port <= 50; port++) isTold('paris', port);
+    assert.ok(isTold('lyon', 1));
   });
 });
 
