@@ -3,10 +3,12 @@
  * call of theirs does not return.
  *
  * ```
- *   too long in a hook of the packet's way     200 ms   the plugin is tripped; the packet at hand is dropped; the next one
- *   too long in loading or configuring         700 ms   the plan is refused; what ran before goes on. The same if a plugin
- *                                                       has asked for it in a message
- *   too long in a message, a view, a commit    700 ms   the plugin is tripped
+ *   too long in a hook of the packet's way       200 ms   the plugin is tripped; the packet at hand is dropped; the next one
+ *   too long in configuring                      200 ms   the plan is refused; what ran before goes on. The same if a
+ *                                                         plugin has asked for it in a message
+ *   too long in loading                          700 ms   likewise
+ *   too long in a message, a commit              200 ms   the plugin is tripped
+ *   too long in a view, `export-`, `importState` 700 ms   the plugin is tripped, or begins without its former state
  * ```
  *
  * What cannot be interrupted - a plugin that sleeps, or is in a system call - ends with the data plane: its supervisor
@@ -23,6 +25,7 @@ import type { LoadedPlugin, PluginFailure } from '../pipeline/plugin-link.ts';
 import { VERDICT_NAMES } from '../plugin/contract.ts';
 import { CAUSE_EXCEPTION, CAUSE_MEMORY, CAUSE_TIMEOUT } from '../plugin/failure-numbers.ts';
 import {
+  HOOK_BETWEEN,
   HOOK_CONFIGURE,
   HOOK_MESSAGE,
   HOOK_SLOW,
@@ -265,8 +268,8 @@ export class PluginSide {
       return 'refuse';
     }
     const name = this.prepared?.instances[place]?.name;
-    // What is prepared is called in its own place by the pipeline only; the slow calls are for who runs already.
-    if (handled?.type === 'plan' && name !== undefined && (hook & HOOK_SLOW) === 0)
+    // What is prepared is called in its own place by the pipeline only; calls between bursts are for who runs already.
+    if (handled?.type === 'plan' && name !== undefined && (hook & HOOK_BETWEEN) === 0)
       this.tripped.set(name, `its ${hookName(hook)} did not return within ${limitMs} ms`);
     if (assembly === undefined) return 'again';
     if (inBurst) assembly.pipeline.abandon(hook);

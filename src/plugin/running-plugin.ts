@@ -43,15 +43,17 @@ export const HOOK_INGRESS_CHANGED = 2;
 export const HOOK_FLOW_END = 3;
 export const HOOK_FLOW_START = 4;
 export const HOOK_STREAM = 5;
-/** From here on: calls between bursts, which may take longer. The watchdog knows this bit. */
+/** In calls between bursts. */
+export const HOOK_BETWEEN = 0x20;
+/** In those of them that may take longer: they come seldom, and at somebody's wish. The watchdog knows this bit. */
 export const HOOK_SLOW = 0x80;
-export const HOOK_LOAD = 0x80;
-export const HOOK_CONFIGURE = 0x81;
-export const HOOK_COMMIT = 0x82;
-export const HOOK_MESSAGE = 0x83;
-export const HOOK_QUERY = 0x84;
-export const HOOK_EXPORT = 0x85;
-export const HOOK_IMPORT = 0x86;
+export const HOOK_LOAD = 0xa0;
+export const HOOK_CONFIGURE = 0x21;
+export const HOOK_COMMIT = 0x22;
+export const HOOK_MESSAGE = 0x23;
+export const HOOK_QUERY = 0xa4;
+export const HOOK_EXPORT = 0xa5;
+export const HOOK_IMPORT = 0xa6;
 
 /** The place of a plugin that is not in the chain yet. */
 export const NO_PLACE = 0xfe;

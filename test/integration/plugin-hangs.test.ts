@@ -3,7 +3,7 @@
  * no flow of others is lost, and what was counted of flows adds up. In `flowSetup`, `packet`, `configure` and a view:
  * `plugin-failures.test.ts`.
  *
- * The times are printed: a plugin is ended after 200 ms (700 ms between bursts), of which half on the processor, so that
+ * The times are printed: a plugin is ended after 200 ms (700 ms in `exportState`), of which half on the processor, so that
  * on a machine that others use it takes longer.
  */
 import assert from 'node:assert/strict';
