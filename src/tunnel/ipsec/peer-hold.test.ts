@@ -46,10 +46,11 @@ before(() => {
     'address add 192.0.2.1/24 dev up0',
     'address add 192.0.2.5/24 dev up0',
     'address add 2001:db8::1/64 dev up0 nodad',
+    'address add 2001:db8::5/64 dev up0 nodad',
     'link set up0 up',
   );
   peer.ip(
-    ...['192.0.2.9/24', '192.0.2.10/24', '2001:db8::9/64 nodad'].map((text) => {
+    ...['192.0.2.9/24', '192.0.2.10/24', '2001:db8::9/64 nodad', '2001:db8::10/64 nodad'].map((text) => {
       const [address, ...more] = text.split(' ');
       return `address add ${address} dev up0 ${more.join(' ')}`;
     }),
@@ -70,13 +71,18 @@ it('holds peers of tunnels off, and nobody else', async () => {
       '192.0.2.9 192.0.2.1 4500',
       '2001:db8::9 2001:db8::1 4500',
       '192.0.2.10 192.0.2.1 500',
-      // Of no tunnel's address, and the last one: what came before it has arrived.
+      // Of no tunnel's address, and the last one of each family: what came before it has arrived.
       '192.0.2.10 192.0.2.5 4500',
+      '2001:db8::10 2001:db8::5 4500',
     ];
     sender.stdin.write(`${sent.join('\n')}\n`);
     const lines: string[] = [];
-    while (lines.at(-1) !== '192.0.2.10 4500') lines.push((await received.next()).value as string);
-    return lines.slice(0, -1).sort();
+    const last = new Set(['192.0.2.10 4500', '2001:db8::10 4500']);
+    while (last.size > 0) {
+      const line = (await received.next()).value as string;
+      if (!last.delete(line)) lines.push(line);
+    }
+    return lines.sort();
   };
   const all = ['192.0.2.10 500', '192.0.2.9 4500', '192.0.2.9 500', '2001:db8::9 4500'];
   assert.deepEqual(await heard(), all);
