@@ -14,7 +14,7 @@ import { Experiment } from '../support/lab/experiment.ts';
 import { assertComplete, labOptions } from '../support/lab/lab-test.ts';
 import { Network } from '../support/lab/network.ts';
 import { gatewayConfiguration, greKey, type SiteSpec, UPLINK_ADDRESSES } from '../support/lab/sites.ts';
-import { identicalFlows, Run, runFlows } from '../support/lab/traffic.ts';
+import { identicalFlows, LASTING, Run, runFlows } from '../support/lab/traffic.ts';
 import { Lab } from '../support/lab.ts';
 import { eventually, PATIENCE } from '../support/patience.ts';
 
@@ -54,11 +54,7 @@ describe('GRE by the kernel', labOptions(), () => {
     const flows = identicalFlows(network, experiment.tokens, {
       from: NAMES,
       to: DESTINATIONS,
-      kinds: ['udp'],
-      count: 1_000_000,
-      intervalMs: 100 * PATIENCE,
-      graceMs: 100_000,
-      firstPort: 30_000,
+      ...LASTING,
     });
     talk = await Run.start(network, flows);
     await network.start();

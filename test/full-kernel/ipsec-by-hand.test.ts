@@ -21,9 +21,9 @@ import {
   type SiteSpec,
   UPLINK_ADDRESSES,
 } from '../support/lab/sites.ts';
-import { failuresOf, identicalFlows, type Outcome, Run, runFlows } from '../support/lab/traffic.ts';
+import { failuresOf, identicalFlows, LASTING, type Outcome, Run, runFlows } from '../support/lab/traffic.ts';
 import { Lab } from '../support/lab.ts';
-import { eventually, PATIENCE } from '../support/patience.ts';
+import { eventually } from '../support/patience.ts';
 import { packet } from '../support/raw-frames.ts';
 
 const SITES: readonly SiteSpec[] = [
@@ -91,11 +91,7 @@ describe('IPsec by the kernel, changed by hand', skip === undefined ? labOptions
     const flows = identicalFlows(network, experiment.tokens, {
       from: NAMES,
       to: ['datacenter'],
-      kinds: ['udp'],
-      count: 1_000_000,
-      intervalMs: 100 * PATIENCE,
-      graceMs: 100_000,
-      firstPort: 30_000,
+      ...LASTING,
     });
     talk = await Run.start(network, flows);
   });

@@ -15,7 +15,7 @@ import { Experiment } from '../support/lab/experiment.ts';
 import { assertComplete, assertNoLeak, labOptions } from '../support/lab/lab-test.ts';
 import { Network } from '../support/lab/network.ts';
 import type { SiteSpec } from '../support/lab/sites.ts';
-import { identicalFlows, Run, runFlows } from '../support/lab/traffic.ts';
+import { identicalFlows, LASTING, Run, runFlows } from '../support/lab/traffic.ts';
 import { Lab } from '../support/lab.ts';
 import { eventually, PATIENCE } from '../support/patience.ts';
 
@@ -55,11 +55,7 @@ describe('IPsec by the kernel', skip === undefined ? labOptions() : { skip }, ()
       const flows = identicalFlows(network, experiment.tokens, {
         from,
         to: DESTINATIONS,
-        kinds: ['udp'],
-        count: 1_000_000,
-        intervalMs: 100 * PATIENCE,
-        graceMs: 100_000,
-        firstPort: 30_000,
+        ...LASTING,
       });
       return Run.start(network, flows);
     };

@@ -34,6 +34,15 @@ export interface FlowPattern {
   readonly size?: number;
 }
 
+/** Datagrams that go on, not too fast for an emulated guest, whatever a test does meanwhile. */
+export const LASTING = {
+  kinds: ['udp'],
+  count: 1_000_000,
+  intervalMs: 100 * PATIENCE,
+  graceMs: 100_000,
+  firstPort: 30_000,
+} as const satisfies Partial<FlowPattern>;
+
 const ALL_KINDS: readonly FlowKind[] = ['tcp', 'udp', 'icmp', 'fragments'];
 
 /** From every sender the same flows: same addresses, ports, identifiers and IP identifications. */
